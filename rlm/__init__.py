@@ -1,0 +1,2 @@
+"Recursive language models."
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"Packaging: every fact stands in settings.ini."
