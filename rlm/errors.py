@@ -6,11 +6,11 @@
 __all__ = ['hide', 'redact', 'RLMError', 'BadInput', 'ModelError', 'LimitExceeded', 'IterationsExceeded', 'BudgetExceeded',
            'TokensExceeded', 'CallsExceeded', 'TimeExceeded', 'ErrorsExceeded', 'Cancelled']
 
-# %% ../nbs/12_errors.ipynb #e8debb38
+# %% ../nbs/12_errors.ipynb #18eeab4c
 import os,re,threading
 from typing import Any
 
-# %% ../nbs/12_errors.ipynb #60bd42ae
+# %% ../nbs/12_errors.ipynb #d1260f42
 _secrets: set[str] = set()
 _secrets_lock = threading.Lock()
 _MASK = '[secret]'
@@ -28,7 +28,7 @@ def hide(
         with _secrets_lock:
             _secrets.add(secret)
 
-# %% ../nbs/12_errors.ipynb #cd8c0df1
+# %% ../nbs/12_errors.ipynb #5a3e60b8
 def _environment_secrets() -> set[str]:
     "Values of environment variables that hold keys by their name, as LiteLLM's do."
     return {value for name, value in os.environ.items()
@@ -45,7 +45,7 @@ def redact(
             text = text.replace(secret, _MASK)
     return _LOOKS_SECRET.sub(_MASK, text)
 
-# %% ../nbs/12_errors.ipynb #e69ea916
+# %% ../nbs/12_errors.ipynb #4a9a813d
 class RLMError(Exception):
     "Base of everything that `rlm` raises on purpose; its message is one sentence without secrets."
     def __init__(self, 
@@ -56,7 +56,7 @@ class RLMError(Exception):
 class BadInput(RLMError, ValueError):
     "An argument, a file or a setting is wrong; nothing was spent."
 
-# %% ../nbs/12_errors.ipynb #7d9e6aa7
+# %% ../nbs/12_errors.ipynb #2cb560f6
 class ModelError(RLMError):
     "A model could not be reached, refused, or sent something that is no reply."
     def __init__(self,
@@ -69,7 +69,7 @@ class ModelError(RLMError):
         super().__init__(message)
         self.model, self.status, self.retry_after, self.result = model, status, retry_after, result
 
-# %% ../nbs/12_errors.ipynb #d1a8d9e3
+# %% ../nbs/12_errors.ipynb #54a8d37f
 class LimitExceeded(RLMError):
     "A limit ended the run; `result` has everything up to there."
     stop_reason = 'limit'
@@ -85,7 +85,7 @@ class LimitExceeded(RLMError):
         "The best answer that the run had when it was stopped."
         return getattr(self.result, 'answer', None)
 
-# %% ../nbs/12_errors.ipynb #08ed91c0
+# %% ../nbs/12_errors.ipynb #79d540c3
 class IterationsExceeded(LimitExceeded):
     "No answer within `max_iterations` turns."
     stop_reason = 'max_iterations'
@@ -107,7 +107,7 @@ class TimeExceeded(LimitExceeded):
     stop_reason = 'time'
 
 class ErrorsExceeded(LimitExceeded):
-    "More than `max_errors` cells failed one after another."
+    "`max_errors` cells or sub-calls failed."
     stop_reason = 'errors'
 
 class Cancelled(LimitExceeded):
