@@ -1,1 +1,27 @@
 "Packaging: every fact stands in settings.ini."
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+config = ConfigParser(delimiters='=')
+config.read(root/'settings.ini', encoding='utf-8')
+facts = config['DEFAULT']
+minors = range(int(facts['min_python'].split('.')[1]), 14)
+
+setup(
+    name=facts['lib_name'], version=facts['version'], description=facts['description'], keywords=facts['keywords'],
+    author=facts['author'], author_email=facts['author_email'], url=facts['git_url'],
+    project_urls={'Documentation': facts['doc_host'] + facts['doc_baseurl']},
+    license='Apache-2.0', license_files=['LICENSE'],
+    classifiers=['Development Status :: 3 - Alpha', f"Intended Audience :: {facts['audience']}", f"Natural Language :: {facts['language']}"]
+        + [f'Programming Language :: Python :: 3.{minor}' for minor in minors],
+    long_description=(root/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
+    packages=find_packages(include=[facts['lib_path'], facts['lib_path'] + '.*']),
+    package_data={facts['lib_path']: ['py.typed']},
+    python_requires='>=' + facts['min_python'],
+    install_requires=facts['requirements'].split(),
+    extras_require={extra: facts[f'{extra}_requirements'].split() for extra in ('bench', 'dev')},
+    entry_points={'console_scripts': facts['console_scripts'].split()},
+)

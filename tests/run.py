@@ -1,0 +1,94 @@
+"Run every notebook and every pytest test; the last line is the count, and any failure makes the exit status 1."
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKS = re.compile(r'\btest_\w+\(|\bexpect_fail\(|^\s*assert\b', re.M)
+TIMEOUT = 600  # seconds for one notebook
+
+
+def run_notebook(notebook: Path) -> dict:
+    "Run one notebook in this process, as `nbdev_test` would, counting the cells that check something."
+    import nbdev.test
+    from nbdev.config import get_config
+
+    count = dict(passed=0, failed=0)
+
+    class CountingShell(nbdev.test.CaptureShell):
+        def cell(self, cell, **kwargs):
+            super().cell(cell, **kwargs)
+            if cell.cell_type == 'code' and CHECKS.search(cell.source) and not self.exc: count['passed'] += 1
+
+    nbdev.test.CaptureShell = CountingShell
+    succeeded, _ = nbdev.test.test_nb(notebook, skip_flags=get_config().tst_flags.split(), basepath=ROOT)
+    return dict(count, failed=0 if succeeded else 1)
+
+
+def notebook_counts(notebook: Path) -> tuple[int, int]:
+    "Run `notebook` in a process of its own, so that a hang or a crash is one failure and not the end; print what failed."
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder)/'result.json'
+        command = [sys.executable, '-m', 'tests.run', '--one', str(notebook), '--result', str(result)]
+        try: process = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=TIMEOUT,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
+        except subprocess.TimeoutExpired as error:
+            print(f'FAILED {notebook.name}: not done after {TIMEOUT} s\n{(error.output or b"").decode(errors="replace")}', flush=True)
+            return 0, 1
+        count = json.loads(result.read_text()) if result.exists() else dict(passed=0, failed=1)
+    if count['failed'] or process.returncode:
+        print(f'FAILED {notebook.name} (exit status {process.returncode})\n{process.stdout}', flush=True)
+        return count['passed'], max(1, count['failed'])
+    print(f"{notebook.name}: {count['passed']} cells with checks passed", flush=True)
+    return count['passed'], 0
+
+
+def pytest_counts() -> tuple[int, int]:
+    "Run pytest in a process of its own and read its counts from the report that it writes for machines."
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder)/'report.xml'
+        command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', f'--junitxml={report}', 'tests']
+        status = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL).returncode
+        suites = list(ElementTree.parse(report).getroot().iter('testsuite')) if report.exists() else []
+    total, failed, errors, skipped = (sum(int(suite.get(name, 0)) for suite in suites) for name in ('tests', 'failures', 'errors', 'skipped'))
+    failed += errors
+    return total - failed - skipped, max(failed, int(status != 0))
+
+
+def clean_environment(folder: str) -> dict[str, str]:
+    "The environment for tests: no keys, no proxies, and no state that a person's IPython or Jupyter left behind."
+    kept = {name: value for name, value in os.environ.items() if not re.search(r'_API_(KEY|BASE)$|_BASE_URL$|_PROXY$', name, re.I)}
+    return dict(kept, IPYTHONDIR=f'{folder}/ipython', JUPYTER_CONFIG_DIR=f'{folder}/jupyter', MPLBACKEND='Agg', PYTHONUNBUFFERED='1',
+                LITELLM_LOCAL_MODEL_COST_MAP='True', NO_COLOR='1')
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog='python -m tests.run', description=__doc__)
+    parser.add_argument('notebooks', nargs='*', help='run only these notebooks (a number such as 06 will do) and no pytest')
+    parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1), help='notebooks to run at once')
+    parser.add_argument('--one', type=Path, help=argparse.SUPPRESS)
+    parser.add_argument('--result', type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.one:
+        count = run_notebook(options.one)
+        options.result.write_text(json.dumps(count))
+        return 0
+    notebooks = [path for path in sorted((ROOT/'nbs').glob('*.ipynb'))
+                 if not options.notebooks or any(path.name.startswith(Path(name).name) for name in options.notebooks)]
+    with ThreadPoolExecutor(options.workers) as pool: counts = list(pool.map(notebook_counts, notebooks))
+    if not options.notebooks: counts.append(pytest_counts())
+    passed, failed = (sum(column) for column in zip(*counts)) if counts else (0, 0)
+    print(f'{passed} passed, {failed} failed', flush=True)
+    return int(failed > 0 or passed == 0)
+
+
+if __name__ == '__main__': sys.exit(main())
