@@ -1,7 +1,11 @@
 "What several test files share."
+import os
+
 import pytest
 
 from tests.mock_server import mock_server
+
+os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'  # before LiteLLM is imported: tests fetch nothing
 
 
 @pytest.fixture(scope='session')

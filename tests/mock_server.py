@@ -163,7 +163,8 @@ def completion(number: int, body: dict, reply: dict, cached: int) -> dict:
 
 def refusal(status: int, message: str, code: str, **headers) -> web.Response:
     "An error as OpenAI words it."
-    return web.json_response({'error': {'message': message, 'type': 'invalid_request_error', 'param': None, 'code': code}}, status=status, headers=headers)
+    kind = 'server_error' if status >= 500 else 'requests' if status == 429 else 'invalid_request_error'
+    return web.json_response({'error': {'message': message, 'type': kind, 'param': None, 'code': code}}, status=status, headers=headers)
 
 
 def checked(settings: Settings, request: web.Request, body: object) -> web.Response | None:

@@ -34,8 +34,9 @@ def answer(server, *args, **params):
 def ask_litellm(server, model='echo', messages=QUESTION, key='test', **params):
     "The same request through LiteLLM, without its retries."
     import litellm
-    return asyncio.run(litellm.acompletion(model=f'openai/{model}', messages=messages, api_base=server.api_base, api_key=key,
-                                           **dict(dict(max_retries=0, timeout=10), **params)))
+    # Without the private switch some versions of LiteLLM want the package mcp as soon as any tool is offered.
+    settings = dict(max_retries=0, timeout=10, _skip_mcp_handler=True) | params
+    return asyncio.run(litellm.acompletion(model=f'openai/{model}', messages=messages, api_base=server.api_base, api_key=key, **settings))
 
 
 def test_echo_and_usage(server):
@@ -174,13 +175,14 @@ def test_litellm_names_each_failure(server, model, error):
     with pytest.raises(getattr(litellm, error)): ask_litellm(server, model, timeout=1)
 
 
-@pytest.mark.parametrize('model', ['malformed', 'no_choices', 'truncated'])
-def test_litellm_refuses_what_is_no_answer(server, model):
-    import litellm
-    with pytest.raises(litellm.APIError): ask_litellm(server, model)
+@pytest.mark.parametrize('model', ['malformed', 'truncated'])
+def test_litellm_refuses_what_is_no_json(server, model):
+    import openai
+    with pytest.raises(openai.APIError): ask_litellm(server, model)
 
 
-def test_litellm_passes_null_content_on(server):
+def test_litellm_passes_empty_answers_on(server):
+    assert ask_litellm(server, 'no_choices').choices == []
     assert ask_litellm(server, 'null').choices[0].message.content is None
 
 
