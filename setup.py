@@ -22,6 +22,6 @@ setup(
     package_data={facts['lib_path']: ['py.typed']},
     python_requires='>=' + facts['min_python'],
     install_requires=facts['requirements'].split(),
-    extras_require={extra: facts[f'{extra}_requirements'].split() for extra in ('bench', 'dev')},
+    extras_require={extra: facts[f'{extra}_requirements'].split() for extra in ('cache', 'bench', 'dev')},
     entry_points={'console_scripts': facts['console_scripts'].split()},
 )
