@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+MADE   := $(VENV)/.made
 CORE   := $(VENV)/.installed-core
 DEV    := $(VENV)/.installed-dev
 
@@ -53,21 +54,22 @@ build/python-topics.txt:
 	@mv $@.part $@
 
 # A stamp is written only after its installation succeeded, so an interrupted one starts again.
-$(CORE): settings.ini setup.py | $(BIN)/pip
+$(CORE): settings.ini setup.py | $(MADE)
 	@echo 'Installing rlm into $(VENV), once: about a minute.'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(DEV): settings.ini setup.py | $(BIN)/pip
+$(DEV): settings.ini setup.py | $(MADE)
 	@echo 'Installing rlm and what its tests need into $(VENV), once: about a minute.'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(CORE) $@
 
-# pip arrives last in a virtual environment: without it, what is there is half of one.
-$(BIN)/pip:
+# A virtual environment whose making was interrupted has no working pip, and is made again.
+$(MADE):
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed: rlm needs Python 3.10 or newer (make PYTHON=/path/to/python3 uses another)."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "$$($(PYTHON) --version) is too old: rlm needs Python 3.10 or newer (make PYTHON=/path/to/python3 uses another)."; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
 		|| { echo "$(PYTHON) cannot make virtual environments: install its venv package (Debian and Ubuntu: sudo apt install python3-venv)."; exit 1; }
-	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@touch $@
