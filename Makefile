@@ -38,6 +38,7 @@ export: $(DEV) ## write rlm/ from nbs/ and strip the notebooks of noise
 
 docs: $(DEV) ## render the documentation site into _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo "Quarto is not installed: get it from https://quarto.org/docs/get-started and make docs again."; exit 1; }
+	@touch README.md # else nbdev_docs makes it anew by way of Quarto, which words it differently from make readme
 	@PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_docs
 
 clean: ## remove what the other targets wrote, but for .venv

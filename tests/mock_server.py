@@ -25,7 +25,7 @@ earlier prompt that this prompt begins with.
 
 `/script` takes `{"replies": [...], "rules": [[pattern, reply], ...]}`: replies go first, in order, then the first rule whose pattern is found in
 the last message. A reply is a text or `{"content", "tool_calls": [{"name", "arguments"}], "status", "latency", "fault", "finish_reason"}`. `GET /stats` tells what
-was seen, `POST /reset` forgets it, the script included.
+was seen (`times`: seconds of arrival and of leaving, in order of leaving), `POST /reset` forgets it, the script included.
 """
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -84,11 +85,12 @@ class State:
     prompts: list = field(default_factory=list)
     seen: dict = field(default_factory=dict)
     usage: Counter = field(default_factory=Counter)
+    times: list = field(default_factory=list)
 
     def stats(self) -> dict:
         "The answer to `GET /stats`."
         return dict(requests=self.requests, in_flight=self.in_flight, peak=self.peak, left=self.left, statuses=dict(self.statuses),
-                    prompts=self.prompts, usage=dict(self.usage), unused_replies=len(self.replies))
+                    prompts=self.prompts, usage=dict(self.usage), times=self.times, unused_replies=len(self.replies))
 
 
 def text_of(message: dict) -> str:
@@ -199,13 +201,14 @@ class Server:
         state = self.state
         number, state.requests, state.in_flight = next(state.numbers), state.requests + 1, state.in_flight + 1
         state.peak = max(state.peak, state.in_flight)
-        status = 'left'
+        status, arrived = 'left', time.perf_counter()
         try:
             response = await self.answer(request, number)
             status = str(response.status)
             return response
         finally:
             state.in_flight -= 1
+            state.times.append((arrived, time.perf_counter()))
             if status == 'left': state.left += 1
             else: state.statuses[status] += 1
 
