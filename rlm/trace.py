@@ -19,7 +19,7 @@ except ImportError: fcntl = None # not on Windows
 
 # %% auto #0
 __all__ = ['Journal', 'reply_message', 'messages_of', 'usage_of', 'Node', 'CellNode', 'TurnNode', 'RunNode', 'RunTree',
-           'tree_text', 'to_markdown', 'to_html']
+           'tree_text', 'to_markdown', 'to_html', 'engine_log', 'CompletionLog', 'RLMLogger']
 
 # %% ../nbs/09_trace.ipynb #e873c870
 _LONGEST_REPR = 2000 # characters
@@ -650,8 +650,9 @@ def _html(text: str) -> str:
     return escape(_visible(text))
 
 def _block(label: str, text: str, max_chars: int, mark: str = '') -> str:
-    "A labelled text."
-    return f'<small>{_html(label)}</small><pre class="{mark}">{_html(_shorten(text, max_chars))}</pre>'
+    "A labelled text; nothing where there is none."
+    if not text: return ''
+    return f'<small>{_html(label)}</small><pre{f" class={mark}" if mark else ""}>{_html(_shorten(text, max_chars))}</pre>'
 
 def _folded(label: str, inner: str, opened: bool = False, bad: bool = False) -> str:
     "A part that folds; `inner` is HTML, `label` is text."
@@ -661,8 +662,8 @@ def _folded(label: str, inner: str, opened: bool = False, bad: bool = False) -> 
 def _html_calls(node: Node, max_chars: int, limit: int) -> str:
     "Notices, sub-calls, and children of a part of a run."
     calls, parts = list(node.calls.values()), [f'<p>{_html(text)}</p>' for text in node.notices]
-    shown = [_folded(_call_label(call), _block('prompt', _as_text(call.get('prompt')), max_chars) + _block('reply', call.get('text') or '', max_chars),
-                     bad=bool(call.get('error'))) for call in calls[:limit]]
+    shown = [_folded(_call_label(call), _block('prompt', _as_text(call.get('prompt')), max_chars) + _block('reply', call.get('text') or '', max_chars)
+                     + _block('error', call.get('error') or '', max_chars, 'bad'), bad=bool(call.get('error'))) for call in calls[:limit]]
     if len(calls) > limit: shown.append(f'<p>... {_many(len(calls) - limit, "sub-call")} more</p>')
     if shown: parts.append(_folded(_joined(_calls_label(node), _spent(usage_of(call for call in calls if call['type'] == 'reply'))), ''.join(shown)))
     return ''.join([*parts, *(_html_run(child, max_chars, limit) for child in node.children)])
@@ -677,7 +678,8 @@ def _html_cell(cell: CellNode, max_chars: int, limit: int) -> str:
 def _html_turn(turn: TurnNode, max_chars: int, limit: int, opened: bool) -> str:
     "The reply, folded away where it became cells, then the cells."
     text = (turn.reply or {}).get('text') or ''
-    reply = _folded('reply in full', _block('', text, max_chars)) if turn.cells and text else _block('reply', text, max_chars) if text else ''
+    reply = _folded('reply in full', _block('', text, max_chars)) if turn.cells and text else _block('reply', text, max_chars)
+    reply += _block('error', (turn.reply or {}).get('error') or '', max_chars, 'bad')
     cells = ''.join(_html_cell(cell, max_chars, limit) for cell in turn.cells)
     errors = [cell for cell in turn.cells if (cell.end or {}).get('error')]
     label = _joined(_turn_label(turn), f'{_many(len(errors), "cell")} failed' if errors else '')
@@ -687,7 +689,7 @@ def _html_run(run: RunNode, max_chars: int, limit: int, root: bool = False) -> s
     "A run with its turns; of the root the last turn is open."
     turns = [_html_turn(turn, max_chars, limit, root and turn is run.turns[-1]) for turn in run.turns]
     end, answer = run.end or {}, (run.end or {}).get('answer')
-    error = _block('error', end['error'], max_chars, 'bad') if end.get('error') else ''
+    error = _block('error', end.get('error') or '', max_chars, 'bad')
     inner = [_html_calls(run, max_chars, limit), *turns, f'<p>{_html(_end_label(run))}</p>', error,
              '' if answer is None else f'<small>answer</small><pre class="answer">{_html(answer)}</pre>']
     return _folded(_run_label(run), ''.join(inner), opened=root)
@@ -706,3 +708,157 @@ def to_html(
     return ('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>rlm trace</title><meta name="color-scheme" content="light dark">'
             '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">'
             '<meta name="viewport" content="width=device-width, initial-scale=1"></head>' f'<body>{fragment}</body></html>\n')
+
+# %% ../nbs/09_trace.ipynb #01788066
+def _timestamp(event: dict | None) -> str | None:
+    "The event's time in ISO 8601, UTC."
+    moment = (event or {}).get('time')
+    return None if moment is None else datetime.fromtimestamp(moment, timezone.utc).isoformat()
+
+def _metadata_line(start: dict) -> dict:
+    "The first line, from `run_start`; what is not known is null."
+    settings, names = start.get('settings') or {}, ('max_depth', 'max_iterations', 'backend', 'backend_kwargs',
+                                                    'environment_type', 'environment_kwargs', 'other_backends')
+    limits = settings.get('limits') or {}
+    return {'type': 'metadata', 'timestamp': _timestamp(start), 'root_model': start.get('model'),
+            **{name: settings.get(name, limits.get(name)) for name in names}}
+
+# %% ../nbs/09_trace.ipynb #1e12913a
+def _call_line(model: str | None, prompt: Any, response: str | None, seconds: float | None, replies: list[dict]) -> dict:
+    "One entry of `rlm_calls`: a sub-call, or a child run with all its replies."
+    by_model, total = {}, usage_of(replies)
+    for reply in replies: _add_usage(by_model.setdefault(reply.get('model'), _no_usage()), reply.get('usage'))
+    summaries = {str(name): {'total_calls': used['calls'], 'total_input_tokens': used['input'], 'total_output_tokens': used['output']}
+                 for name, used in by_model.items()}
+    return {'root_model': model, 'prompt': prompt, 'response': response or '', 'prompt_tokens': total['input'],
+            'completion_tokens': total['output'], 'usage_summary': {'model_usage_summaries': summaries}, 'execution_time': seconds or 0.0}
+
+def _call_lines(node: Node) -> list[dict]:
+    "`rlm_calls` of a part of a run."
+    calls = [_call_line(call.get('model'), call.get('prompt'), call.get('text'), call.get('seconds'), [call])
+             for call in node.calls.values() if call['type'] == 'reply' and call.get('kind') == 'subcall']
+    return calls + [_call_line(child.start.get('model'), child.start.get('query'), (child.end or {}).get('answer'),
+                               (child.end or {}).get('seconds'), list(_replies(child))) for child in node.children]
+
+def _code_block(code: str, end: dict, calls: list[dict]) -> dict:
+    "One entry of `code_blocks`; the value stands below the output, and the traceback in `stderr`, where viewers look for them."
+    streams = [('stdout', ('stdout', 'value')), ('stderr', ('stderr', 'error'))]
+    result = {name: '\n'.join(str(end[part]).rstrip('\n') for part in parts if end.get(part)) for name, parts in streams}
+    return {'code': code, 'result': {**result, 'locals': end.get('variables') or {}, 'execution_time': end.get('seconds') or 0.0, 'rlm_calls': calls}}
+
+def _iteration_line(number: int, prompt: list[dict], response: str, node: Node, end: dict | None) -> dict:
+    "The line of a turn, or of a run that has no turns."
+    blocks = [_code_block(cell.start.get('code') or '', cell.end or {}, _call_lines(cell)) for cell in getattr(node, 'cells', ())]
+    outside = _call_lines(node)
+    if outside: blocks.append(_code_block('', {}, outside))
+    return {'type': 'iteration', 'iteration': number, 'timestamp': _timestamp(end),
+            'prompt': [{'role': message['role'], 'content': _as_text(message['content'])} for message in prompt],
+            'response': response, 'code_blocks': blocks, 'final_answer': None, 'iteration_time': (end or {}).get('seconds')}
+
+# %% ../nbs/09_trace.ipynb #6241f4af
+class _EngineFold:
+    "From events to lines: `add` returns the lines that an event completes. It follows the first run that nobody started."
+    def __init__(self):
+        self._tree, self._root, self._messages, self._prompts, self._written, self.done = RunTree(), None, [], {}, 0, False
+
+    def add(self, event: dict) -> list[dict]:
+        "The lines that are complete with `event`."
+        lines = []
+        if self._root is None:
+            self._root = event['run']
+            lines.append(_metadata_line(event if event['type'] == 'run_start' else {'time': event.get('time')}))
+        if self.done or event['run'] != self._root and not event['run'].startswith(f'{self._root}.'): return lines
+        run = self._tree.add(event)
+        if event['run'] != self._root: return lines
+        if event['type'] == 'turn_start': lines += self._turns(run, run.turns[:-1])
+        if event['type'] == 'reply' and event.get('kind') == 'turn': self._prompts[len(run.turns)] = list(self._messages)
+        _follow(self._messages, event)
+        if event['type'] == 'run_end':
+            self.done = True
+            lines += self._turns(run, run.turns) if run.turns else [_iteration_line(1, [], event.get('answer') or '', run, event)]
+            if lines: lines[-1]['final_answer'] = event.get('answer')
+        return lines
+
+    def _turns(self, run: RunNode, turns: list[TurnNode]) -> list[dict]:
+        "Lines of those of `turns` that have none yet."
+        new, start = turns[self._written:], self._written + 1
+        self._written = max(self._written, len(turns))
+        return [_iteration_line(number, self._prompts.pop(number, []), (turn.reply or {}).get('text') or '', turn, turn.end or turn.reply)
+                for number, turn in enumerate(new, start)]
+
+    def rest(self) -> list[dict]:
+        "The lines of what has happened since, for a run that did not end."
+        run = self._tree.runs.get(self._root)
+        return [] if self.done or run is None else self._turns(run, run.turns)
+
+def engine_log(
+    events: Iterable[dict], # a journal's events; of several runs the first is taken
+) -> list[dict]: # a metadata line, then one line a turn of the root
+    "The run as log lines of the RLM engine, for viewers that read those."
+    fold = _EngineFold()
+    lines = [line for event in events for line in fold.add(event)]
+    return lines + fold.rest()
+
+# %% ../nbs/09_trace.ipynb #b49621dd
+class CompletionLog:
+    "What one completion logs; a subscriber of its journal."
+    def __init__(self,
+        path: Path | None, # the file for the lines; None: in memory only
+    ):
+        self.path, self.lines = path, []
+        self._fold, self._leave = _EngineFold(), lambda: None
+
+    def __call__(self, event: dict) -> None:
+        "Log what is complete with `event`."
+        self._keep(self._fold.add(event))
+        if self._fold.done: self._leave()
+
+    def finish(self) -> None:
+        "Log what a run that did not end has left, and stop following; a second time does nothing."
+        self._leave()
+        self._keep(self._fold.rest())
+
+    def trajectory(self) -> dict: # {"run_metadata": metadata line or None, "iterations": lines of the turns}
+        "The lines so far, in the engine's form."
+        metadata = [line for line in self.lines if line['type'] == 'metadata']
+        return {'run_metadata': metadata[0] if metadata else None, 'iterations': [line for line in self.lines if line['type'] == 'iteration']}
+
+    def _keep(self, lines: list[dict]) -> None:
+        self.lines += lines
+        if self.path is None or not lines: return
+        with open(self.path, 'ab') as file: file.write(b''.join(json.dumps(line).encode() + b'\n' for line in lines))
+
+# %% ../nbs/09_trace.ipynb #51e4d641
+class RLMLogger:
+    "Logs completions in the engine's form: `RLM(..., logger=RLMLogger(log_dir='./logs'))`. Raises `BadInput` when the folder cannot be made."
+    def __init__(self,
+        log_dir: str | os.PathLike | None = None, # folder for the files, made where it is missing; None: in memory only
+        file_name: str = 'rlm', # how the files' names begin; a timestamp and a unique id follow
+    ):
+        self.log_dir, self.file_name, self.latest = None if log_dir is None else Path(log_dir), file_name, None
+        if self.log_dir is None: return
+        try: self.log_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error: raise BadInput(f'The log folder {log_dir} cannot be made ({_reason(error)}): choose another log_dir.') from error
+
+    def attach(self,
+        journal: Journal, # of a completion that is about to start, or to be gone on with
+    ) -> CompletionLog: # this completion's lines; it ends by itself with the run
+        "Log the completion that `journal` records."
+        name = f'{self.file_name}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
+        self.latest = log = CompletionLog(None if self.log_dir is None else self.log_dir/name)
+        ended = {event['run'] for event in journal.events if event['type'] == 'run_end'}
+        for event in list(journal.events):
+            if event['run'].partition('.')[0] not in ended: log(event)
+        log._leave = journal.subscribe(log)
+        return log
+
+    @property
+    def log_file_path(self) -> str | None: # where the completion that started last is logged
+        return None if self.latest is None or self.latest.path is None else str(self.latest.path)
+
+    @property
+    def lines(self) -> list[dict]: # of the completion that started last
+        return [] if self.latest is None else self.latest.lines
+
+    def get_trajectory(self) -> dict | None: # {"run_metadata", "iterations"} of the completion that started last
+        return None if self.latest is None else self.latest.trajectory()
