@@ -19,7 +19,7 @@ except ImportError: fcntl = None # not on Windows
 
 # %% auto #0
 __all__ = ['Journal', 'reply_message', 'messages_of', 'usage_of', 'Node', 'CellNode', 'TurnNode', 'RunNode', 'RunTree',
-           'tree_text', 'to_markdown', 'to_html', 'engine_log', 'CompletionLog', 'RLMLogger']
+           'tree_text', 'to_markdown', 'to_html', 'engine_log', 'CompletionLog', 'RLMLogger', 'LiveDisplay']
 
 # %% ../nbs/09_trace.ipynb #e873c870
 _LONGEST_REPR = 2000 # characters
@@ -862,3 +862,172 @@ class RLMLogger:
 
     def get_trajectory(self) -> dict | None: # {"run_metadata", "iterations"} of the completion that started last
         return None if self.latest is None else self.latest.trajectory()
+
+# %% ../nbs/09_trace.ipynb #8dbe4ce0
+def _columns(character: str) -> int: return 0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in 'WF' else 1
+
+def _fit(text: str, width: int) -> str:
+    "The beginning of a line that takes at most `width` columns; an ellipsis says that there is more."
+    if len(text) <= width and text.isascii(): return text
+    taken, kept = 0, []
+    for character in text:
+        taken += _columns(character)
+        if taken > width: return _fit_less(kept, width) + '…'
+        kept.append(character)
+    return text
+
+def _fit_less(kept: list[str], width: int) -> str:
+    "Drop characters until one column is free."
+    while kept and sum(map(_columns, kept)) >= width: kept.pop()
+    return ''.join(kept)
+
+def _head(text: str, lines: int) -> list[str]:
+    "The first lines of a text, and the count of the rest."
+    found = _visible(text).expandtabs(4).rstrip().split('\n') if text and text.strip() else []
+    return found if len(found) <= lines + 1 else [*found[:lines], f'... {len(found) - lines:,} more lines']
+
+# %% ../nbs/09_trace.ipynb #b004c4ea
+_PLAINER = str.maketrans({'│': '|', '·': '-', '…': '~'})
+
+class _Screen:
+    "Prints lines, with one status line below them that is rewritten where that is possible."
+    def __init__(self, file: Any = None):
+        self._file, self._status, self._notebook = file, '', file is None and _in_notebook()
+        self._handle = None
+
+    @property
+    def file(self) -> Any: return self._file or (sys.stdout if self._notebook else sys.stderr)
+
+    @property
+    def terminal(self) -> bool: # whether a line can be rewritten
+        return bool(getattr(self.file, 'isatty', lambda: False)()) and os.environ.get('TERM') != 'dumb'
+
+    @property
+    def width(self) -> int: # columns
+        try: return os.get_terminal_size(self.file.fileno()).columns
+        except (OSError, ValueError, AttributeError): return shutil.get_terminal_size((100, 24)).columns
+
+    def _put(self, text: str) -> None:
+        encoding = getattr(self.file, 'encoding', None) or 'utf-8'
+        try: text.encode(encoding)
+        except UnicodeError: text = text.translate(_PLAINER).encode(encoding, 'replace').decode(encoding)
+        self.file.write(text)
+        self.file.flush()
+
+    def line(self, text: str, style: str = '') -> None:
+        "Print a line that stays; `style` is for terminals with colours."
+        text = _fit(text, self.width)
+        if style and self.terminal and not os.environ.get('NO_COLOR'): text = f'\x1b[{style}m{text}\x1b[0m'
+        status, erase = self._status, '\r\x1b[2K' if self._status and self.terminal else ''
+        self._put(f'{erase}{text}\n')
+        if status and self.terminal: self._put(_fit(status, self.width - 1))
+
+    def status(self, text: str) -> None:
+        "Show `text` at the bottom until the next one; '' takes it away. Where nothing can be rewritten, nothing happens."
+        if text == self._status: return
+        self._status = text
+        if self._notebook: self._update(text)
+        elif self.terminal: self._put('\r\x1b[2K' + _fit(text, self.width - 1))
+
+    def _update(self, text: str) -> None:
+        "Rewrite the status in a notebook; the next one after an empty one stands below what was printed since."
+        from IPython.display import display
+        content = {'text/plain': text}
+        if self._handle is None: self._handle = display(content, raw=True, display_id=True)
+        else: self._handle.update(content, raw=True)
+        if not text: self._handle = None
+
+def _in_notebook() -> bool:
+    "Whether this is a Jupyter kernel; IPython is not imported to find out."
+    shell = getattr(sys.modules.get('IPython'), 'get_ipython', lambda: None)()
+    return getattr(shell, 'kernel', None) is not None
+
+# %% ../nbs/09_trace.ipynb #85d800ef
+class LiveDisplay:
+    "Shows a run while it goes on: code, outputs, sub-calls in flight, and the totals. The answer is left to the caller."
+    def __init__(self,
+        file: Any = None, # a text stream; None: stderr, or the output area in a notebook
+        lines: int = 6, # how many lines of a code or an output are shown; more are counted
+        interval: float = 0.1, # seconds between two updates of the status line
+    ):
+        self.screen, self.lines, self.interval = _Screen(file), lines, interval
+        self._tree, self._total, self._started, self._finished = RunTree(), _no_usage(), set(), set()
+        self._shown, self._failed, self._guard = 0.0, 0, threading.Lock()
+
+    def __call__(self, event: dict) -> None:
+        "Show `event`."
+        with self._guard:
+            run = self._tree.add(event)
+            handle = getattr(self, f'_on_{event["type"]}', None)
+            if handle is not None: handle(run, event)
+
+    def _say(self, run: RunNode, text: str, style: str = '', margin: str = '') -> None:
+        "A line, indented by the depth of its run."
+        self.screen.line(f'{"    " * run.start["run"].count(".")}{margin}{text}', style)
+
+    def _name(self, run: RunNode) -> str:
+        "Which run a line is about: children run side by side."
+        return '' if run is self._tree.roots[0] else f'{run.start["run"]} '
+
+    def _block(self, run: RunNode, text: str, margin: str, style: str = '') -> None:
+        "The first lines of a text."
+        for line in _head(text, self.lines): self._say(run, line, style, margin)
+
+    def _progress(self, now: bool = False) -> None:
+        "Bring the status line up to date, but not too often."
+        if not now and time.monotonic() - self._shown < self.interval: return
+        self._shown = time.monotonic()
+        turn = self._tree.roots[0].turn
+        done = f'{len(self._finished):,}/{_many(len(self._started), "sub-call")}' if self._started else ''
+        waiting = '' if self._started or turn is None or turn.reply else 'waiting for the model'
+        self.screen.status(_joined(f'turn {turn.number}' if turn else '', waiting, done, _spent(self._total)))
+
+# %% ../nbs/09_trace.ipynb #56167a56
+@patch
+def _on_run_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
+    if not event.get('parent'): self._tree.roots, self._total = [run], _no_usage()
+    self._say(run, _run_label(run), '1')
+
+@patch
+def _on_notice(self: LiveDisplay, run: RunNode, event: dict) -> None: self._block(run, event.get('text') or '', 'note: ', '33')
+
+@patch
+def _on_turn_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
+    if run is self._tree.roots[0]: self._started, self._finished, self._failed = set(), set(), 0
+
+@patch
+def _on_call_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
+    if event.get('kind') == 'subcall' or run is not self._tree.roots[0]: self._started.add(event.get('call'))
+    self._progress()
+
+@patch
+def _on_reply(self: LiveDisplay, run: RunNode, event: dict) -> None:
+    _add_usage(self._total, event.get('usage'))
+    if event.get('call') in self._started: self._finished.add(event['call'])
+    if event.get('kind') == 'turn':
+        self._say(run, _turn_label(run.turn), '31' if event.get('error') else '36', self._name(run))
+    elif event.get('error') and self._failed < self.lines: # the others are in the count below the cell
+        self._failed += 1
+        self._say(run, _call_label(event), '31', '  ')
+    self._progress()
+
+@patch
+def _on_cell_start(self: LiveDisplay, run: RunNode, event: dict) -> None: self._block(run, event.get('code') or '', '  │ ', '2')
+
+@patch
+def _on_cell(self: LiveDisplay, run: RunNode, event: dict) -> None:
+    cell = run.turn.cells[-1]
+    calls = _calls_label(cell)
+    if calls: self._say(run, _joined(calls, _spent(_used(cell)), _took(event.get('seconds'))), '', '  ')
+    for label, text in _outputs(event): self._block(run, text, '  ', '31' if label == 'Error' else '')
+    if run is self._tree.roots[0]: self.screen.status('')
+
+@patch
+def _on_turn_end(self: LiveDisplay, run: RunNode, event: dict) -> None:
+    turn = next((turn for turn in reversed(run.turns) if turn.end is event), None)
+    if turn is not None and turn.reply and not turn.cells: self._block(run, turn.reply.get('text') or '', '  ')
+
+@patch
+def _on_run_end(self: LiveDisplay, run: RunNode, event: dict) -> None:
+    if run is self._tree.roots[0]: self.screen.status('')
+    self._say(run, _end_label(run), '1', self._name(run))
