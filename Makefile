@@ -29,6 +29,7 @@ test: $(DEV) ## run every notebook and every test; the last line is the count
 
 bench: $(DEV) ## measure the speed next to a bare HTTP client and print the table
 	@$(BIN)/python -m bench.speed
+	@cd nbs && ../$(BIN)/exec_nb 15_speed.ipynb --dest 15_speed.ipynb && ../$(BIN)/nbdev_clean --fname 15_speed.ipynb
 
 readme: $(DEV) ## write README.md from nbs/index.ipynb
 	@$(BIN)/python -m tests.readme
