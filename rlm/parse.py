@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FinalText', 'CodeBlock', 'find_blocks', 'find_final', 'clean_reply']
 
-# %% ../nbs/13_parse.ipynb #67aadfb7
+# %% ../nbs/13_parse.ipynb #aeb4839f
 import ast,html,json,keyword,re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from dataclasses import dataclass,replace
 
 from fastcore.basics import patch
 
-# %% ../nbs/13_parse.ipynb #626716ca
+# %% ../nbs/13_parse.ipynb #0b223130
 _PYTHON_LANGS = frozenset('repl python py python3 py3 ipython ipython3 tool_code'.split())
 _OTHER_LANGS = frozenset('''output out stdout stderr result results text txt plain plaintext json jsonl yaml yml toml xml html
     css js javascript ts typescript java c cpp go rust sql csv tsv bash sh shell zsh console terminal powershell markdown md
@@ -28,7 +28,7 @@ def _label(
     found = _LABEL.match(info)
     return found[1].lower() if found else '?'
 
-# %% ../nbs/13_parse.ipynb #a052ac66
+# %% ../nbs/13_parse.ipynb #5139698a
 @dataclass(frozen=True)
 class _FenceLine:
     "A line with a run of three or more ticks or tildes."
@@ -63,7 +63,7 @@ def _fence_line(
     else: return None
     return _FenceLine(start, run.start(), end, run[0][0], len(run[0]), info, len(before), place, len(runs) % 2 == 0)
 
-# %% ../nbs/13_parse.ipynb #27345fc7
+# %% ../nbs/13_parse.ipynb #4db133e4
 def _fence_lines(
     text: str, # the reply
 ) -> list[_FenceLine]: # in order
@@ -77,7 +77,7 @@ def _fence_lines(
         position = end
     return lines
 
-# %% ../nbs/13_parse.ipynb #b6e18a0c
+# %% ../nbs/13_parse.ipynb #3e7137a9
 _QUOTE = re.compile(r'''#|"""|\'\'\'|"|\'''')
 _LITERAL_END = {quote: re.compile(r'\\.|' + quote + ('' if len(quote) == 3 else r'|\n'), re.S)
                 for quote in ('"""', "'''", '"', "'")}
@@ -100,7 +100,7 @@ def _literal_at(
         if position > target: return kind, found.start(), position
     return 'code', position, target
 
-# %% ../nbs/13_parse.ipynb #9de19153
+# %% ../nbs/13_parse.ipynb #7274f3b9
 _ESCAPE = re.compile(r'\\(.)', re.S)
 _MAGIC = re.compile(r'^[ \t]*[%!][^\n]*$', re.M)
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -118,7 +118,7 @@ def _parse_python(
     try: return ast.parse(_quiet(_MAGIC.sub('pass', code)))
     except _UNPARSABLE: return None
 
-# %% ../nbs/13_parse.ipynb #e9cc4814
+# %% ../nbs/13_parse.ipynb #9e6ef2f1
 _FINAL_CALLS = frozenset({'FINAL', 'FINAL_VAR'})
 _REPL_CALLS = frozenset('print llm_query llm_query_batched rlm_query rlm_query_batched SHOW_VARS memory_status'.split())
 
@@ -140,7 +140,7 @@ def _does_something(
         return not isinstance(node, ast.Expr) or any(isinstance(part, (ast.Call, ast.Subscript, ast.Await)) for part in ast.walk(node))
     return any(acts(node) for node in tree.body)
 
-# %% ../nbs/13_parse.ipynb #f32cbabe
+# %% ../nbs/13_parse.ipynb #a9e95716
 def _is_program(
     text: str, # a reply, or what stands before its first fence
 ) -> bool: # True only where all of it is Python that acts
@@ -151,7 +151,7 @@ def _is_program(
     acts = any(isinstance(node, ast.Call) or (isinstance(node, ast.Name) and node.id == 'answer') for node in ast.walk(tree))
     return acts and any(_called(node) not in _FINAL_CALLS and _does_something(ast.Module([node], [])) for node in tree.body)
 
-# %% ../nbs/13_parse.ipynb #bfb9f732
+# %% ../nbs/13_parse.ipynb #6772f984
 @dataclass(frozen=True)
 class FinalText:
     "An answer that is written in the text of a reply."
@@ -163,7 +163,7 @@ class FinalText:
     start: int = 0 # where the statement starts in the reply
     end: int = 0 # where it ends
 
-# %% ../nbs/13_parse.ipynb #f211b32b
+# %% ../nbs/13_parse.ipynb #58c7509b
 _FINAL_HEAD = re.compile(r'^[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(?:\*\*|__)?(FINAL_VAR|FINAL)[ \t]*\(', re.M)
 _CLEAN_TAIL = re.compile(r'[ \t]{0,9}[.;]?(?:\*\*|__)?[.;]?[ \t]{0,2}(?:</?\w{1,30}>)?[ \t]{0,2}(?:#[^\n]*|[ \t]*)\r?$', re.M)
 _PARENS = re.compile(r'[()]')
@@ -182,7 +182,7 @@ def _balanced(
         if not depth: return token.start()
     return None
 
-# %% ../nbs/13_parse.ipynb #22a21f62
+# %% ../nbs/13_parse.ipynb #d1ea3b05
 _OPENING_QUOTE = re.compile(r'''\s*[rbfu]{0,2}("""|\'\'\'|"|')''', re.I)
 
 def _closing_paren(
@@ -203,7 +203,7 @@ def _closing_paren(
     close = text.rfind(')', closes[1] + 1, limit if line_end < 0 else line_end)
     return close if close > 0 and is_clean(close) and 'FINAL' not in text[start:close] else None
 
-# %% ../nbs/13_parse.ipynb #2cdf8614
+# %% ../nbs/13_parse.ipynb #d20ba905
 _PURE_CALLS = frozenset('str repr len sum sorted max min round list dict set int float'.split())
 
 def _needs_evaluation(
@@ -230,7 +230,7 @@ def _unquoted(
     is_quoted = len(source) > 1 and source[0] in '"\'' and source[-1] == source[0]
     return source[1:-1] if is_quoted and source[inner_quote - 1] in ' (\n\t' else None
 
-# %% ../nbs/13_parse.ipynb #c7039f1a
+# %% ../nbs/13_parse.ipynb #30eff6e7
 def _read_argument(
     call: str, # 'FINAL' or 'FINAL_VAR'
     source: str, # what stands between the parentheses
@@ -260,7 +260,7 @@ def _final_statement(
     end = close + len(_CLEAN_TAIL.match(text, close + 1)[0]) + 1 if close < limit else limit
     return final and replace(final, start=head.start(), end=end)
 
-# %% ../nbs/13_parse.ipynb #0bfac107
+# %% ../nbs/13_parse.ipynb #81012376
 _TOOL_HEAD = re.compile(r'<(?:\w{1,12}:)?(?:(tool_call)|(invoke)[ \t]+name=[^>\n]{1,80}|(function)=[\w.-]{1,60})>')
 _PARAMETER = re.compile(r'<(?:\w{1,12}:)?parameter(?:[ \t]+name="|=)(\w{1,40})"?>')
 _CODE_PARAMETERS = ('python_code', 'code', 'source', 'script')
@@ -290,7 +290,7 @@ def _tool_code(
     brace = text.find('{')
     return _json_code(text[brace:]) if brace >= 0 and not text[:brace].strip() else None
 
-# %% ../nbs/13_parse.ipynb #4ae13cfe
+# %% ../nbs/13_parse.ipynb #5bb43c0c
 @dataclass(frozen=True)
 class _Part:
     "A piece of a reply that is no prose."
@@ -333,7 +333,7 @@ def lines_after(
         if self.budget < 0 and later > number + 100: return
         yield self.lines[later]
 
-# %% ../nbs/13_parse.ipynb #20f0408e
+# %% ../nbs/13_parse.ipynb #6f631159
 @patch
 def _closing_candidates(
     self: _Scanner,
@@ -363,7 +363,7 @@ def parses(
     self.budget -= 4 * len(code)
     return self.budget > 0 and _parse_python(code) is not None
 
-# %% ../nbs/13_parse.ipynb #495cff9f
+# %% ../nbs/13_parse.ipynb #6fb49d70
 def _body_end(
     line: _FenceLine, # the closing line
     start: int, # where the body starts
@@ -402,7 +402,7 @@ def find_nested_close(
         else: return line
     return None
 
-# %% ../nbs/13_parse.ipynb #54ac3c4f
+# %% ../nbs/13_parse.ipynb #f5362940
 _STRAY_LABEL = re.compile(r'\s*(?:repl|python|py|python3|ipython)[ \t]*:?[ \t]*(?:\r?\n|$)', re.I)
 
 def _clean_body(
@@ -419,7 +419,7 @@ def _clean_body(
     if not indent: return body
     return '\n'.join(re.sub(rf'^[ \t]{{1,{indent}}}', '', line) for line in body.split('\n'))
 
-# %% ../nbs/13_parse.ipynb #a303b6bf
+# %% ../nbs/13_parse.ipynb #b0fc7f5f
 _ATTRIBUTES = re.compile(r'[:{,].*|(?:[\w-]+=\S+\s*)+')
 
 @patch
@@ -445,7 +445,7 @@ def read_fence(
     code = f'{first}\n{code}' if first else code
     return _Part('fence', line.start if line.place == 'edge' else line.run, end, code, lang, close is not None, glued), after
 
-# %% ../nbs/13_parse.ipynb #bbde63d7
+# %% ../nbs/13_parse.ipynb #66dac801
 @patch
 def line_at(
     self: _Scanner,
@@ -504,7 +504,7 @@ def scan_tool(
     self.parts.append(_Part('tool', position, end, code, 'tool_call', close is not None))
     return end
 
-# %% ../nbs/13_parse.ipynb #31805540
+# %% ../nbs/13_parse.ipynb #f13c3a35
 _BARE_LABEL = re.compile(r'^[ \t]*(?:repl|python)[ \t]*:?[ \t]*\r?$', re.M | re.I)
 
 @patch
@@ -544,7 +544,7 @@ def scan(
         if start >= position: position = read(argument)
     return self.parts
 
-# %% ../nbs/13_parse.ipynb #8bb017a8
+# %% ../nbs/13_parse.ipynb #77c49516
 @dataclass(frozen=True)
 class CodeBlock:
     "Code in a reply that is to be run."
@@ -579,7 +579,7 @@ def _is_run(
     if tree is None: return alone and _LOOKS_LIKE_CODE.search(part.code) is not None
     return _does_something(tree) and (alone or any(isinstance(node, ast.Call) for node in ast.walk(tree)))
 
-# %% ../nbs/13_parse.ipynb #2f0d98de
+# %% ../nbs/13_parse.ipynb #e4144db8
 def _repeats(
     part: _Part, # a fence
     parts: list[_Part], # all parts of the reply
@@ -599,7 +599,7 @@ def find_blocks(
     return [CodeBlock(part.code, part.lang, part.start, part.end, part.closed) for part in parts
             if _is_run(part, alone) and not _repeats(part, parts)]
 
-# %% ../nbs/13_parse.ipynb #5b5ea392
+# %% ../nbs/13_parse.ipynb #c279891a
 _FINAL_LINE = re.compile(r'^[ \t]*(#{1,6}[ \t]*)?(?:\*\*|__)?(?:the )?final answer(?!\w)(?:\*\*|__)?[ \t]*(:)?[ \t]*(?:\*\*|__)?[ \t]*(?:is:?[ \t]+)?([^\n]*)$', re.M | re.I)
 _BOXED = re.compile(r'\\[{}]|\\boxed[ \t]*\{|[{}]')
 _LATEX_TEXT = re.compile(r'\\text(?:bf|it)?\{([^{}]*)\}')
@@ -618,7 +618,7 @@ def _boxed(
             found.append((start.start(), sign.end(), plain[1] if plain else content))
     return found
 
-# %% ../nbs/13_parse.ipynb #33f25b5e
+# %% ../nbs/13_parse.ipynb #37e9cd17
 def _weak_value(
     value: str, # what the model marked as its answer
 ) -> str: # without decoration
@@ -667,7 +667,7 @@ def weak_finals(
         if part.kind == 'fence' and part.lang == 'final' and part.code.strip():
             yield FinalText('text', part.code.strip(), True, start=part.start, end=part.end)
 
-# %% ../nbs/13_parse.ipynb #c3851845
+# %% ../nbs/13_parse.ipynb #33983655
 def find_final(
     text: str | None, # a reply, as `clean_reply` leaves it
 ) -> FinalText | None: # None where the reply holds no answer
@@ -680,7 +680,7 @@ def find_final(
     strong = [final for final in weak if not final.weak]
     return (statements or strong or weak or [None])[-1]
 
-# %% ../nbs/13_parse.ipynb #6a5c2928
+# %% ../nbs/13_parse.ipynb #e37d6ce8
 _THINK = re.compile(r'<(/?)think(?:ing)?>', re.I)
 
 def _first_action(
@@ -703,7 +703,7 @@ def _without_leading_thoughts(
         position = closing.end()
     return text[position:].lstrip() if position else text
 
-# %% ../nbs/13_parse.ipynb #30b89182
+# %% ../nbs/13_parse.ipynb #6304d163
 def _kinds(
     text: str, # the reply
     start: int, # where the code starts
@@ -734,7 +734,7 @@ def _outside_of_code(
         kept += [sign for sign, kind in zip(inside, kinds) if kind == 'code']
     return sorted(kept, key=lambda sign: sign.start())
 
-# %% ../nbs/13_parse.ipynb #dddf3b1e
+# %% ../nbs/13_parse.ipynb #d16d3628
 def _is_mention(
     text: str, # the reply
     sign: re.Match, # a tag or a token
@@ -762,7 +762,7 @@ def _without_thoughts(
             position, opened = closing.end(), True
     return (''.join(pieces) + text[position:]).strip() if position else text
 
-# %% ../nbs/13_parse.ipynb #4a7e09a5
+# %% ../nbs/13_parse.ipynb #00242bd4
 _TOKEN = re.compile(r'<\|(?:im_start|im_end|endoftext|end_of_text|eot_id|eom_id|start_header_id)\|>|<(?:start|end)_of_turn>|<｜end▁of▁sentence｜>')
 _OWN_HEADER = re.compile(r'\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>)[ \t]*(?:assistant|model)(?:<\|end_header_id\|>)?[ \t]*\r?\n')
 
@@ -778,7 +778,7 @@ def _token_cut(
         if at_start or not rest or _TOKEN.match(rest): return token.start()
     return len(text)
 
-# %% ../nbs/13_parse.ipynb #cfa42f05
+# %% ../nbs/13_parse.ipynb #9bfe7476
 _NEXT_TURN = re.compile(r'^(?:#{1,6} )?\**(?:(?:user|human|assistant)\**:?\**[ \t]*\r?$|(?:User|Human|Assistant)\**:[ \t])', re.M | re.I)
 _REPL_OUTPUT = re.compile(r'\s*(?:#{1,6} )?\**\[?(?:REPL|code|execution)[ _](?:output|result|results|variables|executed)\]?\**:', re.I)
 _ANY_OUTPUT = re.compile(r'\s*(?:#{1,6} )?\**(?:output|result|results|stdout|observation)\**:', re.I)
