@@ -103,9 +103,9 @@ async def send_in_order(client: Callable, server: Client, prompts: list[list[dic
         for messages in prompts: await send(messages)
 
 
-def model(server: Client, max_concurrency: int = 16):
+def model(server: Client, max_concurrency: int = 16, mode: str = 'mock'):
     from rlm import LM
-    return LM('openai/mock', api_base=server.api_base, api_key='none', max_concurrency=max_concurrency, timeout=120)
+    return LM(f'openai/{mode}', api_base=server.api_base, api_key='none', max_concurrency=max_concurrency, timeout=120)
 
 
 def cell(code: str) -> str: return f'I will look.\n\n```repl\n{code}\n```'
@@ -175,10 +175,10 @@ def subcalls(count: int, at_once: int, repeats: int) -> tuple[float, int]:
             f'seconds = time.perf_counter() - started\nright = sum(reply == f"Question {{number}}" for number, reply in enumerate(replies))')
     seconds, right = [], 0
     with mock_server(latency=LATENCY) as server:
-        lm = model(server, at_once)
+        root, sub_lm = model(server), model(server, at_once, 'echo')
         for _ in range(repeats + 1):
             server.script({'content': cell(code), 'latency': 0}, {'content': cell('FINAL(f"{seconds} {right}")'), 'latency': 0})
-            answer = RLM(lm)('A short context.', 'How long does it take?').answer.split()
+            answer = RLM(root, sub_lm=sub_lm)('A short context.', 'How long does it take?').answer.split()
             seconds.append(float(answer[0]))
             right += int(answer[1])
     return statistics.median(seconds[1:]), right - count  # the first run was the warm-up
@@ -204,11 +204,11 @@ def children(count: int = 256, at_once: int = 64, repeats: int = 3) -> dict:
     code = (f'import time\nstarted = time.perf_counter()\nreplies = rlm_query_batched([f"Question {{number}}." for number in range({count})])\n'
             f'seconds = time.perf_counter() - started\nright = sum(str(reply) == "forty-two" for reply in replies)')
     with mock_server(latency=LATENCY) as server:
-        lm, seconds, right = model(server, at_once), [], 0
+        root, sub_lm, seconds, right = model(server), model(server, at_once, 'rules'), [], 0
         for _ in range(repeats + 1):
             server.reset()
-            server.script({'content': cell(code), 'latency': 0}, rules=[['Question \\d+\\.', 'FINAL(forty-two)'], ['', {'content': cell('FINAL(f"{seconds} {right}")'), 'latency': 0}]])
-            answer = RLM(lm, max_depth=2)('A short context.', 'Ask the children.').answer.split()
+            server.script({'content': cell(code), 'latency': 0}, {'content': cell('FINAL(f"{seconds} {right}")'), 'latency': 0}, rules=[('', 'FINAL(forty-two)')])
+            answer = RLM(root, sub_lm=sub_lm, max_depth=2)('A short context.', 'Ask the children.').answer.split()
             seconds.append(float(answer[0]))
             right += int(answer[1])
         requests = server.stats()['requests']

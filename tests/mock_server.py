@@ -8,6 +8,7 @@ The model's name says what it answers (`mode` or `mode-anything`):
 |--------------|------------------------------------------------------------------------------------|
 | `echo`       | the last message, as it came                                                       |
 | `script`     | the next of the replies posted to `/script`, or the first rule that matches        |
+| `rules`      | the first rule that matches, leaving the replies to others                         |
 | `tool`       | one call of the first tool offered; the tool's result once there is one            |
 | `extractive` | what `offline/extractive` of the library answers to the same messages              |
 | `429`, `500` | always that status (`429` with `Retry-After`)                                      |
@@ -51,7 +52,7 @@ from aiohttp import web
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = ('429', '500', 'hung', 'malformed', 'no_choices', 'null', 'truncated')
-MODES = ('echo', 'script', 'tool', 'extractive', 'x', 'mock', *FAULTS)
+MODES = ('echo', 'script', 'rules', 'tool', 'extractive', 'x', 'mock', *FAULTS)
 
 
 @dataclass
@@ -114,10 +115,10 @@ def cached_tokens(state: State, messages: list[dict]) -> int:
     return cached
 
 
-def next_reply(state: State, messages: list[dict]) -> dict:
+def next_reply(state: State, messages: list[dict], mode: str) -> dict:
     "The script's reply to `messages`; echo where no script says otherwise."
     last = text_of(messages[-1])
-    if state.replies: reply = state.replies.pop(0)
+    if state.replies and mode != 'rules': reply = state.replies.pop(0)
     else: reply = next((reply for pattern, reply in state.rules if re.search(pattern, last)), last)
     return {'content': reply} if isinstance(reply, str) else dict(reply)
 
@@ -146,7 +147,7 @@ async def plan(state: State, body: dict) -> dict:
     if mode == 'echo': return {'content': text_of(messages[-1])}
     if mode == 'tool': return tool_reply(messages, tools)
     if mode == 'extractive': return await asyncio.to_thread(extractive_reply, messages, tools)
-    return next_reply(state, messages)
+    return next_reply(state, messages, mode)
 
 
 def completion(number: int, body: dict, reply: dict, cached: int) -> dict:

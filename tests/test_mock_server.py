@@ -59,6 +59,7 @@ def test_a_prompt_that_begins_with_an_earlier_one_is_cached(server):
 
 def test_script_replies_go_first_then_rules_then_echo(server):
     server.script('one', {'content': 'two', 'finish_reason': 'length'}, rules=[('wal.us', 'ruled')])
+    assert answer(server, 'rules')['choices'][0]['message']['content'] == 'ruled'
     bodies = [answer(server, 'x') for _ in range(3)] + [answer(server, 'script-a', [{'role': 'user', 'content': 'other'}])]
     choices = [body['choices'][0] for body in bodies]
     assert [choice['message']['content'] for choice in choices] == ['one', 'two', 'ruled', 'other']
