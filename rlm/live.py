@@ -80,13 +80,15 @@ class _Screen:
         if self._notebook: self._update(text)
         elif self.terminal: self._put('\r\x1b[2K' + _fit(text, self.width - 1))
 
-    def _update(self, text: str) -> None:
-        "Rewrite the status in a notebook; the next one after an empty one stands below what was printed since."
-        from IPython.display import display
-        content = {'text/plain': text, 'text/html': f'<small>{escape(text)}</small>' if text else ''}
-        if self._handle is None: self._handle = display(content, raw=True, display_id=True)
-        else: self._handle.update(content, raw=True)
-        if not text: self._handle = None
+# %% ../nbs/25_live.ipynb #a11f21c0
+@patch
+def _update(self: _Screen, text: str) -> None:
+    "Rewrite the status in a notebook; the next one after an empty one stands below what was printed since."
+    from IPython.display import display
+    content = {'text/plain': text, 'text/html': f'<small>{escape(text)}</small>' if text else ''}
+    if self._handle is None: self._handle = display(content, raw=True, display_id=True)
+    else: self._handle.update(content, raw=True)
+    if not text: self._handle = None
 
 def _in_notebook() -> bool:
     "Whether this is a Jupyter kernel; IPython is not imported to find out."

@@ -8,6 +8,7 @@ import itertools,json,re
 from collections.abc import Callable,Iterable,Iterator
 from dataclasses import dataclass,field
 from typing import Any
+from fastcore.basics import patch
 from .journal import Journal
 
 # %% auto #0
@@ -106,7 +107,8 @@ def reply_message(
 
 def _follow(messages: list[dict], event: dict) -> None:
     "Bring a transcript up to date with one event of its run."
-    if event['type'] == 'message':
+    if event['type'] == 'run_start': messages.clear()
+    elif event['type'] == 'message':
         if event.get('reset'): messages.clear()
         messages.append({name: event[name] for name in ('role', 'content', 'tool_calls', 'tool_call_id', 'name') if event.get(name) is not None})
     elif event['type'] == 'reply' and event.get('kind') == 'turn' and not event.get('error'):
@@ -188,7 +190,7 @@ class RunTree:
     def add(self, event: dict) -> RunNode: # the run it belongs to
         "Put `event` where it belongs; types that are not known are passed over."
         run = self.runs.get(event['run'])
-        if run is None: run = self._add_run(event)
+        if run is None or event['type'] == 'run_start': run = self._add_run(event)
         handle = getattr(self, f'_on_{event["type"]}', None)
         if handle is not None: handle(run, event)
         return run
@@ -201,42 +203,51 @@ class RunTree:
         (self.roots if parent is None else parent.place.children).append(run)
         return run
 
-    def _on_notice(self, run: RunNode, event: dict) -> None: run.place.notices.append(event.get('text') or '')
+# %% ../nbs/22_tree.ipynb #714192da
+@patch
+def _on_notice(self: RunTree, run: RunNode, event: dict) -> None: run.place.notices.append(event.get('text') or '')
 
-    def _on_run_end(self, run: RunNode, event: dict) -> None: run.end, run.turn, run.cell = event, None, None
+@patch
+def _on_run_end(self: RunTree, run: RunNode, event: dict) -> None: run.end, run.turn, run.cell = event, None, None
 
-    def _on_turn_start(self, run: RunNode, event: dict) -> None:
-        run.turn, run.cell = TurnNode(number=event.get('turn') or len(run.turns) + 1), None
-        run.turns.append(run.turn)
+@patch
+def _on_turn_start(self: RunTree, run: RunNode, event: dict) -> None:
+    run.turn, run.cell = TurnNode(number=event.get('turn') or len(run.turns) + 1), None
+    run.turns.append(run.turn)
 
-    def _on_turn_end(self, run: RunNode, event: dict) -> None:
-        if run.turn is not None: run.turn.end = event
-        run.turn = run.cell = None
+@patch
+def _on_turn_end(self: RunTree, run: RunNode, event: dict) -> None:
+    if run.turn is not None: run.turn.end = event
+    run.turn = run.cell = None
 
-    def _on_cell_start(self, run: RunNode, event: dict) -> None:
-        if run.turn is None: self._on_turn_start(run, event)
-        run.cell = CellNode(start=event)
-        run.turn.cells.append(run.cell)
+@patch
+def _on_cell_start(self: RunTree, run: RunNode, event: dict) -> None:
+    if run.turn is None: self._on_turn_start(run, event)
+    run.cell = CellNode(start=event)
+    run.turn.cells.append(run.cell)
 
-    def _on_cell(self, run: RunNode, event: dict) -> None:
-        if run.cell is None: self._on_cell_start(run, event)
-        run.cell.end, run.cell = event, None
+@patch
+def _on_cell(self: RunTree, run: RunNode, event: dict) -> None:
+    if run.cell is None: self._on_cell_start(run, event)
+    run.cell.end, run.cell = event, None
 
-    def _on_call_start(self, run: RunNode, event: dict) -> None:
-        place = run.place
-        self._owners[event.get('call')] = place
-        place.calls[event.get('call')] = event
+@patch
+def _on_call_start(self: RunTree, run: RunNode, event: dict) -> None:
+    place = run.place
+    self._owners[event.get('call')] = place
+    place.calls[event.get('call')] = event
 
-    def _on_reply(self, run: RunNode, event: dict) -> None:
-        call = event.get('call', f'seq {event.get("seq")}')
-        place = self._owners.pop(call, None) or run.place
-        if event.get('kind') != 'turn':
-            place.calls[call] = event
-            return
-        place.calls.pop(call, None)
-        if run.turn is None: self._on_turn_start(run, event)
-        if run.turn.reply is not None: run.turn.calls[f'{call} before'] = run.turn.reply
-        run.turn.reply = event
+@patch
+def _on_reply(self: RunTree, run: RunNode, event: dict) -> None:
+    call = event.get('call', f'seq {event.get("seq")}')
+    place = self._owners.pop(call, None) or run.place
+    if event.get('kind') != 'turn':
+        place.calls[call] = event
+        return
+    place.calls.pop(call, None)
+    if run.turn is None: self._on_turn_start(run, event)
+    if run.turn.reply is not None: run.turn.calls[f'{call} before'] = run.turn.reply
+    run.turn.reply = event
 
 # %% ../nbs/22_tree.ipynb #1e87bcfe
 _CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
