@@ -9,13 +9,15 @@ config = ConfigParser(delimiters='=')
 config.read(root/'settings.ini', encoding='utf-8')
 facts = config['DEFAULT']
 minors = range(int(facts['min_python'].split('.')[1]), 14)
+statuses = {'3': '3 - Alpha', '4': '4 - Beta', '5': '5 - Production/Stable'}
+licenses = {'apache2': 'Apache-2.0'}
 
 setup(
     name=facts['lib_name'], version=facts['version'], description=facts['description'], keywords=facts['keywords'],
     author=facts['author'], author_email=facts['author_email'], url=facts['git_url'],
     project_urls={'Documentation': facts['doc_host'] + facts['doc_baseurl']},
-    license='Apache-2.0', license_files=['LICENSE'],
-    classifiers=['Development Status :: 3 - Alpha', f"Intended Audience :: {facts['audience']}", f"Natural Language :: {facts['language']}"]
+    license=licenses[facts['license']], license_files=['LICENSE'],
+    classifiers=[f"Development Status :: {statuses[facts['status']]}", f"Intended Audience :: {facts['audience']}", f"Natural Language :: {facts['language']}"]
         + [f'Programming Language :: Python :: 3.{minor}' for minor in minors],
     long_description=(root/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     packages=find_packages(include=[facts['lib_path'], facts['lib_path'] + '.*']),
@@ -23,5 +25,6 @@ setup(
     python_requires='>=' + facts['min_python'],
     install_requires=facts['requirements'].split(),
     extras_require={extra: facts[f'{extra}_requirements'].split() for extra in ('cache', 'bench', 'dev')},
-    entry_points={'console_scripts': facts['console_scripts'].split()},
+    # The second lets other nbdev projects link names of ours to our pages.
+    entry_points={'console_scripts': facts['console_scripts'].split(), 'nbdev': [f"{facts['lib_path']} = {facts['lib_path']}._modidx:d"]},
 )
