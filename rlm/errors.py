@@ -6,19 +6,16 @@
 __all__ = ['hide', 'redact', 'RLMError', 'BadInput', 'ModelError', 'LimitExceeded', 'IterationsExceeded', 'BudgetExceeded',
            'TokensExceeded', 'CallsExceeded', 'TimeExceeded', 'ErrorsExceeded', 'Cancelled']
 
-# %% ../nbs/12_errors.ipynb #18eeab4c
+# %% ../nbs/12_errors.ipynb #a5c68d60
 import os,re,threading
 from typing import Any
 
-# %% ../nbs/12_errors.ipynb #d1260f42
+# %% ../nbs/12_errors.ipynb #1c19bf13
 _secrets: set[str] = set()
 _secrets_lock = threading.Lock()
 _MASK = '[secret]'
-_LOOKS_SECRET = re.compile(
-    r'''(?ix) \b(?: sk | rk | pk | hf | gsk | xai )[-_][a-z0-9_\-]{16,}
-    | (?<= bearer[ ] ) [a-z0-9._~+/=\-]{8,}
-    | (?<= api_key= ) [^\s&'",)]{8,}
-    | (?<= api-key:[ ] ) [^\s'",)]{8,} ''')
+# Each alternative begins with fixed characters, so that megabytes without a key are passed over quickly.
+_LOOKS_SECRET = re.compile(r'''(\b(?:sk|rk|pk|hf|gsk|xai)[-_](?=[A-Za-z0-9_\-]{16})|[Bb]earer |api[_-]key["']?[=:] ?["']?)[A-Za-z0-9._~+/=\-]{8,}''')
 
 def hide(
     secret: str | None, # a key or token that must never be shown; None and short strings are passed over
@@ -28,7 +25,7 @@ def hide(
         with _secrets_lock:
             _secrets.add(secret)
 
-# %% ../nbs/12_errors.ipynb #5a3e60b8
+# %% ../nbs/12_errors.ipynb #f96aca90
 def _environment_secrets() -> set[str]:
     "Values of environment variables that hold keys by their name, as LiteLLM's do."
     return {value for name, value in os.environ.items()
@@ -43,9 +40,9 @@ def redact(
     for secret in sorted(known, key=len, reverse=True):
         if secret in text:
             text = text.replace(secret, _MASK)
-    return _LOOKS_SECRET.sub(_MASK, text)
+    return _LOOKS_SECRET.sub(lambda found: (found[1] if found[1][0] in 'Bba' else '') + _MASK, text)
 
-# %% ../nbs/12_errors.ipynb #4a9a813d
+# %% ../nbs/12_errors.ipynb #77f0db42
 class RLMError(Exception):
     "Base of everything that `rlm` raises on purpose; its message is one sentence without secrets."
     def __init__(self, 
@@ -56,7 +53,7 @@ class RLMError(Exception):
 class BadInput(RLMError, ValueError):
     "An argument, a file or a setting is wrong; nothing was spent."
 
-# %% ../nbs/12_errors.ipynb #2cb560f6
+# %% ../nbs/12_errors.ipynb #e5732c14
 class ModelError(RLMError):
     "A model could not be reached, refused, or sent something that is no reply."
     def __init__(self,
@@ -69,7 +66,7 @@ class ModelError(RLMError):
         super().__init__(message)
         self.model, self.status, self.retry_after, self.result = model, status, retry_after, result
 
-# %% ../nbs/12_errors.ipynb #54a8d37f
+# %% ../nbs/12_errors.ipynb #79913aa2
 class LimitExceeded(RLMError):
     "A limit ended the run; `result` has everything up to there."
     stop_reason = 'limit'
@@ -85,7 +82,7 @@ class LimitExceeded(RLMError):
         "The best answer that the run had when it was stopped."
         return getattr(self.result, 'answer', None)
 
-# %% ../nbs/12_errors.ipynb #79d540c3
+# %% ../nbs/12_errors.ipynb #0353620e
 class IterationsExceeded(LimitExceeded):
     "No answer within `max_iterations` turns."
     stop_reason = 'max_iterations'
