@@ -6,7 +6,7 @@ MADE   := $(VENV)/.made
 CORE   := $(VENV)/.installed-core
 DEV    := $(VENV)/.installed-dev
 
-Q     ?= What is the walrus operator?
+Q     ?= What happens when the pass statement is executed?
 FILE  ?= build/python-topics.txt
 MODEL ?= offline/extractive
 

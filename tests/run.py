@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKS = re.compile(r'\btest_\w+\(|\bexpect_fail\(|^\s*assert\b', re.M)
-TIMEOUT = 600  # seconds for one notebook
+TIMEOUT = 240  # seconds for one notebook
 
 
 def run_notebook(notebook: Path) -> dict:
@@ -22,6 +23,8 @@ def run_notebook(notebook: Path) -> dict:
     import nbdev.test
     from nbdev.config import get_config
 
+    # A hung notebook says where it hangs before it is killed.
+    faulthandler.dump_traceback_later(TIMEOUT - 10, file=sys.stderr)
     count = dict(passed=0, failed=0)
 
     class CountingShell(nbdev.test.CaptureShell):
@@ -37,16 +40,20 @@ def run_notebook(notebook: Path) -> dict:
 def notebook_counts(notebook: Path) -> tuple[int, int]:
     "Run `notebook` in a process of its own, so that a hang or a crash is one failure and not the end; print what failed."
     with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder)/'result.json'
+        result, log = Path(folder)/'result.json', Path(folder)/'log.txt'
         command = [sys.executable, '-m', 'tests.run', '--one', str(notebook), '--result', str(result)]
-        try: process = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=TIMEOUT,
-                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
-        except subprocess.TimeoutExpired as error:
-            print(f'FAILED {notebook.name}: not done after {TIMEOUT} s\n{(error.output or b"").decode(errors="replace")}', flush=True)
-            return 0, 1
+        # A file and not a pipe: what a notebook started and left running would keep a pipe open.
+        with log.open('wb') as output:
+            process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            try: status = f'exit status {process.wait(TIMEOUT)}'
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                status = f'not done after {TIMEOUT} s'
+        said = log.read_text(errors='replace')
         count = json.loads(result.read_text()) if result.exists() else dict(passed=0, failed=1)
     if count['failed'] or process.returncode:
-        print(f'FAILED {notebook.name} (exit status {process.returncode})\n{process.stdout}', flush=True)
+        print(f'FAILED {notebook.name} ({status})\n{said}', flush=True)
         return count['passed'], max(1, count['failed'])
     print(f"{notebook.name}: {count['passed']} cells with checks passed", flush=True)
     return count['passed'], 0
@@ -56,8 +63,9 @@ def pytest_counts() -> tuple[int, int]:
     "Run pytest in a process of its own and read its counts from the report that it writes for machines."
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder)/'report.xml'
-        command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', f'--junitxml={report}', 'tests']
-        status = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL).returncode
+        command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-o', 'faulthandler_timeout=120', f'--junitxml={report}', 'tests']
+        try: status = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=3 * TIMEOUT).returncode
+        except subprocess.TimeoutExpired: status = f'pytest was not done after {3 * TIMEOUT} s'
         suites = list(ElementTree.parse(report).getroot().iter('testsuite')) if report.exists() else []
     total, failed, errors, skipped = (sum(int(suite.get(name, 0)) for suite in suites) for name in ('tests', 'failures', 'errors', 'skipped'))
     failed += errors
