@@ -1,0 +1,188 @@
+"A key is shown nowhere: not in traces, logs, displays, pages, results, reprs or exceptions, whoever says it."
+import io
+import json
+import logging
+import os
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+
+from rlm import LM, RLM, Direct
+from rlm.core import advanced_toolloop
+from rlm.errors import ModelError
+from rlm.logger import RLMLogger
+from rlm.tools import make_run_repl, prep_shell
+from tests.mock_server import mock_server
+
+# No prefix that gives them away: only being told of them, or the name of the variable, helps.
+GIVEN, IN_ENVIRONMENT, IN_HEADER, WRONG = 'Zx81given0Q7w', 'Qy92environ1R8e', 'Wm54header6T3k', 'Pk37wrong5U9y'
+SECRETS = (GIVEN, IN_ENVIRONMENT, IN_HEADER, WRONG)
+CONTEXT = 'The walrus eats clams.'
+
+
+def cell(code): return f'I will look.\n\n```repl\n{code}\n```'
+
+
+@pytest.fixture(scope='module')
+def locked():
+    with mock_server(key=GIVEN) as server: yield server
+
+
+@pytest.fixture
+def server(locked, monkeypatch):
+    "A server with a key, whose models know every secret."
+    monkeypatch.setenv('OPENAI_API_KEY', IN_ENVIRONMENT)
+    locked.reset()
+    return locked
+
+
+def lm(server, api_key=GIVEN, **settings):
+    return LM('openai/script', api_base=server.api_base, api_key=api_key, extra_headers={'X-Gateway-Token': IN_HEADER}, **settings)
+
+
+def shown(*texts):
+    "The secrets that occur in `texts`."
+    return {secret for secret in SECRETS if any(secret in text for text in texts)}
+
+
+def files_in(folder): return [path.read_text() for path in folder.rglob('*') if path.is_file()]
+
+
+LEAKS = f'''
+import os, sys
+key = os.environ["OPENAI_API_KEY"]
+print("stdout", key, "{GIVEN}")
+print("stderr", key, file=sys.stderr)
+sub = llm_query("What is " + key + "?")
+answer["content"] = key
+variable = dict(os.environ)
+key
+'''
+
+
+@pytest.fixture
+def everything(server, tmp_path, capfd):
+    "A run whose code, model and prompts are full of keys, with all that it left behind."
+    server.script(cell(LEAKS), f'It says {GIVEN} and {IN_HEADER}.', cell('raise ValueError("no " + key)'), cell('FINAL("the key is " + key)'), cell('FINAL(key)'))
+    events, turns = [], []
+    strategy = RLM(lm(server), sub_lm=LM('openai/echo', api_base=server.api_base, api_key=GIVEN), trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True,
+                   on_event=events.append, on_iteration=lambda turn, event: turns.append(event))
+    result = strategy(CONTEXT, f'Is {GIVEN} the key?')
+    return strategy, result, events, turns, tmp_path, capfd.readouterr()
+
+
+def test_the_run_did_meet_the_keys(everything, server):
+    strategy, result, events, *_ = everything
+    sent = json.dumps(server.stats()['prompts'])
+    assert shown(sent) >= {GIVEN, IN_ENVIRONMENT}  # the model itself is told what its code printed
+    assert result.iterations >= 3 and any(event['type'] == 'cell' and 'stdout [secret] [secret]' in event['stdout'] for event in events)
+
+
+def test_files_hold_no_key(everything):
+    *_, folder, _ = everything
+    written = files_in(folder)
+    assert len(written) == 2 and all(written) and '[secret]' in written[0]
+    assert not shown(*written)
+
+
+def test_the_display_shows_no_key(everything):
+    *_, output = everything
+    assert output.err and not shown(output.out, output.err)
+
+
+def test_events_and_callbacks_hold_no_key(everything):
+    _, result, events, turns, *_ = everything
+    assert events and turns
+    assert not shown(*map(str, events), *map(str, turns), *map(str, result.trace.events), str(result.metadata), json.dumps(result.history))
+
+
+def test_reprs_and_pages_hold_no_key(everything):
+    strategy, result, *_ = everything
+    assert not shown(repr(strategy), repr(strategy.lm), str(strategy.lm), repr(result.trace), result._repr_html_(), result._repr_markdown_())
+    assert not shown(repr(strategy.settings), str(result.usage_summary))
+
+
+def exception_of(action):
+    with pytest.raises(Exception) as caught: action()
+    return caught.value
+
+
+def texts_of(error):
+    "All that is commonly printed of an exception, and of those that it came from."
+    seen, texts = set(), []
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        texts += [str(error), repr(error), repr(error.args), ''.join(traceback.format_exception(type(error), error, error.__traceback__))]
+        texts += [str(vars(error))]
+        error = error.__cause__ or error.__context__
+    return texts
+
+
+@pytest.mark.parametrize('num_retries', [0, 2])
+def test_a_wrong_key_that_the_server_quotes_is_not_passed_on(server, num_retries):
+    wrong = LM('openai/echo', api_base=server.api_base, api_key=WRONG, num_retries=num_retries)
+    error = exception_of(lambda: wrong('hello'))
+    assert isinstance(error, ModelError) and 'Incorrect API key provided: [secret]' in str(error)
+    assert not shown(*texts_of(error), *map(repr, wrong.batch(['x'])))
+
+
+def test_a_wrong_key_of_the_environment_is_not_passed_on(server):
+    error = exception_of(lambda: LM('openai/echo', api_base=server.api_base)('hello'))
+    assert '[secret]' in str(error) and not shown(*texts_of(error))
+
+
+def test_what_the_server_repeats_from_a_prompt_is_not_passed_on(server):
+    server.script({'content': f'Your header {IN_HEADER} and key {GIVEN} are odd.', 'status': 400})
+    error = exception_of(lambda: lm(server)('hello'))
+    assert 'are odd' in str(error) and not shown(*texts_of(error))
+
+
+@pytest.mark.parametrize('mode', ['malformed', 'no_choices', 'null', 'truncated', 'hung', '500', '429', 'nonesuch'])
+def test_no_failure_shows_the_key(server, mode):
+    error = exception_of(lambda: LM(f'openai/{mode}', api_base=server.api_base, api_key=GIVEN, num_retries=0, timeout=0.3)(f'My key is {GIVEN}'))
+    assert not shown(*texts_of(error))
+
+
+@pytest.mark.parametrize('strategy', [RLM, Direct])
+def test_a_run_that_fails_leaves_no_key_behind(server, tmp_path, capfd, strategy):
+    runner = strategy(LM('openai/script', api_base=server.api_base, api_key=WRONG), trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True)
+    error = exception_of(lambda: runner(CONTEXT, f'Is {WRONG} the key?'))
+    assert error.result.stop_reason == 'model'
+    output = capfd.readouterr()
+    assert not shown(*texts_of(error), *files_in(tmp_path), output.out, output.err, str(error.result.trace.events), error.result._repr_html_(), error.result._repr_markdown_())
+
+
+def test_the_engine_s_spelling_hides_its_key(server, tmp_path):
+    server.script(cell(f'print("{GIVEN}")\nFINAL("done")'))
+    runner = RLM(backend='openai', backend_kwargs=dict(model_name='script', base_url=server.api_base, api_key=GIVEN), logger=RLMLogger(log_dir=tmp_path), trace=tmp_path/'trace.jsonl')
+    result = runner.completion(CONTEXT)
+    assert result.response == 'done'
+    assert not shown(*files_in(tmp_path), repr(runner), repr(runner.settings), str(result.metadata))
+
+
+def test_a_shell_hides_the_key_of_its_model(server, tmp_path, capfd):
+    sh = prep_shell(CONTEXT, model='openai/echo', base_url=server.api_base, api_key=WRONG)
+    server.script('never asked')
+    error = sh.run('llm_query("hello")').error
+    assert '[secret]' in error and not shown(error, repr(sh))
+    server.script({'content': None, 'tool_calls': [{'name': 'run_repl', 'arguments': json.dumps({'python_code': f'print("{GIVEN}")'})}]}, 'done')
+    items = list(advanced_toolloop('What?', tools=[make_run_repl(sh)], sh=sh, model=lm(server), trace=tmp_path/'trace.jsonl', verbose=True))
+    output = capfd.readouterr()
+    assert items[-1]['answer'] == 'done' and not shown(*files_in(tmp_path), output.out, output.err)
+
+
+def test_litellm_s_own_logging_shows_no_key(server, caplog):
+    "Also for somebody who wants to see warnings."
+    with caplog.at_level(logging.INFO):
+        for api_key in (GIVEN, WRONG): LM('openai/echo', api_base=server.api_base, api_key=api_key, num_retries=0).batch(['hello'])
+    assert not shown(caplog.text)
+
+
+def test_the_reply_cache_holds_no_key(server, tmp_path):
+    pytest.importorskip('diskcache')
+    server.script('cached')
+    model = lm(server, cache=tmp_path)
+    assert [model('hello').text, model('hello').usage.hits] == ['cached', 1]
+    kept = b''.join(path.read_bytes() for path in tmp_path.rglob('*') if path.is_file())
+    assert b'cached' in kept and not [secret for secret in SECRETS if secret.encode() in kept]
