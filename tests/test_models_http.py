@@ -248,7 +248,7 @@ def test_fewer_at_once_after_a_429_and_more_again_after_answers():
         assert {reply.status for reply in lm.batch(['x'] * 8)} == {429}
         server.reset()
         server.script(rules=[['.', {'content': 'ok', 'latency': 0.1}]])
-        lm.batch(['x'] * 4)
+        lm.batch(['x'] * 8)
         assert server.stats()['peak'] == 4  # half of 8: one storm is one complaint
         for _ in range(20): lm.batch(['x'] * 2)
         server.reset()

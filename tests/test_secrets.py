@@ -119,6 +119,13 @@ def texts_of(error):
     return texts
 
 
+def test_replies_and_addresses_are_shown_without_keys(server):
+    server.script(f'The key is {GIVEN}.')
+    reply = lm(server)('hello')
+    assert GIVEN in reply.text and '[secret]' in repr(reply) and not shown(repr(reply))
+    assert not shown(repr(LM('openai/x', api_base=f'http://me:{WRONG}@127.0.0.1:1/v1')))
+
+
 @pytest.mark.parametrize('num_retries', [0, 2])
 def test_a_wrong_key_that_the_server_quotes_is_not_passed_on(server, num_retries):
     wrong = LM('openai/echo', api_base=server.api_base, api_key=WRONG, num_retries=num_retries)
