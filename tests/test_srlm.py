@@ -199,7 +199,7 @@ def test_failed_candidates_are_dropped_and_reported():
     assert result.answer == '42' and result.agreement == 2/6
     assert 'on fire' in problems[0] and 'text of an error' in problems[1] and 'empty' in problems[2] and 'empty' in problems[3] and problems[4:] == [None, None]
     notices = [event['text'] for event in result.trace.events if event['type'] == 'notice']
-    assert len(notices) == 4 and notices[0].startswith('Candidate ')
+    assert len(notices) == 5 and notices[0].startswith('Candidate ') and notices[-1] == result.choice.reason
 
 
 def test_all_failed_raises_with_every_reason():
