@@ -403,7 +403,7 @@ touched = []
 sys.addaudithook(guard)
 '''
     kept = {name: value for name, value in os.environ.items() if name != 'LITELLM_LOCAL_MODEL_COST_MAP'}
-    done = subprocess.run([sys.executable, '-W', 'default', '-c', guard + code, *arguments], cwd=ROOT, env=kept, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, '-W', 'default::ResourceWarning', '-c', guard + code, *arguments], cwd=ROOT, env=kept, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 

@@ -208,11 +208,11 @@ def test_no_answer_within_the_turns(server):
 
 @pytest.mark.parametrize('how', ['rlm', 'direct'])
 def test_a_model_that_fails_carries_what_was_reached(server, how):
-    server.script(*([cell('answer["content"] = "so far"')] if how == 'rlm' else []), {'content': 'No more for you.', 'status': 403})
+    server.script(*([cell('answer["content"] = "so far"')] if how == 'rlm' else []), {'content': 'No more for you.', 'status': 400})
     strategy = RLM if how == 'rlm' else Direct
     with pytest.raises(ModelError, match='No more for you') as caught: strategy(model(server))(CONTEXT, 'Go on.')
     result = caught.value.result
-    assert (caught.value.status, result.stop_reason, result.answer) == (403, 'model', 'so far' if how == 'rlm' else None)
+    assert (caught.value.status, result.stop_reason, result.answer) == (400, 'model', 'so far' if how == 'rlm' else None)
     assert result.usage.calls == server.stats()['requests']
     assert [event['type'] for event in result.trace.events][-1] == 'run_end'
 
