@@ -13,6 +13,7 @@ import pytest
 from rlm import LM, Limits
 from rlm.errors import BadInput, CallsExceeded, ModelError, TokensExceeded
 from rlm.models import EmptyReply, Ledger, Unreachable, Usage, run_sync
+from rlm.offline import ScriptedLM
 from tests.mock_server import mock_server
 from tests.run import ROOT
 
@@ -378,6 +379,7 @@ def test_a_callable_that_exits_fails_alone(server):
     with pytest.raises(ModelError, match='SystemExit 3'): LM(leaves)('hello')
     async def leaves_too(messages): raise SystemExit('bye')
     with pytest.raises(ModelError, match='SystemExit bye'): LM(leaves_too)('hello')
+    with pytest.raises(ModelError, match='SystemExit 4'): LM(ScriptedLM(lambda messages: sys.exit(4)), num_retries=0)('hello')
     with pytest.raises(ModelError, match='StopIteration'): LM(lambda messages: next(iter(())), num_retries=0)('hello')
     assert ask(model(server)).text == 'hello'
 
@@ -413,7 +415,7 @@ def test_importing_and_calling_reach_for_no_network_and_print_nothing(server):
 import rlm
 from rlm import LM, RLM
 assert not touched and 'litellm' not in sys.modules
-lm = LM('openai/echo', api_base=sys.argv[1], api_key='none', timeout=0.5, num_retries=0)
+lm = LM('openai/echo', api_base=sys.argv[1], api_key='none')
 lm.window, LM('openai/a/very:odd name').window
 answers = [lm('hello').text, *map(str, lm.batch(['one', 'two']))]
 answers += [type(reply).__name__ for reply in LM('openai/hung', api_base=sys.argv[1], api_key='none', timeout=0.5, num_retries=0).batch(['x'])]
