@@ -71,7 +71,7 @@ def verbal_confidence(
     if not known: return None
     if min(known) == 0: return -math.inf
     mean = sum(known)/len(known)
-    return sum(math.log((mean if report is None else report)/100) for report in reports)
+    return sum(min(0.0, math.log(mean if report is None else report) - math.log(100)) for report in reports)
 
 # %% ../nbs/32_selection.ipynb #1afcdb62
 def trace_lengths(

@@ -1,4 +1,5 @@
 "The project's own machinery: the runner counts right, the pages' links lead somewhere, README is made as it should be."
+import ast
 import importlib
 import inspect
 import json
@@ -100,3 +101,15 @@ def test_every_exported_name_has_a_page_entry():
             try: show_doc(value)._repr_markdown_()
             except Exception as error: failed[f'{module.name}.{name}'] = repr(error)
     assert not failed
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_cell_with_imports_holds_nothing_else(path):
+    "The site runs every cell that imports something, with whatever else is in it."
+    for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+        if cell['cell_type'] != 'code': continue
+        lines = [line for line in ''.join(cell['source']).splitlines() if not line.startswith(('#|', '%', '!'))]
+        try: body = ast.parse('\n'.join(lines)).body
+        except SyntaxError: continue # `await` at the top of a cell, or a magic
+        imports = [isinstance(node, (ast.Import, ast.ImportFrom)) for node in body]
+        assert all(imports) or not any(imports), '\n'.join(lines)
