@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RLM', 'DirectSettings', 'Direct', 'run', 'advanced_toolloop']
 
-# %% ../nbs/00_core.ipynb #72c078e8
-import inspect,time
+# %% ../nbs/00_core.ipynb #472c13c6
+import asyncio,inspect,time
 from collections.abc import Callable,Iterator
 from dataclasses import dataclass,fields
 from typing import Any
@@ -19,7 +19,7 @@ from .models import LM,Limits,as_lm
 from .runs import Result,Settings,Strategy,Tree,check_question,takes
 from .tools import Shell
 
-# %% ../nbs/00_core.ipynb #6d858bd0
+# %% ../nbs/00_core.ipynb #956ff9b4
 class RLM(Strategy):
     "A model with a REPL that holds the context, able to call itself on parts of it."
     method = 'rlm'
@@ -46,7 +46,7 @@ class RLM(Strategy):
         if self.settings.persistent: return await self.continue_session(tree, context, query)
         return await Trajectory(tree, self.settings, self.lm, self.sub_lm, context, query).solve()
 
-# %% ../nbs/00_core.ipynb #4122d6ec
+# %% ../nbs/00_core.ipynb #3d7c10ae
 @patch
 async def continue_session(self: RLM, tree: Tree, context: Any, query: str | None) -> Result:
     "One more question to the shell that is kept."
@@ -79,7 +79,7 @@ def __enter__(self: RLM) -> RLM: return self
 @patch
 def __exit__(self: RLM, *exception) -> None: self.close()
 
-# %% ../nbs/00_core.ipynb #12605baa
+# %% ../nbs/00_core.ipynb #e397b382
 @dataclass(kw_only=True)
 class DirectSettings(Settings):
     "What `Direct` can be told besides its model."
@@ -97,7 +97,7 @@ class Direct(Strategy):
         native = native_settings(kwargs, [part.name for part in fields(DirectSettings)])
         super().__init__(model or native.pop('model', None), DirectSettings(**native))
 
-# %% ../nbs/00_core.ipynb #9edb40c5
+# %% ../nbs/00_core.ipynb #c7255293
 @patch
 async def solve(self: Direct,
     tree: Tree, # the account and the journal of this run
@@ -114,8 +114,11 @@ async def solve(self: Direct,
     end = lambda reason, value=None, error=None: tree.finish(run, self.lm.name, query, reason, value, started, error, iterations=1)
     reason, answer, problem = 'cancelled', None, None
     try:
-        if self.lm.window and (tokens := self.lm.count_tokens(prompt)) > self.lm.window:
-            raise BadInput(f'The prompt has {tokens:,} tokens and {self.lm.name} reads at most {self.lm.window:,}: use RLM, which reads a long text in parts.')
+        # What is known of a model may have to be loaded first, and a long prompt takes a while to count: other runs go on.
+        window = await asyncio.to_thread(lambda: self.lm.window)
+        tokens = await asyncio.to_thread(self.lm.count_tokens, prompt) if window else 0
+        if window and tokens > window:
+            raise BadInput(f'The prompt has {tokens:,} tokens and {self.lm.name} reads at most {window:,}: use RLM, which reads a long text in parts.')
         tree.journal.write('turn_start', run, turn=1)
         reply = await tree.ask(run, self.lm, [dict(role='user', content=prompt)], 'turn', None, settings.sampling_args, turn=1)
         reason, answer = 'final', reply.text
@@ -126,7 +129,7 @@ async def solve(self: Direct,
         raise problem
     return result
 
-# %% ../nbs/00_core.ipynb #66b9b9e6
+# %% ../nbs/00_core.ipynb #9d39899d
 def run(
     query: str, # the question
     context: Any, # what it is about: a text, a list of texts, any object
@@ -142,7 +145,7 @@ def run(
     return RLM(model, sub_model, max_iterations=max_iterations, max_output_chars=max_output_chars, verbose=verbose, on_iteration=on_iteration,
         **kwargs)(context, query)
 
-# %% ../nbs/00_core.ipynb #bbfa1a51
+# %% ../nbs/00_core.ipynb #f808a888
 class _ToolLoop(RLM):
     "An `RLM` over a shell and tools that somebody else made."
     shell: Shell | None = None

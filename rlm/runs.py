@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
-# %% ../nbs/18_runs.ipynb #00459267
+# %% ../nbs/18_runs.ipynb #a991b94f
 import asyncio,contextlib,functools,itertools,os,queue,time,uuid
 from collections.abc import AsyncIterator,Callable,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
@@ -15,16 +15,16 @@ from typing import Any
 from fastcore.basics import patch
 from fastcore.meta import delegates
 from .compat import UsageSummary
-from .errors import BadInput,Cancelled,LimitExceeded,RLMError,TimeExceeded
-from .models import LM,EmptyReply,Ledger,Limits,Reply,Usage,as_lm,on_engine,run_sync,start_on_engine
+from .errors import BadInput,Cancelled,LimitExceeded,ModelError,RLMError,TimeExceeded,redact
+from .models import LM,Ledger,Limits,Reply,Usage,as_lm,on_engine,run_sync,start_on_engine
 from .parse import clean_reply
 from .trace import Journal,LiveDisplay,engine_log,messages_of,to_html,to_markdown
 
-# %% ../nbs/18_runs.ipynb #5e8bc876
+# %% ../nbs/18_runs.ipynb #819be67f
 _SYNONYMS = dict(response='answer', execution_time='seconds', root_model='model', cost='usage.cost',
     total_input_tokens='usage.input', total_output_tokens='usage.output', prompt='query')
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     "The outcome of a run."
     answer: str | None # None: the run was stopped before it had one
@@ -47,10 +47,14 @@ class Result:
         return functools.reduce(getattr, _SYNONYMS[name].split('.'), self)
 
     def __str__(self) -> str: return self.answer or ''
+    def __repr__(self) -> str:
+        answer = redact(repr(self.answer))
+        return f'Result({answer}, stop_reason={self.stop_reason!r}, usage={self.usage}, seconds={self.seconds:.1f}, model={self.model!r})'
+
     def _repr_html_(self) -> str: return to_html(self.trace.events)
     def _repr_markdown_(self) -> str: return to_markdown(self.trace.events)
 
-# %% ../nbs/18_runs.ipynb #d0de9a4a
+# %% ../nbs/18_runs.ipynb #15b0b9c7
 @patch(as_prop=True)
 def history(self: Result) -> list[dict]: # messages of role and content
     "The root's transcript, as it was sent."
@@ -67,7 +71,7 @@ def metadata(self: Result) -> dict: # run_metadata and iterations
     first, *turns = engine_log(self.trace.events)
     return dict(run_metadata=first, iterations=turns)
 
-# %% ../nbs/18_runs.ipynb #e7fb7016
+# %% ../nbs/18_runs.ipynb #4ec01211
 class Tree:
     "What all trajectories of one run share."
     def __init__(self,
@@ -98,7 +102,7 @@ class Tree:
             return reply
         except RLMError as failure:
             error = str(failure)
-            reply = Reply('', usage=failure.usage) if isinstance(failure, EmptyReply) else None
+            reply = Reply('', usage=getattr(failure, 'usage', Usage(1, cost=None)))
             raise
         finally:
             text, calls, used = (reply.text, reply.tool_calls, reply.usage) if reply else ('', (), Usage(1, cost=None))
@@ -106,7 +110,7 @@ class Tree:
             self.journal.write('reply', run, call=call, kind=kind, model=lm.name, text=text, tool_calls=[vars(one) for one in calls],
                 usage=vars(used), cost=used.cost, seconds=time.perf_counter() - started, error=error, **where, **kept)
 
-# %% ../nbs/18_runs.ipynb #6f7b574f
+# %% ../nbs/18_runs.ipynb #b8094adc
 @patch
 def finish(self: Tree,
     run: str, # the trajectory that ends
@@ -128,7 +132,7 @@ def finish(self: Tree,
     if run.count('.') == self.level: self.result = result
     return result
 
-# %% ../nbs/18_runs.ipynb #0cddbe04
+# %% ../nbs/18_runs.ipynb #b7b3e889
 @dataclass(kw_only=True)
 class Settings:
     "What a strategy can be told besides its models."
@@ -148,7 +152,7 @@ class Settings:
         if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
         if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
-# %% ../nbs/18_runs.ipynb #5881b010
+# %% ../nbs/18_runs.ipynb #691aa8c1
 def takes(
     settings: type, # a dataclass of settings
 ) -> Callable: # a decorator for `__init__`
@@ -162,7 +166,7 @@ def takes(
         return init
     return decorate
 
-# %% ../nbs/18_runs.ipynb #007365a5
+# %% ../nbs/18_runs.ipynb #78f69963
 class Callbacks:
     "A listener that turns events into the calls that the settings ask for."
     def __init__(self, settings: Settings):
@@ -180,13 +184,14 @@ class Callbacks:
 
     def _on_run_start(self, event: dict) -> None:
         self._runs[event['run']] = event
-        if event['parent']: self._tell('on_subcall_start', event['depth'], event['model'], (event['query'] or event['context']['preview'])[:200])
+        # A candidate has a parent, and yet is a root of its own.
+        if event['parent'] and event['depth']: self._tell('on_subcall_start', event['depth'], event['model'], (event['query'] or event['context']['preview'])[:200])
 
     def _on_run_end(self, event: dict) -> None:
         start = self._runs[event['run']]
-        if start['parent']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
+        if start['parent'] and start['depth']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
 
-# %% ../nbs/18_runs.ipynb #db4b2292
+# %% ../nbs/18_runs.ipynb #b945eb92
 @patch
 def _on_call_start(self: Callbacks, event: dict) -> None:
     if event['kind'] == 'subcall': self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
@@ -211,7 +216,7 @@ def _on_turn_end(self: Callbacks, event: dict) -> None:
     self._tell('on_iteration_complete', depth, event['turn'], event['seconds'])
     if depth == 0: self._tell('on_iteration', event['turn'], self._turns[event['run']])
 
-# %% ../nbs/18_runs.ipynb #289de449
+# %% ../nbs/18_runs.ipynb #3309c6d9
 class Strategy:
     "A way to answer a question about a context. Subclasses write `solve`."
     method = 'strategy'
@@ -236,7 +241,7 @@ class Strategy:
         "Answer the question."
         raise NotImplementedError(f'{type(self).__name__} has no solve().')
 
-# %% ../nbs/18_runs.ipynb #bcda33fb
+# %% ../nbs/18_runs.ipynb #7b925ae8
 def check_question(
     context: Any, # what the question is about
     query: str | None, # the question
@@ -251,7 +256,7 @@ def check_question(
     if query is None and optional: return
     if not (isinstance(query, str) and query.strip()): raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
 
-# %% ../nbs/18_runs.ipynb #6c0969b6
+# %% ../nbs/18_runs.ipynb #2cea4c70
 @patch
 async def drive(self: Strategy,
     context: Any, # what the question is about
@@ -283,7 +288,7 @@ async def drive(self: Strategy,
     if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded): return stopped.result
     raise stopped
 
-# %% ../nbs/18_runs.ipynb #9f59828b
+# %% ../nbs/18_runs.ipynb #ed411478
 @patch
 def open_journal(self: Strategy) -> Journal: # for one run
     "The journal that the settings ask for: in memory, one file, or a file of its own in a folder."
@@ -295,7 +300,7 @@ def open_journal(self: Strategy) -> Journal: # for one run
         path = path/f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
     return Journal(path)
 
-# %% ../nbs/18_runs.ipynb #a3e4d894
+# %% ../nbs/18_runs.ipynb #2482dc9c
 @patch
 async def acall(self: Strategy,
     context: Any, # what the question is about: a text, a list, a dict, any object
@@ -332,7 +337,7 @@ def completion(self: Strategy,
     self.check(prompt, root_prompt, optional=True)
     return run_sync(self.drive(prompt, root_prompt))
 
-# %% ../nbs/18_runs.ipynb #8be216f8
+# %% ../nbs/18_runs.ipynb #28482228
 @patch
 def stream(self: Strategy,
     context: Any, # what the question is about

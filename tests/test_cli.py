@@ -108,3 +108,10 @@ def test_ctrl_c_ends_with_what_there_is(server, book, tmp_path):
 def test_the_embedded_model_needs_no_key_and_no_network(book):
     done = rlm('ask', 'Who was the master of the ship?', book)
     assert done.returncode == 0 and 'Anna Brand' in done.stdout and 'no language model' in done.stderr
+
+
+def test_the_best_of_several_trajectories(server, book):
+    server.script(rules=[['master', 'FINAL(Anna Brand)']])
+    done = rlm('ask', 'Who was master?', book, '--model', 'openai/rules', '--method', 'srlm', '-k', '3', server=server)
+    assert (done.returncode, done.stdout) == (0, 'Anna Brand\n') and 'winner' in done.stderr
+    assert rlm('ask', 'Who was master?', book, '--method', 'srlm', '-k', '0', '--quiet').returncode == 2
