@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'
@@ -28,6 +29,7 @@ from tests.mock_server import Client, mock_server
 
 ROOT = Path(__file__).resolve().parent.parent
 LATENCY = 0.2  # seconds: what the server takes for a sub-call
+PROVIDERS = ('openai', 'hosted_vllm')  # LiteLLM's two ways to a server that speaks OpenAI's protocol: with OpenAI's own client, and without
 Send = Callable[[list[dict]], Coroutine]
 
 
@@ -57,19 +59,22 @@ async def httpx_client(server: Client, at_once: int) -> AsyncIterator[Send]:
 
 
 @asynccontextmanager
-async def litellm_client(server: Client, at_once: int) -> AsyncIterator[Send]:
+async def litellm_client(server: Client, at_once: int, provider: str = 'openai') -> AsyncIterator[Send]:
     "LiteLLM, through which rlm sends."
     import litellm
     slots = asyncio.Semaphore(at_once)
 
     async def send(messages):
         async with slots:
-            response = await litellm.acompletion(model='openai/mock', messages=messages, api_base=server.api_base, api_key='none', max_retries=0)
+            response = await litellm.acompletion(model=f'{provider}/mock', messages=messages, api_base=server.api_base, api_key='none', max_retries=0)
         return response.choices[0].message.content
     yield send
 
 
 CLIENTS = dict(aiohttp=aiohttp_client, httpx=httpx_client, litellm=litellm_client)
+
+
+def clients(provider: str) -> dict: return CLIENTS | dict(litellm=partial(litellm_client, provider=provider))
 
 
 def questions(count: int) -> list[list[dict]]: return [[dict(role='user', content=f'Question {number}')] for number in range(count)]
@@ -86,9 +91,9 @@ async def median_seconds(client: Callable, server: Client, count: int, at_once: 
     return statistics.median(seconds[1:])
 
 
-def bare_seconds(server: Client, count: int, at_once: int, repeats: int) -> dict[str, float]:
+def bare_seconds(server: Client, count: int, at_once: int, repeats: int, provider: str) -> dict[str, float]:
     "The median time of each client."
-    return {name: asyncio.run(median_seconds(client, server, count, at_once, repeats)) for name, client in CLIENTS.items()}
+    return {name: asyncio.run(median_seconds(client, server, count, at_once, repeats)) for name, client in clients(provider).items()}
 
 
 def best(bare: dict[str, float]) -> float:
@@ -104,9 +109,9 @@ async def send_in_order(client: Callable, server: Client, prompts: list[list[dic
         for messages in prompts: await send(messages)
 
 
-def model(server: Client, max_concurrency: int = 16, mode: str = 'mock'):
+def model(server: Client, provider: str, max_concurrency: int = 16, mode: str = 'mock'):
     from rlm import LM
-    return LM(f'openai/{mode}', api_base=server.api_base, api_key='none', max_concurrency=max_concurrency, timeout=120)
+    return LM(f'{provider}/{mode}', api_base=server.api_base, api_key='none', max_concurrency=max_concurrency, timeout=120)
 
 
 def cell(code: str) -> str: return f'I will look.\n\n```repl\n{code}\n```'
@@ -146,18 +151,18 @@ def gaps_of(stats: dict) -> list[float]:
     return [later[0] - earlier[1] for earlier, later in zip(times, times[1:])]
 
 
-def turns(count: int = 50) -> tuple[list[dict], dict[str, list[float]]]:
+def turns(provider: str = 'openai', count: int = 50) -> tuple[list[dict], dict[str, list[float]]]:
     "The gap between a reply and the next request over a long run, and the bare clients' gaps for the very same requests."
     from rlm import RLM
     with mock_server() as server:
-        runner = RLM(model(server), max_iterations=count + 1)
+        runner = RLM(model(server, provider), max_iterations=count + 1)
         gaps = {}
         for _ in range(2):  # the first run imports LiteLLM and IPython
             server.reset()
             server.script(*(cell(f'turn = {number}\nprint("turn", turn, len(context))') for number in range(count)), 'FINAL(done)')
             runner('A short context.', 'How many turns?')
         gaps['rlm'], prompts = gaps_of(server.stats()), server.stats()['prompts']
-        for name, client in CLIENTS.items():
+        for name, client in clients(provider).items():
             asyncio.run(send_in_order(client, server, prompts))
             gaps[name] = gaps_of(server.stats())
     middle = {name: statistics.median(each) for name, each in gaps.items()}
@@ -170,14 +175,14 @@ def turns(count: int = 50) -> tuple[list[dict], dict[str, list[float]]]:
                 detail=f'{first*1000:.1f} ms, then {last*1000:.1f} ms')], gaps
 
 
-def subcalls(count: int, at_once: int, repeats: int) -> tuple[float, int]:
+def subcalls(provider: str, count: int, at_once: int, repeats: int) -> tuple[float, int]:
     "Seconds that `llm_query_batched` took inside a cell (median), and how many answers arrived in all runs."
     from rlm import RLM
     code = (f'import time\nstarted = time.perf_counter()\nreplies = llm_query_batched([f"Question {{number}}" for number in range({count})])\n'
             f'seconds = time.perf_counter() - started\nright = sum(reply == f"Question {{number}}" for number, reply in enumerate(replies))')
     seconds, right = [], 0
     with mock_server(latency=LATENCY) as server:
-        root, sub_lm = model(server), model(server, at_once, 'echo')
+        root, sub_lm = model(server, provider), model(server, provider, at_once, 'echo')
         for _ in range(repeats + 1):
             server.script({'content': cell(code), 'latency': 0}, {'content': cell('FINAL(f"{seconds} {right}")'), 'latency': 0})
             answer = RLM(root, sub_lm=sub_lm)('A short context.', 'How long does it take?').answer.split()
@@ -186,27 +191,27 @@ def subcalls(count: int, at_once: int, repeats: int) -> tuple[float, int]:
     return statistics.median(seconds[1:]), right - count  # the first run was the warm-up
 
 
-def many_subcalls(repeats: int) -> list[dict]:
+def many_subcalls(provider: str, repeats: int) -> list[dict]:
     "Wide batches, and batches at the default width."
     rows = []
     with mock_server(latency=LATENCY) as server:
-        wide, narrow = bare_seconds(server, 256, 256, repeats), bare_seconds(server, 64, 16, repeats)
+        wide, narrow = bare_seconds(server, 256, 256, repeats, provider), bare_seconds(server, 64, 16, repeats, provider)
     for count, at_once, bare, goal, limit in (
             (256, 256, wide, '1.3 x the bare client', 1.3 * best(wide)), (64, 16, narrow, '1.1 x the ideal 0.8 s', 1.1 * 0.8)):
-        seconds, right = subcalls(count, at_once, repeats)
+        seconds, right = subcalls(provider, count, at_once, repeats)
         rows.append(row(f'{count} sub-calls of {LATENCY*1000:.0f} ms, `max_concurrency={at_once}`', goal, f'{seconds:.2f} s', seconds <= limit and right == count * repeats, bare,
                         detail=f"{seconds/bare['httpx']:.2f} x httpx, {seconds/bare['aiohttp']:.2f} x aiohttp, {seconds/bare['litellm']:.2f} x LiteLLM alone, "
                                f'{seconds/(LATENCY*count/at_once):.2f} x the ideal; {right} of {count*repeats} answers right'))
     return rows
 
 
-def children(count: int = 256, at_once: int = 64, repeats: int = 3) -> dict:
+def children(provider: str, repeats: int, count: int = 256, at_once: int = 64) -> dict:
     "Recursive children: each is a run of its own with a shell of its own, and makes one call."
     from rlm import RLM
     code = (f'import time\nstarted = time.perf_counter()\nreplies = rlm_query_batched([f"Question {{number}}." for number in range({count})])\n'
             f'seconds = time.perf_counter() - started\nright = sum(str(reply) == "forty-two" for reply in replies)')
     with mock_server(latency=LATENCY) as server:
-        root, sub_lm, seconds, right = model(server), model(server, at_once, 'rules'), [], 0
+        root, sub_lm, seconds, right = model(server, provider), model(server, provider, at_once, 'rules'), [], 0
         for _ in range(repeats + 1):
             server.reset()
             server.script({'content': cell(code), 'latency': 0}, {'content': cell('FINAL(f"{seconds} {right}")'), 'latency': 0}, rules=[('', 'FINAL(forty-two)')])
@@ -214,7 +219,7 @@ def children(count: int = 256, at_once: int = 64, repeats: int = 3) -> dict:
             seconds.append(float(answer[0]))
             right += int(answer[1])
         requests = server.stats()['requests']
-        bare = bare_seconds(server, count, at_once, repeats)
+        bare = bare_seconds(server, count, at_once, repeats, provider)
     took, ideal, right = statistics.median(seconds[1:]), LATENCY * count / at_once, right - count
     return row(f'{count} `rlm_query_batched` children, concurrency {at_once}', f'none lost, 2 x the ideal {ideal:.1f} s', f'{took:.2f} s', took <= 2 * ideal and right == count * repeats,
                bare, detail=f'{took/ideal:.2f} x the ideal; {right} of {count*repeats} answers right; {requests} requests in the last run')
@@ -249,7 +254,7 @@ def growth(count: int = 20, printed: int = 5000) -> dict:
     from rlm import RLM
     with mock_server() as server:
         server.script(*(cell(f'print(("line {number} " * {printed})[:{printed}])') for number in range(count)), 'FINAL(done)')
-        RLM(model(server), max_iterations=count + 1)('A short context.', 'What is printed?')
+        RLM(model(server, 'openai'), max_iterations=count + 1)('A short context.', 'What is printed?')
         stats = server.stats()
     prompts, tokens = stats['prompts'], stats['usage']['prompt_tokens']
     kept = sum(later[:len(earlier)] == earlier for earlier, later in zip(prompts, prompts[1:]))
@@ -287,21 +292,23 @@ def main() -> None:
     parser.add_argument('--only', help='one of: import, turns, subcalls, children, memory, growth; nothing is written then')
     options = parser.parse_args()
     logging.getLogger('LiteLLM').setLevel(logging.ERROR)  # it warns of each new event loop
-    gaps = {}
+    gaps, rows = {}, []
 
-    def fifty_turns():
-        rows, measured = turns()
-        gaps.update(measured)
-        return rows
+    def fifty_turns(provider):
+        measured, of_each = turns(provider)
+        gaps.update({f'{name}, {provider}/' if name in ('rlm', 'litellm') else name: gap for name, gap in of_each.items()})
+        return measured
 
-    figures = {'import': import_time, 'turns': fifty_turns, 'subcalls': lambda: many_subcalls(options.repeats),
-               'children': lambda: children(repeats=options.repeats), 'memory': memory, 'growth': growth}
-    rows = []
+    by_provider = dict(turns=fifty_turns, subcalls=partial(many_subcalls, repeats=options.repeats), children=partial(children, repeats=options.repeats))
+    figures = {'import': import_time, 'memory': memory, 'growth': growth}
+    figures |= {f'{name} {provider}/': partial(figure, provider) for provider in PROVIDERS for name, figure in by_provider.items()}
     for name, figure in figures.items():
-        if options.only not in (None, name): continue
+        if options.only not in (None, name.split()[0]): continue
         print(f'{name} ...', file=sys.stderr, flush=True)
         measured = figure()
-        rows += measured if isinstance(measured, list) else [measured]
+        for line in measured if isinstance(measured, list) else [measured]:
+            way = name.split()[1:]
+            rows.append(dict(line, figure=f"{line['figure']}, `{way[0]}`" if way else line['figure']))
     report = dict(machine=machine(), rows=rows, gaps={name: [round(gap * 1000, 3) for gap in each] for name, each in gaps.items()})
     report['markdown'] = as_markdown(report)
     print(report['markdown'])
