@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 import importlib as _importlib
 
 # Loaded when first used, so that `import rlm` stays quick.
-_HOMES = dict(RLM='core', Direct='core', run='core', advanced_toolloop='core', SRLM='srlm', LM='models', Reply='models', Usage='models', Limits='models',
+_HOMES = dict(RLM='core', Direct='core', run='core', advanced_toolloop='core', SRLM='srlm', LambdaRLM='lambda_rlm', LM='models', Reply='models', Usage='models', Limits='models',
     Result='runs', Strategy='runs', Shell='tools', Journal='trace', RLMLogger='trace', RLMError='errors', BadInput='errors', ModelError='errors',
     LimitExceeded='errors')
 __all__ = ['__version__', *_HOMES]

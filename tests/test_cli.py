@@ -115,3 +115,12 @@ def test_the_best_of_several_trajectories(server, book):
     done = rlm('ask', 'Who was master?', book, '--model', 'openai/rules', '--method', 'srlm', '-k', '3', server=server)
     assert (done.returncode, done.stdout) == (0, 'Anna Brand\n') and 'winner' in done.stderr
     assert rlm('ask', 'Who was master?', book, '--method', 'srlm', '-k', '0', '--quiet').returncode == 2
+
+
+def test_a_plan_spends_nothing_and_its_run_keeps_to_it(server, book):
+    server.script(rules=[['', 'Anna Brand']])
+    planned = rlm('plan', 'Who was master?', book, '--model', 'openai/rules', '--task', 'search', server=server)
+    assert planned.returncode == 0 and 'calls' in planned.stdout and server.stats()['requests'] == 0
+    done = rlm('ask', 'Who was master?', book, '--model', 'openai/rules', '--method', 'lambda', '--task', 'general', server=server)
+    assert (done.returncode, done.stdout) == (0, 'Anna Brand\n')
+    assert rlm('plan', 'Who?', book, '--task', 'juggle').returncode == 2
