@@ -683,6 +683,18 @@ def _to_json(reply: Reply) -> str:
     return json.dumps(dict(text=reply.text, tool_calls=[vars(call) for call in reply.tool_calls], finish_reason=reply.finish_reason))
 
 # %% ../nbs/06_models.ipynb #987a1220
+async def _within(coroutine: Coroutine, seconds: float | None) -> Any:
+    "As `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes in the moment of the result."
+    task = asyncio.ensure_future(coroutine)
+    try: done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+        elif not task.cancelled(): task.exception() # looked at, also where nobody waits for it any more
+    if not done: raise asyncio.TimeoutError
+    return task.result()
+
 @patch
 async def _attempt(self: LM, messages: list[dict], tools: list | None, params: dict, ledger: Ledger) -> Reply:
     place, reply, failure = await self._throttle.enter(), None, None
@@ -690,7 +702,7 @@ async def _attempt(self: LM, messages: list[dict], tools: list | None, params: d
         held, params = await self._hold(messages, tools, params, ledger)
         used = Usage(1)
         try:
-            reply = await asyncio.wait_for(self._send(messages, tools, params), self.timeout)
+            reply = await _within(self._send(messages, tools, params), self.timeout)
             used = reply.usage
         except RLMError as error:
             failure, used = error, getattr(error, 'usage', used)
