@@ -6,7 +6,7 @@
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
 # %% ../nbs/18_runs.ipynb #a991b94f
-import asyncio,contextlib,functools,itertools,os,queue,time,uuid
+import asyncio,contextlib,functools,itertools,os,queue,sys,time,uuid
 from collections.abc import AsyncIterator,Callable,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
 from datetime import datetime
@@ -149,6 +149,9 @@ class Settings:
     on_subcall_complete: Callable[[int, str, float, str | None], None] | None = None # (depth, model, seconds, error)
 
     def __post_init__(self):
+        for name in ('on_event', 'on_iteration', 'on_iteration_start', 'on_iteration_complete', 'on_subcall_start', 'on_subcall_complete'):
+            if not callable(getattr(self, name) or print): raise BadInput(f'{name}={getattr(self, name)!r}: give a function.')
+        if self.logger and not hasattr(self.logger, 'attach'): raise BadInput(f'logger={self.logger!r}: give an RLMLogger.')
         if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
         if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
@@ -173,6 +176,7 @@ class Callbacks:
         self.settings = settings
         self._runs: dict[str, dict] = {}
         self._turns: dict[str, dict] = {}
+        self._failed: set[str] = set()
 
     def __call__(self, event: dict) -> None:
         handler = getattr(self, f"_on_{event['type']}", None)
@@ -180,7 +184,12 @@ class Callbacks:
 
     def _tell(self, name: str, *values) -> None:
         callback = getattr(self.settings, name)
-        if callback: callback(*values)
+        try:
+            if callback: callback(*values)
+        # The user's code: one callback that fails does not silence the others, nor end the run.
+        except Exception as error:
+            if name not in self._failed: print(redact(f'rlm: {name} failed with {type(error).__name__}: {error}; the run goes on.'), file=sys.stderr)
+            self._failed.add(name)
 
     def _on_run_start(self, event: dict) -> None:
         self._runs[event['run']] = event
@@ -279,9 +288,10 @@ async def drive(self: Strategy,
         if settings.on_limit == 'return' and error.result: return error.result
         raise
     finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
+        while not task.done():
+            task.cancel() # once more where a library below lost it
+            await asyncio.wait({task}, timeout=1)
+        if not task.cancelled(): task.exception() # looked at, or asyncio reports it as forgotten
         for step_back in leave: step_back()
         if journal is not settings.trace: journal.close()
     stopped.result = tree.result
