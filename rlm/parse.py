@@ -534,6 +534,7 @@ def scan(
     "Find all parts of the reply."
     first_fence = next((line.start for line in self.lines if line.place in ('edge', 'one')), len(self.text))
     position, program = 0, self.text[:first_fence]
+    if label := _STRAY_LABEL.match(program): program = program[label.end():]
     if _is_program(program):
         self.parts.append(_Part('program', 0, first_fence, program.strip('\r\n'), ''))
         position = first_fence
