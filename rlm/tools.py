@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any,NamedTuple
 from fastcore.basics import patch
 from .capture import Captured,Outlet,Place,router,run_at,start_for_host
-from .errors import RLMError
+from .errors import BadInput,RLMError
 from .models import LM,as_lm,engine_loop,run_sync
 from .workspace import RESERVED,Answer,Tool,UnknownVariable,Workspace,_is_small,describe,is_reserved,read_tools,show
 
@@ -544,6 +544,8 @@ async def arun(self: Shell,
 ) -> Cell: # what came of it; errors of the code are in it
     "Run a cell without blocking the event loop; raises `RLMError` when the setup code fails or the shell is closed."
     if self._closed: raise RLMError('The shell is closed: make a new one.')
+    for text in (code, self._setup_code or ''):
+        if not isinstance(text, str): raise BadInput(f'A cell is a {describe(text)}: give a str of Python.')
     if self._worker and self._worker.thread is threading.current_thread(): raise RLMError('A cell cannot run another cell of its own shell.')
     engine_loop() # starts here, not in a thread of a cell
     timeout = self.timeout if timeout is None else timeout

@@ -104,6 +104,7 @@ def read_tools(
 ) -> dict[str, Tool]: # the same by name, each with a description
     "Check the user's tools; raises `BadInput` for a name that cannot be one."
     read = {}
+    if not isinstance(tools or {}, Mapping): raise BadInput(f'tools is a {describe(tools)}: give a dict of names to functions or values.')
     for name, given in (tools or {}).items():
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise BadInput(f'The tool name {name!r} is not a Python name: choose one like "search".')
@@ -254,9 +255,11 @@ def restore(self: Workspace) -> list[str]: # what to tell the model
         notes.append('answer stays a dict: your value is answer["content"]; set answer["ready"] = True to submit it.')
     else:
         self.answer, ready = answer, answer.setdefault('ready', False)
-        if not _is_true(ready): answer.setdefault('content', '')
-        elif 'content' in answer: self.final = self.final or Answer(answer['content'], 'answer')
-        else: notes.append('answer is ready but has no "content".')
+        content = answer.setdefault('content', '') if not _is_true(ready) else answer.get('content', '')
+        if not _is_true(ready): pass
+        elif isinstance(content, str) and not content.strip():
+            notes.append('answer is ready but its "content" is empty: fill it. (FINAL("") submits an empty text.)')
+        else: self.final = self.final or Answer(content, 'answer')
     return notes
 
 def _is_true(value: Any) -> bool:
