@@ -16,7 +16,7 @@ from .errors import BadInput,IterationsExceeded,LimitExceeded,ModelError,RLMErro
 from .models import LM,EmptyReply,Limits,ToolCall
 from .parse import FinalText,clean_reply,find_blocks,find_final
 from .runs import Result,Settings,Tree
-from .tools import Answer,Cell,Shell,view
+from .tools import Answer,Cell,Shell,read_tools,view
 
 # %% ../nbs/19_loop.ipynb #1fae92cd
 @dataclass(kw_only=True)
@@ -52,11 +52,18 @@ def __post_init__(self: RLMSettings):
     if self.env != 'local': raise BadInput(f'env={self.env!r} is not there: cells run in this process (env="local").')
     texts = {name for name in vars(prompts) if name.isupper()}
     if wrong := set(self.prompts) - texts: raise BadInput(f'prompts has {sorted(wrong)[0]!r}, which is no text of rlm.prompts; there are: {", ".join(sorted(texts))}.')
-    for name in ('sampling_args', 'sub_sampling_args'): setattr(self, name, getattr(self, name) or {})
-    amounts = dict(max_output_chars=1, preview_chars=1, cell_timeout=0.001, child_max_iterations=1, max_concurrent_subcalls=1)
+    for tools in (self.tools, self.sub_tools): read_tools(tools)
+    for name in ('sampling_args', 'sub_sampling_args'):
+        setattr(self, name, getattr(self, name) or {})
+        if not isinstance(getattr(self, name), Mapping): raise BadInput(f'{name}={getattr(self, name)!r}: give a dict such as {{"temperature": 0.7}}.')
+    amounts = dict(max_output_chars=1, preview_chars=1, cell_timeout=0.001, child_max_iterations=1, max_concurrent_subcalls=1,
+        context_window=1, compaction_threshold_pct=0.001)
     for name, least in amounts.items():
         value = getattr(self, name)
-        if value is not None and not value >= least: raise BadInput(f'{name}={value!r}: give a number above 0.')
+        if value is not None and not (isinstance(value, (int, float)) and value >= least): raise BadInput(f'{name}={value!r}: give a number above 0.')
+    if not self.compaction_threshold_pct <= 1: raise BadInput(f'compaction_threshold_pct={self.compaction_threshold_pct!r}: give a share of the window, up to 1.')
+    for name in ('system_prompt', 'child_system_prompt', 'final_prompt', 'setup_code', 'user_prologue'):
+        if not isinstance(getattr(self, name) or '', str): raise BadInput(f'{name}={getattr(self, name)!r}: give a text.')
 
 @patch
 def text(self: RLMSettings,
@@ -191,8 +198,10 @@ async def subcalls(self: Trajectory,
 def pick(self: Trajectory, model: str | None) -> LM:
     "The model that a cell names."
     known = {lm.name: lm for lm in (self.lm, *self.settings.other_lms, self.sub_lm)}
+    # A user may have named it without its provider: "gpt-4o-mini" is openai/gpt-4o-mini here.
+    short = {name.partition('/')[2] or name: lm for name, lm in known.items()}
     if model is None: return self.sub_lm
-    if model in known: return known[model]
+    if model in known or model in short: return known.get(model) or short[model]
     raise RLMError(f'There is no model {model!r} in this run; leave model= out, or name one of: {", ".join(known)}.')
 
 # %% ../nbs/19_loop.ipynb #c09f260e
@@ -310,8 +319,10 @@ async def use_tool(self: Trajectory, call: ToolCall) -> str: # what the model re
     bad = functools.partial(prompts.fill, self.settings.text('BAD_ARGUMENTS_MESSAGE'), tool=call.name)
     try: arguments = json.loads(call.arguments or '{}')
     except json.JSONDecodeError as error: return bad(problem=f'they are no JSON ({error})')
+    if not isinstance(arguments, dict): return bad(problem='they are no JSON object')
     try: inspect.signature(function).bind(**arguments)
     except TypeError as error: return bad(problem=str(error))
+    if wrong := _wrong_type(function, arguments): return bad(problem=wrong)
     if inspect.iscoroutinefunction(function): return await function(**arguments)
     before = self.shell.last
     try: return str(await asyncio.to_thread(function, **arguments))
@@ -332,6 +343,15 @@ async def run_repl(self: Trajectory,
 
 # %% ../nbs/19_loop.ipynb #624f5f4a
 _JSON_TYPES = {str: 'string', int: 'integer', float: 'number', bool: 'boolean', list: 'array', dict: 'object'}
+
+def _wrong_type(function: Callable, arguments: Mapping[str, Any]) -> str | None:
+    "What is wrong with the first argument that is not of the type that the schema promised."
+    hints, parameters = inspect.get_annotations(function, eval_str=True), inspect.signature(function).parameters
+    for name, value in arguments.items():
+        hint = hints.get(name)
+        if hint not in _JSON_TYPES or name not in parameters or (value is None and parameters[name].default is None): continue
+        if not isinstance(value, (int, float) if hint is float else hint): return f'{name} must be a {_JSON_TYPES[hint]}'
+    return None
 
 def tool_schema(
     function: Callable, # with annotations and a docstring
