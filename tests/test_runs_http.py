@@ -1,6 +1,7 @@
 "Whole runs through LiteLLM against the mock server: the same answers as with scripted models, limits over the tree, faults, many runs at once."
 import asyncio
 import json
+import queue
 import threading
 
 import pytest
@@ -276,3 +277,13 @@ def test_more_tool_loops_at_once_than_threads_in_python_s_pool(server):
     for thread in threads: thread.start()
     for thread in threads: thread.join(60)
     assert answers == {number: ('done', 'sub') for number in range(40)}
+
+
+def test_a_stream_that_is_left_stops_its_run_wherever_it_is():
+    for _ in range(20):
+        reasons = queue.SimpleQueue()
+        def note(event):
+            if event['type'] == 'run_end': reasons.put(event['stop_reason'])
+        for event in RLM(lambda messages: cell('1'), max_iterations=200, on_event=note).stream(CONTEXT, 'Go on.'):
+            if event['type'] == 'cell': break
+        assert reasons.get(timeout=30) == 'cancelled'
