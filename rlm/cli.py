@@ -90,7 +90,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument('files', metavar='FILE', nargs='+', help='a text file, a folder, a pattern, or - for standard input')
     command.add_argument('--model', default='offline/extractive', help='any LiteLLM name; the default needs no key: it only finds sentences that are in the text')
     command.add_argument('--sub-model', help='model of the sub-calls (default: the same)')
-    command.add_argument('--task', help='of --method lambda: search, classify, summarise, ... (default: the model tells by one call; rlm plan assumes the general task)')
+    command.add_argument('--task', help='of --method lambda: search, classify, summarise, ... (default: the model tells by one call; rlm plan guesses by the words of the question)')
     command.add_argument('--api-base', metavar='URL', help='address of a server of your own')
     command.add_argument('--encoding', default='utf-8', help='of the files (default: utf-8)')
     command.add_argument('--quiet', action='store_true', help='no progress on standard error')
