@@ -401,3 +401,16 @@ def test_stream_and_coroutine_twins():
 def test_it_shows_as_it_runs(capfd):
     SRLM(answering('FINAL(42)', 'FINAL(TypeError: no)'), k=3, verbose=True, early_stop=False)(TEXT, QUESTION)
     assert 'Candidate 2 does not vote' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('as_instance', [False, True])
+def test_a_planned_run_can_be_a_candidate(as_instance):
+    from rlm.lambda_rlm import LambdaRLM
+    def leaf(messages): return 'the code is 7' if 'code is 7' in messages[-1]['content'] else 'not found'
+    text = 'Hay is dry. '*2000 + 'The code is 7.'
+    settings = dict(task='general', context_window_chars=20_000)
+    vote = SRLM(engine=LambdaRLM(leaf, **settings), k=3) if as_instance else SRLM(leaf, engine=LambdaRLM, k=3, **settings)
+    result = vote(text, 'What is the code?')
+    single = LambdaRLM(leaf, **settings)(text, 'What is the code?')
+    assert (result.answer, result.agreement, single.usage.calls > 1) == (single.answer, 1.0, True)
+    assert 2*single.usage.calls <= result.usage.calls <= 3*single.usage.calls # two that agree settle a vote of three; the third may be under way
