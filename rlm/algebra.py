@@ -243,7 +243,7 @@ def _items(value: Any) -> int: return len(value) if isinstance(value, list) else
 class Live(Machine):
     "Makes the calls."
     def __init__(self,
-        send: Callable[[M, Any, str, str], Awaitable[str]], # the reply to (call, value, prompt, stage)
+        send: Callable[..., Awaitable[str]], # the reply to (call, value, prompt, stage)
     ):
         self.send, self.stage = send, None
 
