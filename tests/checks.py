@@ -41,6 +41,23 @@ def leaves_no_diff(command: str) -> str:
         return changes(before, copy)
 
 
+PAGES = """
+from nbdev.serve import proc_nbs
+if __name__ == '__main__': proc_nbs()
+"""
+
+
+def pages_can_be_made() -> str:
+    "What goes wrong when the notebooks are made ready for the site; '' where nothing does."
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)/ROOT.name
+        copytree(ROOT, copy, symlinks=True, ignore=NOT_COPIED)
+        script = Path(folder)/'pages.py'
+        script.write_text(PAGES)
+        process = subprocess.run([sys.executable, script], cwd=copy, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return process.stdout if process.returncode else ''
+
+
 def readme_is_current() -> str:
     "The difference between README.md and what nbs/index.ipynb makes."
     here = (ROOT/'README.md').read_text(encoding='utf-8')
@@ -50,6 +67,7 @@ def readme_is_current() -> str:
 def main() -> int:
     checks = {'nbdev_export leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_export'),
               'nbdev_clean leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_clean'),
+              'the pages of the site can be made': pages_can_be_made,
               'README.md is made from nbs/index.ipynb (else: make readme)': readme_is_current}
     failed = 0
     for name, check in checks.items():
