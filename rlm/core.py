@@ -6,7 +6,7 @@
 __all__ = ['RLM', 'DirectSettings', 'Direct', 'run', 'advanced_toolloop']
 
 # %% ../nbs/00_core.ipynb #472c13c6
-import asyncio,inspect,time
+import asyncio,time
 from collections.abc import Callable,Iterator
 from dataclasses import dataclass,fields
 from typing import Any

@@ -68,6 +68,9 @@ def _closed(tokens: int, window: int, k: int, leaf: int | None, combine_calls: C
     return ClosedForm(k, depth, leaf, k**depth + combines + 1, cost)
 
 # %% ../nbs/29_plan.ipynb #078a27b5
+def _combinations(by_model: bool) -> Callable[[int, int], int]: # calls that combine, of a tree of that arity and depth
+    return lambda k, depth: sum(k**level for level in range(depth)) if by_model else 0
+
 def algorithm3(
     tokens: int, # of the text
     window: int, # tokens
@@ -78,10 +81,9 @@ def algorithm3(
 ) -> ClosedForm: # k, depth, leaf size, calls, cost
     "Algorithm 3: k = ceil(sqrt(n c_in / c_combine)), leaves of min(window, n/k)."
     k = max(2, math.ceil(math.sqrt(tokens * c_in / c_combine)))
-    calls = lambda k, depth: sum(k**level for level in range(depth)) if model_combines else 0
     depth = next(depth for depth in range(64) if tokens <= window * k**depth)
     leaf = min(window, math.ceil(tokens / k)) if depth else tokens
-    return _closed(tokens, window, k, leaf, calls, c_in, c_combine, detect)
+    return _closed(tokens, window, k, leaf, _combinations(model_combines), c_in, c_combine, detect)
 
 def theorem4(
     tokens: int, # of the text
@@ -92,8 +94,7 @@ def theorem4(
     detect: int = 500, # tokens of the prompt that detects the task
 ) -> ClosedForm: # k, depth, leaf size, calls, cost
     "Theorem 4: halves, halves of halves, until a half fits the window."
-    calls = lambda k, depth: sum(k**level for level in range(depth)) if model_combines else 0
-    return _closed(tokens, window, 2, None, calls, c_in, c_combine, detect)
+    return _closed(tokens, window, 2, None, _combinations(model_combines), c_in, c_combine, detect)
 
 # %% ../nbs/29_plan.ipynb #f43dd0ad
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
 # %% ../nbs/18_runs.ipynb #a991b94f
-import asyncio,contextlib,functools,itertools,os,queue,sys,time,uuid
+import asyncio,functools,itertools,os,queue,sys,time,uuid
 from collections.abc import AsyncIterator,Callable,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
 from datetime import datetime
@@ -95,7 +95,7 @@ class Tree:
     ) -> Reply: # as `LM.acall` gives it
         "Make one model call, accounted for and written down."
         call, started, reply, error = next(self._calls), time.perf_counter(), None, 'cancelled'
-        self.journal.write('call_start', run, call=call, kind=kind, model=lm.name, preview=str(where.get('prompt') or '')[:200])
+        self.journal.write('call_start', run, call=call, kind=kind, model=lm.name, preview=str(where.get('prompt') or '')[:200] if kind == 'subcall' else '')
         try:
             reply = await lm.acall(messages, tools, self.ledger, **params or {})
             error = None
@@ -106,7 +106,8 @@ class Tree:
             raise
         finally:
             text, calls, used = (reply.text, reply.tool_calls, reply.usage) if reply else ('', (), Usage(1, cost=None))
-            kept = dict(kept=clean_reply(text)) if kind == 'turn' and clean_reply(text) != text else {}
+            cleaned = clean_reply(text) if kind == 'turn' else text
+            kept = dict(kept=cleaned) if cleaned != text else {}
             self.journal.write('reply', run, call=call, kind=kind, model=lm.name, text=text, tool_calls=[vars(one) for one in calls],
                 usage=vars(used), cost=used.cost, seconds=time.perf_counter() - started, error=error, **where, **kept)
 
