@@ -31,7 +31,7 @@ bench: $(DEV) ## measure the speed next to a bare HTTP client and print the tabl
 	@$(BIN)/python -m bench.speed
 	@cd nbs && ../$(BIN)/exec_nb 15_speed.ipynb --dest 15_speed.ipynb && ../$(BIN)/nbdev_clean --fname 15_speed.ipynb
 
-readme: $(DEV) ## write README.md from nbs/index.ipynb
+readme: $(DEV) ## write README.md and nbs/llms.txt from the pages
 	@$(BIN)/python -m tests.readme
 
 export: $(DEV) ## write rlm/ from nbs/ and strip the notebooks of noise

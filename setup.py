@@ -21,10 +21,10 @@ setup(
         + [f'Programming Language :: Python :: 3.{minor}' for minor in minors],
     long_description=(root/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     packages=find_packages(include=[facts['lib_path'], facts['lib_path'] + '.*']),
-    package_data={facts['lib_path']: ['py.typed']},
+    package_data={facts['lib_path']: ['py.typed', '*.html', '*.css', '*.js']},
     python_requires='>=' + facts['min_python'],
     install_requires=facts['requirements'].split(),
-    extras_require={extra: facts[f'{extra}_requirements'].split() for extra in ('cache', 'bench', 'dev')},
+    extras_require={name.removesuffix('_requirements'): needed.split() for name, needed in facts.items() if name.endswith('_requirements')},
     # The second lets other nbdev projects link names of ours to our pages.
     entry_points={'console_scripts': facts['console_scripts'].split(), 'nbdev': [f"{facts['lib_path']} = {facts['lib_path']}._modidx:d"]},
 )

@@ -1,4 +1,4 @@
-"Check that a working copy is what its notebooks make: exported, clean, README current. The last line is the count."
+"Check that a working copy is what its notebooks make: exported, clean, README and llms.txt current. The last line is the count."
 from __future__ import annotations
 
 import filecmp
@@ -10,7 +10,7 @@ from difflib import unified_diff
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
-from tests.readme import readme
+from tests.readme import made
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = ignore_patterns('.git', '.venv', '__pycache__', '_proc', '_docs', '_preview', '.hypothesis', '.pytest_cache', 'build', 'dist', '*.egg-info')
@@ -58,17 +58,20 @@ def pages_can_be_made() -> str:
         return process.stdout if process.returncode else ''
 
 
-def readme_is_current() -> str:
-    "The difference between README.md and what nbs/index.ipynb makes."
-    here = (ROOT/'README.md').read_text(encoding='utf-8')
-    return '\n'.join(unified_diff(here.splitlines(), readme().splitlines(), 'README.md (here)', 'README.md (made)', lineterm=''))
+def texts_are_current() -> str:
+    "The difference between README.md and llms.txt and what the pages make of them."
+    lines = []
+    for path, text in made().items():
+        here = path.read_text(encoding='utf-8') if path.exists() else ''
+        lines += unified_diff(here.splitlines(), text.splitlines(), f'{path.name} (here)', f'{path.name} (made)', lineterm='')
+    return '\n'.join(lines)
 
 
 def main() -> int:
     checks = {'nbdev_export leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_export'),
               'nbdev_clean leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_clean'),
               'the pages of the site can be made': pages_can_be_made,
-              'README.md is made from nbs/index.ipynb (else: make readme)': readme_is_current}
+              'README.md and llms.txt are made from the pages (else: make readme)': texts_are_current}
     failed = 0
     for name, check in checks.items():
         difference = check()

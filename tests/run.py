@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
         count = run_notebook(options.one)
         options.result.write_text(json.dumps(count))
         return 0
-    notebooks = [path for path in sorted((ROOT/'nbs').glob('*.ipynb'))
+    notebooks = [path for path in sorted((ROOT/'nbs').rglob('*.ipynb'))
                  if not options.notebooks or any(path.name.startswith(Path(name).name) for name in options.notebooks)]
     with ThreadPoolExecutor(options.workers) as pool: counts = list(pool.map(notebook_counts, notebooks))
     if not options.notebooks: counts.append(pytest_counts())

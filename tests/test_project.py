@@ -14,7 +14,7 @@ import rlm
 from tests import readme, run
 from tests.run import ROOT
 
-NOTEBOOKS = sorted((ROOT/'nbs').glob('*.ipynb'))
+NOTEBOOKS = sorted((ROOT/'nbs').rglob('*.ipynb'))
 
 
 def notebook(path, *sources):
@@ -74,14 +74,14 @@ def test_readme_drops_directives_and_hidden_cells_and_keeps_outputs(tmp_path, mo
 
 
 def test_the_sidebar_lists_every_page_once():
-    listed = re.findall(r'^ *- (\w+\.ipynb)$', (ROOT/'nbs'/'sidebar.yml').read_text(), re.M)
-    assert sorted(listed) == [path.name for path in NOTEBOOKS]
+    listed = re.findall(r'^ *- ([\w/]+\.ipynb)$', (ROOT/'nbs'/'sidebar.yml').read_text(), re.M)
+    assert sorted(listed) == sorted(path.relative_to(ROOT/'nbs').as_posix() for path in NOTEBOOKS)
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
 def test_links_between_pages_lead_somewhere(path):
-    linked = re.findall(r'\]\((\w+\.ipynb)', path.read_text(encoding='utf-8'))
-    assert not [target for target in linked if not (ROOT/'nbs'/target).exists()]
+    linked = re.findall(r'\]\(([\w./-]+\.(?:ipynb|png|svg))', path.read_text(encoding='utf-8'))
+    assert not [target for target in linked if not (path.parent/target).exists()]
 
 
 def test_importing_rlm_loads_nothing_heavy():
