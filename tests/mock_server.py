@@ -16,7 +16,7 @@ The model's name says what it answers (`mode` or `mode-anything`):
 | `malformed`, `no_choices`, `null`, `truncated` | a body that is no JSON, has no choice, has null content, or ends early |
 | `x`, `mock`  | a script where one was posted, else echo                                           |
 
-Any other name is an unknown model (404). Settings, all of them also options on the command line: `latency` (seconds before every reply),
+Any other name is an unknown model (404), unless the setting `serves` gives it a mode: `{"gpt-4o": "rules"}`. Settings, all of them also options on the command line: `latency` (seconds before every reply),
 `key` (the only API key let in; else 401), `seed`, `retry_after` (seconds; told with each 429) and `faults`, which maps a fault (`429`, `500`,
 `hung`, `malformed`, `no_choices`, `null`, `truncated`) to the share of requests that get it: `{"429": 0.1}`. Which ones is decided by seed and request
 number alone, so a run can be repeated.
@@ -63,6 +63,11 @@ class Settings:
     seed: int = 0
     retry_after: float = 1.0
     faults: dict[str, float] = field(default_factory=dict)
+    serves: dict[str, str] = field(default_factory=dict)
+
+    def mode(self, model: str) -> str:
+        "What `model` answers."
+        return self.serves.get(model, model.split('-')[0])
 
     def fault(self, number: int) -> str | None:
         "The fault that request `number` gets: a pure function of the seed and that number."
@@ -140,9 +145,9 @@ def extractive_reply(messages: list[dict], tools: list[dict]) -> dict:
     return {'content': reply.get('text'), 'tool_calls': reply.get('tool_calls') or []}
 
 
-async def plan(state: State, body: dict) -> dict:
-    "What the model that `body` names answers, before any fault."
-    mode, messages, tools = body['model'].split('-')[0], body['messages'], body.get('tools') or []
+async def plan(state: State, mode: str, body: dict) -> dict:
+    "What a model of that mode answers, before any fault."
+    messages, tools = body['messages'], body.get('tools') or []
     if mode in FAULTS: return {'fault': mode}
     if mode == 'echo': return {'content': text_of(messages[-1])}
     if mode == 'tool': return tool_reply(messages, tools)
@@ -177,7 +182,7 @@ def checked(settings: Settings, request: web.Request, body: object) -> web.Respo
         return refusal(401, f'Incorrect API key provided: {key}. You can find your API key on the settings page.', 'invalid_api_key')
     if not isinstance(body, dict) or not isinstance(body.get('model'), str) or not body.get('messages'):
         return refusal(400, 'The request needs a model and messages.', 'invalid_request')
-    if body['model'].split('-')[0] not in MODES:
+    if settings.mode(body['model']) not in MODES:
         return refusal(404, f"The model `{body['model']}` does not exist or you do not have access to it.", 'model_not_found')
 
 
@@ -219,7 +224,7 @@ class Server:
         refused = checked(self.settings, request, body)
         self.state.prompts.append(body.get('messages') if isinstance(body, dict) else None)
         if refused is not None: return refused
-        reply = await plan(self.state, body)
+        reply = await plan(self.state, self.settings.mode(body['model']), body)
         kind = reply.get('fault') or self.settings.fault(number)
         if kind == 'hung': await asyncio.Event().wait()
         if delay := reply.get('latency', self.settings.latency): await asyncio.sleep(delay)
@@ -305,6 +310,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='of the faults')
     parser.add_argument('--retry-after', type=float, default=1.0, help='seconds, told with each 429')
     parser.add_argument('--faults', type=json.loads, default={}, help='shares of requests, such as {"429": 0.1, "hung": 0.01}')
+    parser.add_argument('--serves', type=json.loads, default={}, help='further names and their modes, such as {"gpt-4o": "extractive"}')
     parser.add_argument('--settings', type=json.loads, help='all of these as one JSON object, instead; the server then ends when its standard input does')
     options = vars(parser.parse_args())
     port, given = options.pop('port'), options.pop('settings')
