@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
-# %% ../nbs/18_runs.ipynb #5b70d3ae
+# %% ../nbs/18_runs.ipynb #dd5c2ec0
 import asyncio,functools,itertools,os,queue,sys,time,uuid
 from collections.abc import AsyncIterator,Callable,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
@@ -20,7 +20,7 @@ from .models import LM,Ledger,Limits,Reply,Usage,as_lm,on_engine,run_sync,start_
 from .parse import clean_reply
 from .trace import Journal,LiveDisplay,engine_log,messages_of,to_html,to_markdown
 
-# %% ../nbs/18_runs.ipynb #78b907e2
+# %% ../nbs/18_runs.ipynb #11aef32f
 _SYNONYMS = dict(response='answer', execution_time='seconds', root_model='model', cost='usage.cost',
     total_input_tokens='usage.input', total_output_tokens='usage.output', prompt='query')
 
@@ -54,7 +54,7 @@ class Result:
     def _repr_html_(self) -> str: return to_html(self.trace.events)
     def _repr_markdown_(self) -> str: return to_markdown(self.trace.events)
 
-# %% ../nbs/18_runs.ipynb #0d317ea7
+# %% ../nbs/18_runs.ipynb #34879cae
 @patch(as_prop=True)
 def history(self: Result) -> list[dict]: # messages of role and content
     "The root's transcript, as it was sent."
@@ -71,7 +71,7 @@ def metadata(self: Result) -> dict: # run_metadata and iterations
     first, *turns = engine_log(self.trace.events)
     return dict(run_metadata=first, iterations=turns)
 
-# %% ../nbs/18_runs.ipynb #befa7bb8
+# %% ../nbs/18_runs.ipynb #0c1e337e
 class Tree:
     "What all trajectories of one run share."
     def __init__(self,
@@ -101,9 +101,10 @@ class Tree:
             reply = await lm.acall(messages, tools, self.ledger, **params or {})
             error = None
             return reply
-        except RLMError as failure:
-            error = str(failure)
-            reply = Reply('', usage=getattr(failure, 'usage', Usage(1, cost=None)))
+        except (RLMError, asyncio.CancelledError) as failure:
+            if isinstance(failure, RLMError): error = str(failure)
+            # What its attempts used; a call that was refused before it was sent used nothing.
+            reply = Reply('', usage=getattr(failure, 'usage', Usage()))
             raise
         finally:
             text, calls, used = (reply.text, reply.tool_calls, reply.usage) if reply else ('', (), Usage(1, cost=None))
@@ -112,7 +113,7 @@ class Tree:
             self.journal.write('reply', run, call=call, kind=kind, model=lm.name, text=text, tool_calls=[vars(one) for one in calls],
                 usage=vars(used), cost=used.cost, seconds=time.perf_counter() - started, error=error, **where, **kept)
 
-# %% ../nbs/18_runs.ipynb #949cb75d
+# %% ../nbs/18_runs.ipynb #b0384e54
 @patch
 def finish(self: Tree,
     run: str, # the trajectory that ends
@@ -134,7 +135,7 @@ def finish(self: Tree,
     if run.count('.') == self.level: self.result = result
     return result
 
-# %% ../nbs/18_runs.ipynb #6e910c1c
+# %% ../nbs/18_runs.ipynb #31f432ab
 @dataclass(kw_only=True)
 class Settings:
     "What a strategy can be told besides its models."
@@ -157,7 +158,7 @@ class Settings:
         if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
         if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
-# %% ../nbs/18_runs.ipynb #d310ba18
+# %% ../nbs/18_runs.ipynb #20bf2117
 def takes(
     settings: type, # a dataclass of settings
 ) -> Callable: # a decorator for `__init__`
@@ -171,7 +172,7 @@ def takes(
         return init
     return decorate
 
-# %% ../nbs/18_runs.ipynb #20cf6f5a
+# %% ../nbs/18_runs.ipynb #fe2fe5a4
 class Callbacks:
     "A listener that turns events into the calls that the settings ask for."
     def __init__(self, settings: Settings):
@@ -202,7 +203,7 @@ class Callbacks:
         start = self._runs[event['run']]
         if start['parent'] and start['depth']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
 
-# %% ../nbs/18_runs.ipynb #1592048c
+# %% ../nbs/18_runs.ipynb #1d03c2ba
 @patch
 def _on_call_start(self: Callbacks, event: dict) -> None:
     if event['kind'] == 'subcall': self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
@@ -227,7 +228,7 @@ def _on_turn_end(self: Callbacks, event: dict) -> None:
     self._tell('on_iteration_complete', depth, event['turn'], event['seconds'])
     if depth == 0: self._tell('on_iteration', event['turn'], self._turns[event['run']])
 
-# %% ../nbs/18_runs.ipynb #9f6cb697
+# %% ../nbs/18_runs.ipynb #54b20643
 class Strategy:
     "A way to answer a question about a context. Subclasses write `solve`."
     method = 'strategy'
@@ -252,7 +253,7 @@ class Strategy:
         "Answer the question."
         raise NotImplementedError(f'{type(self).__name__} has no solve().')
 
-# %% ../nbs/18_runs.ipynb #42b0f050
+# %% ../nbs/18_runs.ipynb #232adffb
 def check_question(
     context: Any, # what the question is about
     query: str | None, # the question
@@ -267,7 +268,7 @@ def check_question(
     if query is None and optional: return
     if not (isinstance(query, str) and query.strip()): raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
 
-# %% ../nbs/18_runs.ipynb #4ae4f755
+# %% ../nbs/18_runs.ipynb #31e31bd8
 @patch
 async def drive(self: Strategy,
     context: Any, # what the question is about
@@ -300,7 +301,7 @@ async def drive(self: Strategy,
     if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded): return stopped.result
     raise stopped
 
-# %% ../nbs/18_runs.ipynb #f1511f23
+# %% ../nbs/18_runs.ipynb #55c6c85d
 @patch
 def open_journal(self: Strategy) -> Journal: # for one run
     "The journal that the settings ask for: in memory, one file, or a file of its own in a folder."
@@ -312,7 +313,7 @@ def open_journal(self: Strategy) -> Journal: # for one run
         path = path/f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
     return Journal(path)
 
-# %% ../nbs/18_runs.ipynb #fdd549e1
+# %% ../nbs/18_runs.ipynb #1c25557d
 @patch
 async def acall(self: Strategy,
     context: Any, # what the question is about: a text, a list, a dict, any object
@@ -349,7 +350,7 @@ def completion(self: Strategy,
     self.check(prompt, root_prompt, optional=True)
     return run_sync(self.drive(prompt, root_prompt))
 
-# %% ../nbs/18_runs.ipynb #b33ce2b1
+# %% ../nbs/18_runs.ipynb #7bf119c1
 @patch
 def stream(self: Strategy,
     context: Any, # what the question is about
