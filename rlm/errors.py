@@ -6,11 +6,11 @@
 __all__ = ['hide', 'redact', 'RLMError', 'BadInput', 'ModelError', 'LimitExceeded', 'IterationsExceeded', 'BudgetExceeded',
            'TokensExceeded', 'CallsExceeded', 'TimeExceeded', 'ErrorsExceeded', 'Cancelled']
 
-# %% ../nbs/12_errors.ipynb #a5c68d60
+# %% ../nbs/12_errors.ipynb #e78739ca
 import os,re,threading
 from typing import Any
 
-# %% ../nbs/12_errors.ipynb #1c19bf13
+# %% ../nbs/12_errors.ipynb #df0f5f08
 _secrets: set[str] = set()
 _secrets_lock = threading.Lock()
 _MASK = '[secret]'
@@ -25,11 +25,35 @@ def hide(
         with _secrets_lock:
             _secrets.add(secret)
 
-# %% ../nbs/12_errors.ipynb #f96aca90
+# %% ../nbs/12_errors.ipynb #19adcfed
 def _environment_secrets() -> set[str]:
     "Values of environment variables that hold keys by their name, as LiteLLM's do."
-    return {value for name, value in os.environ.items()
-            if name.upper().endswith(('_API_KEY', '_TOKEN', '_SECRET', '_SECRET_ACCESS_KEY')) and len(value) >= 8}
+    names = [name for name in os.environ if name.upper().endswith(('_API_KEY', '_TOKEN', '_SECRET', '_SECRET_ACCESS_KEY'))]
+    return {value for name in names if len(value := os.environ.get(name, '')) >= 8}
+
+# What each alternative of the pattern begins with, and how many characters may stand before it: a search for a fixed text is many times quicker.
+_BEGINNINGS = (*((f'{kind}{dash}', kind == 'sk') for kind in ('sk', 'rk', 'pk', 'hf', 'xai') for dash in '-_'), ('earer ', True), ('api_key', False), ('api-key', False))
+
+def _mask_lookalikes(text: str) -> str:
+    "Exactly `_LOOKS_SECRET.sub(_masked, text)`, trying the pattern only where it can begin."
+    places = {place - back for literal, before in _BEGINNINGS for place in _places(text, literal) for back in range(before + 1) if place >= back}
+    if not places: return text
+    if len(places) > len(text)/50: return _LOOKS_SECRET.sub(_masked, text)
+    parts, end = [], 0
+    for place in sorted(places):
+        if place < end or not (found := _LOOKS_SECRET.match(text, place)): continue
+        parts += text[end:place], _masked(found)
+        end = found.end()
+    return ''.join(parts) + text[end:]
+
+def _masked(found: re.Match) -> str: return (found[1] if found[1][0] in 'Bba' else '') + _MASK
+
+def _places(text: str, literal: str) -> list[int]:
+    places, place = [], text.find(literal)
+    while place >= 0:
+        places.append(place)
+        place = text.find(literal, place + 1)
+    return places
 
 def redact(
     text: str, # any text that is about to leave the process's memory: a message, a journal line, a page
@@ -40,9 +64,9 @@ def redact(
     for secret in sorted(known, key=len, reverse=True):
         if secret in text:
             text = text.replace(secret, _MASK)
-    return _LOOKS_SECRET.sub(lambda found: (found[1] if found[1][0] in 'Bba' else '') + _MASK, text)
+    return _mask_lookalikes(text)
 
-# %% ../nbs/12_errors.ipynb #77f0db42
+# %% ../nbs/12_errors.ipynb #1ff004ad
 class RLMError(Exception):
     "Base of everything that `rlm` raises on purpose; its message is one sentence without secrets."
     def __init__(self, 
@@ -53,7 +77,7 @@ class RLMError(Exception):
 class BadInput(RLMError, ValueError):
     "An argument, a file or a setting is wrong; nothing was spent."
 
-# %% ../nbs/12_errors.ipynb #e5732c14
+# %% ../nbs/12_errors.ipynb #409766fe
 class ModelError(RLMError):
     "A model could not be reached, refused, or sent something that is no reply."
     def __init__(self,
@@ -66,7 +90,7 @@ class ModelError(RLMError):
         super().__init__(message)
         self.model, self.status, self.retry_after, self.result = model, status, retry_after, result
 
-# %% ../nbs/12_errors.ipynb #79913aa2
+# %% ../nbs/12_errors.ipynb #394a858e
 class LimitExceeded(RLMError):
     "A limit ended the run; `result` has everything up to there."
     stop_reason = 'limit'
@@ -82,7 +106,7 @@ class LimitExceeded(RLMError):
         "The best answer that the run had when it was stopped."
         return getattr(self.result, 'answer', None)
 
-# %% ../nbs/12_errors.ipynb #0353620e
+# %% ../nbs/12_errors.ipynb #832484c2
 class IterationsExceeded(LimitExceeded):
     "No answer within `max_iterations` turns."
     stop_reason = 'max_iterations'
