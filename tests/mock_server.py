@@ -26,7 +26,8 @@ earlier prompt that this prompt begins with.
 
 `/script` takes `{"replies": [...], "rules": [[pattern, reply], ...]}`: replies go first, in order, then the first rule whose pattern is found in
 the last message. A reply is a text or `{"content", "tool_calls": [{"name", "arguments"}], "status", "latency", "fault", "finish_reason"}`. `GET /stats` tells what
-was seen (`times`: seconds of arrival and of leaving, in order of leaving), `POST /reset` forgets it, the script included.
+was seen (`times`: seconds of arrival and of leaving, in order of leaving; `usage`: of good answers; `told`: of all bodies that say their usage, hollow ones
+too), `POST /reset` forgets it, the script included.
 """
 from __future__ import annotations
 
@@ -91,12 +92,13 @@ class State:
     prompts: list = field(default_factory=list)
     seen: dict = field(default_factory=dict)
     usage: Counter = field(default_factory=Counter)
+    told: Counter = field(default_factory=Counter)
     times: list = field(default_factory=list)
 
     def stats(self) -> dict:
         "The answer to `GET /stats`."
         return dict(requests=self.requests, in_flight=self.in_flight, peak=self.peak, left=self.left, statuses=dict(self.statuses),
-                    prompts=self.prompts, usage=dict(self.usage), times=self.times, unused_replies=len(self.replies))
+                    prompts=self.prompts, usage=dict(self.usage), told=dict(self.told), times=self.times, unused_replies=len(self.replies))
 
 
 def text_of(message: dict) -> str:
@@ -230,9 +232,11 @@ class Server:
         if delay := reply.get('latency', self.settings.latency): await asyncio.sleep(delay)
         if reply.get('status'): return refusal(reply['status'], reply.get('content') or 'Scripted error.', 'scripted')
         answer = completion(number, body, reply, cached_tokens(self.state, body['messages']))
+        used = dict(prompt_tokens=answer['usage']['prompt_tokens'], completion_tokens=answer['usage']['completion_tokens'],
+                    cached_tokens=answer['usage']['prompt_tokens_details']['cached_tokens'])
+        if kind in (None, 'no_choices', 'null'): self.state.told.update(used)
         if kind: return faulty(kind, self.settings, answer)
-        self.state.usage.update(prompt_tokens=answer['usage']['prompt_tokens'], completion_tokens=answer['usage']['completion_tokens'],
-                                cached_tokens=answer['usage']['prompt_tokens_details']['cached_tokens'])
+        self.state.usage.update(used)
         return web.json_response(answer)
 
     async def script(self, request: web.Request) -> web.Response:
