@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
-# %% ../nbs/18_runs.ipynb #dd5c2ec0
-import asyncio,functools,itertools,os,queue,sys,time,uuid
+# %% ../nbs/18_runs.ipynb #1d97701e
+import asyncio,functools,importlib,itertools,json,os,queue,sys,time,uuid
 from collections.abc import AsyncIterator,Callable,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
 from datetime import datetime
@@ -18,9 +18,11 @@ from .compat import UsageSummary
 from .errors import BadInput,Cancelled,LimitExceeded,ModelError,RLMError,TimeExceeded,redact
 from .models import LM,Ledger,Limits,Reply,Usage,as_lm,on_engine,run_sync,start_on_engine
 from .parse import clean_reply
+from .prompts import describe_context
+from .recipe import fingerprint,recipe
 from .trace import Journal,LiveDisplay,engine_log,messages_of,to_html,to_markdown
 
-# %% ../nbs/18_runs.ipynb #11aef32f
+# %% ../nbs/18_runs.ipynb #9ae2c9a4
 _SYNONYMS = dict(response='answer', execution_time='seconds', root_model='model', cost='usage.cost',
     total_input_tokens='usage.input', total_output_tokens='usage.output', prompt='query')
 
@@ -40,6 +42,7 @@ class Result:
     by_model: dict[str, Usage] = field(default_factory=dict, repr=False) # usage of each model
     trace: Journal | None = field(default=None, repr=False) # every event of the run
     run: str = field(default='r1', repr=False) # the id of the root trajectory in the trace
+    differences: tuple = field(default=(), repr=False) # of a resumed run: where running again gave something else than the record
 
     def __getattr__(self, name: str) -> Any:
         "The names that the engine and the small library use for the same things."
@@ -54,7 +57,7 @@ class Result:
     def _repr_html_(self) -> str: return to_html(self.trace.events)
     def _repr_markdown_(self) -> str: return to_markdown(self.trace.events)
 
-# %% ../nbs/18_runs.ipynb #34879cae
+# %% ../nbs/18_runs.ipynb #0aa0d5a4
 @patch(as_prop=True)
 def history(self: Result) -> list[dict]: # messages of role and content
     "The root's transcript, as it was sent."
@@ -71,7 +74,7 @@ def metadata(self: Result) -> dict: # run_metadata and iterations
     first, *turns = engine_log(self.trace.events)
     return dict(run_metadata=first, iterations=turns)
 
-# %% ../nbs/18_runs.ipynb #0c1e337e
+# %% ../nbs/18_runs.ipynb #fb0703dd
 class Tree:
     "What all trajectories of one run share."
     def __init__(self,
@@ -82,7 +85,9 @@ class Tree:
         self.journal, self.ledger, self.level = journal, Ledger(limits), level
         self.sub_calls = 0
         self.result: Result | None = None # of the root, once it has ended
-        self._calls = itertools.count(1)
+        self.strategy: Strategy | None = None # whose run this is
+        self.record: Any = None # of a run that is resumed: what is known is taken from there
+        self._calls, self._prints = itertools.count(1), {}
 
     async def ask(self,
         run: str, # the trajectory that asks
@@ -93,27 +98,106 @@ class Tree:
         params: Mapping[str, Any] | None = None, # for this call only
         **where, # turn, cell, prompt: written to the trace
     ) -> Reply: # as `LM.acall` gives it
-        "Make one model call, accounted for and written down."
-        call, started, reply, error = next(self._calls), time.perf_counter(), None, 'cancelled'
-        self.journal.write('call_start', run, call=call, kind=kind, model=lm.name, preview=str(where.get('prompt') or '')[:200] if kind == 'subcall' else '',
-            **{name: where[name] for name in ('stage', 'place') if name in where})
+        "Make one model call, accounted for and written down; a resumed run takes the reply that it had."
+        params, started, reply, problem = dict(params or {}), time.perf_counter(), None, asyncio.CancelledError()
+        if self.record and (known := await self.record.answer(self, run, lm, messages, kind, params, where)): return known
+        call = self.journal.write('call_start', run, call=next(self._calls), kind=kind, model=lm.name, **_about_call(kind, where))['call']
         try:
-            reply = await lm.acall(messages, tools, self.ledger, **params or {})
-            error = None
+            reply, problem = await lm.acall(messages, tools, self.ledger, **params), None
             return reply
         except (RLMError, asyncio.CancelledError) as failure:
-            if isinstance(failure, RLMError): error = str(failure)
             # What its attempts used; a call that was refused before it was sent used nothing.
-            reply = Reply('', usage=getattr(failure, 'usage', Usage()))
+            reply, problem = Reply('', usage=getattr(failure, 'usage', Usage())), failure
             raise
         finally:
             text, calls, used = (reply.text, reply.tool_calls, reply.usage) if reply else ('', (), Usage(1, cost=None))
-            cleaned = clean_reply(text) if kind == 'turn' else text
-            kept = dict(kept=cleaned) if cleaned != text else {}
             self.journal.write('reply', run, call=call, kind=kind, model=lm.name, text=text, tool_calls=[vars(one) for one in calls],
-                usage=vars(used), cost=used.cost, seconds=time.perf_counter() - started, error=error, **where, **kept)
+                usage=vars(used), cost=used.cost, seconds=time.perf_counter() - started, **where, **_about_reply(kind, text, reply, problem, params))
 
-# %% ../nbs/18_runs.ipynb #b0384e54
+def _about_call(kind: str, where: Mapping) -> dict:
+    preview = str(where.get('prompt') or '')[:200] if kind == 'subcall' else ''
+    return dict(preview=preview) | {name: where[name] for name in ('stage', 'place') if name in where}
+
+def _about_reply(kind: str, text: str, reply: Reply | None, problem: BaseException | None, params: dict) -> dict:
+    "What is written down of a reply besides its text: how it failed, with what sampling it was asked for, and what the loop goes on with."
+    about: dict = dict(error=None if problem is None else str(problem) if isinstance(problem, RLMError) else 'cancelled')
+    if problem is not None:
+        about['failure'] = dict(type=type(problem).__name__) | {name: getattr(problem, name) for name in ('status', 'retry_after') if getattr(problem, name, None) is not None}
+    elif reply.finish_reason not in (None, 'stop', 'tool_calls'): about['finish_reason'] = reply.finish_reason
+    if params: about['sampling'] = params
+    cleaned = clean_reply(text) if kind == 'turn' else text
+    return about | (dict(kept=cleaned) if cleaned != text else {})
+
+# %% ../nbs/18_runs.ipynb #e1b93492
+@patch
+def fingerprint(self: Tree, context: Any) -> str: # 64 hexadecimal digits
+    "The context's fingerprint; candidates and children that share a context have it read once."
+    if id(context) not in self._prints:
+        while len(self._prints) >= 4: self._prints.pop(next(iter(self._prints)))
+        # Kept beside it, the context cannot make room for another one with the same id.
+        self._prints[id(context)] = context, fingerprint(context)
+    return self._prints[id(context)][1]
+
+@patch
+def new_run(self: Tree,
+    parent: str | None, # the trajectory that asks for it; None: nobody
+    context: Any, # what it is about
+    query: str | None, # its question
+) -> str: # "r1"; under it "r1.1", "r1.2", ...
+    "An id for a trajectory that is about to start; in a resumed run the one that it had."
+    if self.record: return self.record.claim(parent, query, self.fingerprint(context))
+    return self.journal.new_run(parent)
+
+@patch
+def start(self: Tree,
+    run: str, # from `new_run`
+    method: str, # how the question is answered
+    lm: LM, # the trajectory's model
+    context: Any, # what the question is about
+    query: str | None, # the question
+    settings: Mapping[str, Any], # what a reader of the trace should know
+    parent: str | None = None, # the trajectory that asked for it
+    depth: int = 0, # levels below the root
+    **again, # settings that the recipe has to hold besides the strategy's own
+) -> None:
+    "Write the start of a trajectory down."
+    about, is_root = describe_context(context), parent is None and self.level == 0
+    what = dict(type=about['type'], chars=about['chars'], preview=about['preview'], sha256=self.fingerprint(context))
+    if is_root and self.strategy:
+        if self.strategy.settings.sources: what['sources'] = self.strategy.settings.sources
+        made = recipe(self.strategy)
+        settings = dict(settings, recipe=made | dict(settings=made['settings'] | again))
+    self.journal.write('run_start', run, parent=parent, depth=depth, method=method, model=lm.name, query=query, context=what, settings=settings)
+    if is_root and self.strategy and self.journal.path and not self.record: self.keep_context(run, context, about['chars'])
+
+@patch
+def keep_context(self: Tree, run: str, context: Any, chars: int | None) -> None:
+    "Write the context into the journal's file, if it is text or plain data of moderate length, and would come back as it is."
+    most = self.strategy.settings.keep_context
+    if chars is None or chars > most: return
+    try: text = context if isinstance(context, str) else json.dumps(context)
+    except (TypeError, ValueError, RecursionError): return
+    if len(text) > 4*most or redact(text) != text: return
+    if not isinstance(context, str) and fingerprint(json.loads(text)) != self.fingerprint(context): return
+    self.journal.write('context', run, form='text' if isinstance(context, str) else 'json', text=text)
+
+# %% ../nbs/18_runs.ipynb #7a8d0c21
+@patch
+def said(self: Tree, run: str, role: str, content: str) -> str:
+    "What is said next in a transcript: in a resumed run, what was said there before."
+    return self.record.said(run, role, content) if self.record else content
+
+@patch
+async def as_recorded(self: Tree, run: str, number: int, cell: Any) -> Any:
+    "What came of a cell: in a resumed run, what came of it then."
+    return await self.record.cell(run, number, cell) if self.record else cell
+
+@patch
+def count_known(self: Tree, used: Usage, model: str) -> None:
+    "Account for a reply that a record holds; a resumed run has paid for all of them already."
+    if self.record.counts_anew: self.ledger.settle(-1, used, model)
+
+# %% ../nbs/18_runs.ipynb #325e64d2
 @patch
 def finish(self: Tree,
     run: str, # the trajectory that ends
@@ -128,6 +212,7 @@ def finish(self: Tree,
 ) -> Result: # of the run
     "Write the end of a trajectory down and make its result."
     text = None if value is None and not answered else str(value)
+    if self.record: value, text = self.record.ended(run, value, text)
     ledger, seconds = self.ledger, time.perf_counter() - started
     self.journal.write('run_end', run, answer=text, stop_reason=reason, usage=vars(ledger.spent), seconds=seconds, error=str(error) if error else None)
     result = Result(text, value, reason, ledger.spent, seconds, model, query, sub_calls=self.sub_calls, by_model=dict(ledger.by_model),
@@ -135,7 +220,7 @@ def finish(self: Tree,
     if run.count('.') == self.level: self.result = result
     return result
 
-# %% ../nbs/18_runs.ipynb #31f432ab
+# %% ../nbs/18_runs.ipynb #f2e25777
 @dataclass(kw_only=True)
 class Settings:
     "What a strategy can be told besides its models."
@@ -143,6 +228,8 @@ class Settings:
     on_limit: str = 'raise' # "raise" LimitExceeded with the result in it, or "return" the result
     trace: str | os.PathLike | Journal | None = None # a .jsonl file, or a folder that gets one file a run; in memory where None
     logger: Any = None # an RLMLogger: logs in the engine's format
+    keep_context: int = 1_000_000 # characters: a context up to this length is written into the trace's file too, so that the file alone can be replayed
+    sources: Mapping[str, Any] | None = None # where the context was read from, for the trace: {"files": [...], "encoding": "utf-8"}
     verbose: bool = False # show the run as it goes
     on_event: Callable[[dict], None] | None = None # gets every event of the trace
     on_iteration: Callable[[int, dict], None] | None = None # (turn, event) after each turn of the root
@@ -158,7 +245,7 @@ class Settings:
         if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
         if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
-# %% ../nbs/18_runs.ipynb #20bf2117
+# %% ../nbs/18_runs.ipynb #2da5dc34
 def takes(
     settings: type, # a dataclass of settings
 ) -> Callable: # a decorator for `__init__`
@@ -172,7 +259,7 @@ def takes(
         return init
     return decorate
 
-# %% ../nbs/18_runs.ipynb #fe2fe5a4
+# %% ../nbs/18_runs.ipynb #b2d77d73
 class Callbacks:
     "A listener that turns events into the calls that the settings ask for."
     def __init__(self, settings: Settings):
@@ -203,7 +290,7 @@ class Callbacks:
         start = self._runs[event['run']]
         if start['parent'] and start['depth']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
 
-# %% ../nbs/18_runs.ipynb #1d03c2ba
+# %% ../nbs/18_runs.ipynb #0887109f
 @patch
 def _on_call_start(self: Callbacks, event: dict) -> None:
     if event['kind'] == 'subcall': self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
@@ -228,7 +315,7 @@ def _on_turn_end(self: Callbacks, event: dict) -> None:
     self._tell('on_iteration_complete', depth, event['turn'], event['seconds'])
     if depth == 0: self._tell('on_iteration', event['turn'], self._turns[event['run']])
 
-# %% ../nbs/18_runs.ipynb #54b20643
+# %% ../nbs/18_runs.ipynb #c3b7c641
 class Strategy:
     "A way to answer a question about a context. Subclasses write `solve`."
     method = 'strategy'
@@ -245,6 +332,15 @@ class Strategy:
         "Raise `BadInput` for what cannot be asked, before anything is spent."
         check_question(context, query, optional)
 
+    def ingredients(self) -> dict[str, Any]: # keyword -> value
+        "What it takes to build this strategy besides its settings."
+        return dict(model=self.lm)
+
+    @classmethod
+    def divide(cls, given: Mapping[str, Any]) -> tuple[dict, dict]: # ours, and those of the strategy that we run
+        "Tell settings of this strategy from those of one that it is built on."
+        return dict(given), {}
+
     async def solve(self,
         tree: Tree, # the account and the journal of this run
         context: Any, # what the question is about
@@ -253,7 +349,7 @@ class Strategy:
         "Answer the question."
         raise NotImplementedError(f'{type(self).__name__} has no solve().')
 
-# %% ../nbs/18_runs.ipynb #232adffb
+# %% ../nbs/18_runs.ipynb #bc1a6237
 def check_question(
     context: Any, # what the question is about
     query: str | None, # the question
@@ -268,19 +364,22 @@ def check_question(
     if query is None and optional: return
     if not (isinstance(query, str) and query.strip()): raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
 
-# %% ../nbs/18_runs.ipynb #31e31bd8
+# %% ../nbs/18_runs.ipynb #7fe66ece
 @patch
 async def drive(self: Strategy,
     context: Any, # what the question is about
     query: str | None, # the question
     *listeners: Callable[[dict], None], # get every event
+    tree: Tree | None = None, # of a run that is resumed
 ) -> Result: # the outcome
     "Run on the engine's loop: open the journal, watch the clock, close up."
-    settings, journal = self.settings, self.open_journal()
+    settings, tree = self.settings, tree or Tree(self.open_journal(), self.settings.limits)
+    journal, tree.strategy = tree.journal, self
     followers = (*listeners, settings.on_event, Callbacks(settings), LiveDisplay() if settings.verbose else None)
     leave = [journal.subscribe(listener) for listener in followers if listener]
     if settings.logger: leave.append(settings.logger.attach(journal).finish)
-    tree = Tree(journal, settings.limits)
+    # Reading a long context takes a while: in a thread, so that other runs go on.
+    if not isinstance(context, str) or len(context) > 1_000_000: await asyncio.to_thread(tree.fingerprint, context)
     task = asyncio.ensure_future(self.solve(tree, context, query))
     try:
         done, _ = await asyncio.wait({task}, timeout=tree.ledger.remaining_seconds)
@@ -301,7 +400,7 @@ async def drive(self: Strategy,
     if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded): return stopped.result
     raise stopped
 
-# %% ../nbs/18_runs.ipynb #55c6c85d
+# %% ../nbs/18_runs.ipynb #59f11139
 @patch
 def open_journal(self: Strategy) -> Journal: # for one run
     "The journal that the settings ask for: in memory, one file, or a file of its own in a folder."
@@ -313,7 +412,7 @@ def open_journal(self: Strategy) -> Journal: # for one run
         path = path/f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
     return Journal(path)
 
-# %% ../nbs/18_runs.ipynb #1c25557d
+# %% ../nbs/18_runs.ipynb #8808adff
 @patch
 async def acall(self: Strategy,
     context: Any, # what the question is about: a text, a list, a dict, any object
@@ -350,7 +449,28 @@ def completion(self: Strategy,
     self.check(prompt, root_prompt, optional=True)
     return run_sync(self.drive(prompt, root_prompt))
 
-# %% ../nbs/18_runs.ipynb #7bf119c1
+# %% ../nbs/18_runs.ipynb #21e2e535
+@patch(cls_method=True)
+async def aresume(cls: Strategy,
+    path: str | os.PathLike, # the journal of the run, a .jsonl file
+    context: Any = None, # what it was about; None: the journal holds it, or the files that it names
+    model: str | Callable | LM | None = None, # the root's model; None: the recorded one
+    **changes, # settings that are to be others from now on: max_cost=5.0, verbose=True, ...
+) -> Result: # the answer, with the cost and the trace of the whole run
+    "Go on with a recorded run where it ended; raises `BadInput` for another context, and what `acall` raises."
+    return await on_engine(importlib.import_module('rlm.resume').go_on(cls, path, context, changes | (dict(model=model) if model is not None else {})))
+
+@patch(cls_method=True)
+def resume(cls: Strategy,
+    path: str | os.PathLike, # the journal of the run, a .jsonl file
+    context: Any = None, # what it was about; None: the journal holds it, or the files that it names
+    model: str | Callable | LM | None = None, # the root's model; None: the recorded one
+    **changes, # settings that are to be others from now on: max_cost=5.0, verbose=True, ...
+) -> Result: # the answer, with the cost and the trace of the whole run
+    "Go on with a recorded run where it ended, and wait for it; raises what `aresume` raises."
+    return run_sync(cls.aresume(path, context, model, **changes))
+
+# %% ../nbs/18_runs.ipynb #edea08fa
 @patch
 def stream(self: Strategy,
     context: Any, # what the question is about
