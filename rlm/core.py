@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RLM', 'DirectSettings', 'Direct', 'run', 'advanced_toolloop']
 
-# %% ../nbs/00_core.ipynb #472c13c6
+# %% ../nbs/00_core.ipynb #824b1d2e
 import asyncio,time
 from collections.abc import Callable,Iterator
 from dataclasses import dataclass,fields
@@ -19,7 +19,7 @@ from .models import LM,Limits,as_lm
 from .runs import Result,Settings,Strategy,Tree,check_question,takes
 from .tools import Shell
 
-# %% ../nbs/00_core.ipynb #956ff9b4
+# %% ../nbs/00_core.ipynb #58e16f2d
 class RLM(Strategy):
     "A model with a REPL that holds the context, able to call itself on parts of it."
     method = 'rlm'
@@ -37,6 +37,10 @@ class RLM(Strategy):
         self._shell: Shell | None = None # kept between questions when persistent
         self._session: list[dict] = []
 
+    def ingredients(self) -> dict[str, Any]: # keyword -> value
+        "The two models."
+        return dict(model=self.lm) | ({} if self.sub_lm is self.lm else dict(sub_lm=self.sub_lm))
+
     async def solve(self,
         tree: Tree, # the account and the journal of this run
         context: Any, # what the shell's `context` is
@@ -46,7 +50,7 @@ class RLM(Strategy):
         if self.settings.persistent: return await self.continue_session(tree, context, query)
         return await Trajectory(tree, self.settings, self.lm, self.sub_lm, context, query).solve()
 
-# %% ../nbs/00_core.ipynb #3d7c10ae
+# %% ../nbs/00_core.ipynb #8ae37084
 @patch
 async def continue_session(self: RLM, tree: Tree, context: Any, query: str | None) -> Result:
     "One more question to the shell that is kept."
@@ -79,7 +83,7 @@ def __enter__(self: RLM) -> RLM: return self
 @patch
 def __exit__(self: RLM, *exception) -> None: self.close()
 
-# %% ../nbs/00_core.ipynb #e397b382
+# %% ../nbs/00_core.ipynb #d8f4cd5f
 @dataclass(kw_only=True)
 class DirectSettings(Settings):
     "What `Direct` can be told besides its model."
@@ -97,7 +101,7 @@ class Direct(Strategy):
         native = native_settings(kwargs, [part.name for part in fields(DirectSettings)])
         super().__init__(model or native.pop('model', None), DirectSettings(**native))
 
-# %% ../nbs/00_core.ipynb #c7255293
+# %% ../nbs/00_core.ipynb #af15f4af
 @patch
 async def solve(self: Direct,
     tree: Tree, # the account and the journal of this run
@@ -105,9 +109,8 @@ async def solve(self: Direct,
     query: str | None, # the question; None: the context is the whole prompt
 ) -> Result: # the outcome
     "Ask once. Raises `BadInput` when the prompt does not fit the model's window, as far as that is known."
-    started, settings, about, run = time.perf_counter(), self.settings, prompts.describe_context(context), tree.journal.new_run()
-    tree.journal.write('run_start', run, parent=None, depth=0, method=self.method, model=self.lm.name, query=query,
-        context=dict(type=about['type'], chars=about['chars'], preview=about['preview']), settings=dict(root_model=self.lm.name, limits=vars(settings.limits)))
+    started, settings, run = time.perf_counter(), self.settings, tree.new_run(None, context, query)
+    tree.start(run, self.method, self.lm, context, query, dict(root_model=self.lm.name, limits=vars(settings.limits)))
     text = prompts.as_text(context)
     prompt = text if query is None else prompts.fill(settings.prompt or prompts.DIRECT_PROMPT, context=text, query=query)
     tree.journal.write('message', run, role='user', content=prompt)
@@ -129,7 +132,7 @@ async def solve(self: Direct,
         raise problem
     return result
 
-# %% ../nbs/00_core.ipynb #9d39899d
+# %% ../nbs/00_core.ipynb #1258faeb
 def run(
     query: str, # the question
     context: Any, # what it is about: a text, a list of texts, any object
@@ -145,7 +148,7 @@ def run(
     return RLM(model, sub_model, max_iterations=max_iterations, max_output_chars=max_output_chars, verbose=verbose, on_iteration=on_iteration,
         **kwargs)(context, query)
 
-# %% ../nbs/00_core.ipynb #f808a888
+# %% ../nbs/00_core.ipynb #63253232
 class _ToolLoop(RLM):
     "An `RLM` over a shell and tools that somebody else made."
     shell: Shell | None = None

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RLMSettings', 'Trajectory', 'tool_schema']
 
-# %% ../nbs/19_loop.ipynb #d70fcaab
+# %% ../nbs/19_loop.ipynb #e04cd7bf
 import asyncio,contextlib,functools,inspect,json,time
 from collections.abc import Callable,Mapping
 from dataclasses import dataclass,field,replace
@@ -18,7 +18,7 @@ from .parse import FinalText,clean_reply,find_blocks,find_final
 from .runs import Result,Settings,Tree
 from .tools import Answer,Cell,Shell,read_tools,view
 
-# %% ../nbs/19_loop.ipynb #1fae92cd
+# %% ../nbs/19_loop.ipynb #918e97bb
 @dataclass(kw_only=True)
 class RLMSettings(Settings):
     "What `RLM` can be told besides its models."
@@ -45,7 +45,7 @@ class RLMSettings(Settings):
     sub_sampling_args: Mapping[str, Any] = field(default_factory=dict) # for every sub-call
     user_prologue: str | None = None # said before the first message
 
-# %% ../nbs/19_loop.ipynb #ed9cf4e6
+# %% ../nbs/19_loop.ipynb #fa568be8
 @patch
 def __post_init__(self: RLMSettings):
     Settings.__post_init__(self)
@@ -74,7 +74,7 @@ def text(self: RLMSettings,
         CHILD_SYSTEM_PROMPT=self.child_system_prompt or self.system_prompt)
     return own.get(name) or self.prompts.get(name) or getattr(prompts, name)
 
-# %% ../nbs/19_loop.ipynb #2b381b21
+# %% ../nbs/19_loop.ipynb #d50fc51f
 class Trajectory:
     "One model, one context, one transcript."
     def __init__(self,
@@ -90,7 +90,7 @@ class Trajectory:
     ):
         self.tree, self.settings, self.lm, self.sub_lm = tree, settings, lm, sub_lm
         self.context, self.query, self.parent = context, query, parent
-        self.run = tree.journal.new_run(parent)
+        self.run = tree.new_run(parent, context, query)
         # A tree may begin below the run that compares several of them: its own root is at depth 0.
         self.depth = self.run.count('.') - tree.level
         self.is_child = self.depth > 0
@@ -117,19 +117,18 @@ class Trajectory:
 
     def say(self, role: str, content: str, **more) -> None:
         "Add a message to the end of the transcript."
+        content = self.tree.said(self.run, role, content)
         self.messages.append(dict(role=role, content=content, **more))
         self.write('message', role=role, content=content, **more)
 
-# %% ../nbs/19_loop.ipynb #c307ed0e
+# %% ../nbs/19_loop.ipynb #818a1a70
 @patch
 def begin(self: Trajectory, first_message: str | None = None) -> None:
     "Open the transcript: the system prompt and the first message."
-    settings, about = self.settings, prompts.describe_context(self.context)
-    limits, names = settings.limits, [lm.name for lm in settings.other_lms]
-    self.write('run_start', parent=self.parent, depth=self.depth, method='rlm', model=self.lm.name, query=self.query,
-        context=dict(type=about['type'], chars=about['chars'], preview=about['preview']),
-        settings=dict(root_model=self.lm.name, sub_model=self.sub_lm.name, other_backends=names or None, max_depth=limits.max_depth or 1,
-            max_iterations=self.max_iterations, environment_type=settings.env, limits=vars(limits), api_base=self.lm.api_base))
+    settings, limits, names = self.settings, self.settings.limits, [lm.name for lm in self.settings.other_lms]
+    about = dict(root_model=self.lm.name, sub_model=self.sub_lm.name, other_backends=names or None, max_depth=limits.max_depth or 1,
+        max_iterations=self.max_iterations, environment_type=settings.env, limits=vars(limits), api_base=self.lm.api_base)
+    self.tree.start(self.run, 'rlm', self.lm, self.context, self.query, about, self.parent, self.depth)
     which = 'REPL_SYSTEM_PROMPT' if self.functions else 'CHILD_SYSTEM_PROMPT' if self.is_child else 'RLM_SYSTEM_PROMPT'
     system = (self.is_child and settings.child_system_prompt) or settings.text(which)
     self.say('system', prompts.fill(system, max_output_chars=f'{settings.max_output_chars:,}', tools=prompts.describe_tools(self.tool_names)))
@@ -137,7 +136,7 @@ def begin(self: Trajectory, first_message: str | None = None) -> None:
     self.say('user', first_message or prompts.first_message(self.query or prompts.NO_QUERY, self.context, settings.text('FIRST_MESSAGE')))
     self._opening = len(self.messages)
 
-# %% ../nbs/19_loop.ipynb #f2e9ede3
+# %% ../nbs/19_loop.ipynb #f7f70c59
 @patch
 async def run_cell(self: Trajectory,
     code: str, # Python
@@ -146,7 +145,7 @@ async def run_cell(self: Trajectory,
     self.cells += 1
     self.write('cell_start', turn=self.turn, cell=self.cells, code=code)
     cell = Cell(code=code, error='interrupted')
-    try: cell = await self.shell.arun(code, self.settings.cell_timeout)
+    try: cell = await self.tree.as_recorded(self.run, self.cells, await self.shell.arun(code, self.settings.cell_timeout))
     finally: self.write_cell(cell)
     if cell.error: self.tree.ledger.count_error()
     if not cell.final: self.tree.ledger.check_time()
@@ -156,6 +155,8 @@ async def run_cell(self: Trajectory,
 def write_cell(self: Trajectory, cell: Cell) -> None:
     "Write down what came of a cell."
     what = {name: getattr(cell, name) for name in ('code', 'stdout', 'stderr', 'value', 'error', 'seconds', 'calls')}
+    if cell.notes: what['notes'] = cell.notes
+    if cell.final: what['final'] = cell.final.source
     self.write('cell', turn=self.turn, cell=self.cells, variables=self.shell.variables(), **what)
 
 @patch
@@ -171,7 +172,7 @@ def show(self: Trajectory, cell: Cell) -> str: # for the model
     "What the model is told of a cell."
     return view(self.shell, cell, self.settings.max_output_chars, self.settings.preview_chars)
 
-# %% ../nbs/19_loop.ipynb #ca6d7390
+# %% ../nbs/19_loop.ipynb #50ee8524
 @patch
 async def subcalls(self: Trajectory,
     kind: str, # "llm" or "rlm"
@@ -204,7 +205,7 @@ def pick(self: Trajectory, model: str | None) -> LM:
     if model in known or model in short: return known.get(model) or short[model]
     raise RLMError(f'There is no model {model!r} in this run; leave model= out, or name one of: {", ".join(known)}.')
 
-# %% ../nbs/19_loop.ipynb #c09f260e
+# %% ../nbs/19_loop.ipynb #d96cab4a
 @patch
 async def ask_leaf(self: Trajectory, lm: LM, prompt: str | list[dict], context: Any) -> str:
     "One plain call."
@@ -218,12 +219,13 @@ async def ask_child(self: Trajectory, lm: LM, prompt: str | list[dict], context:
     "A trajectory of its own, one level down."
     text = prompt if isinstance(prompt, str) else '\n\n'.join(str(message['content']) for message in prompt)
     whose = dict(context=text, query=None) if context is None else dict(context=context, query=text)
+    if self.tree.record and (known := self.tree.record.child(self.tree, self.run, self.cells, **whose)): return known['answer']
     child = Trajectory(self.tree, self.settings, lm, self.sub_lm, **whose, parent=self.run)
     try: return (await child.solve()).answer
     except IterationsExceeded as error:
         raise RLMError(f'The child had no answer after {child.turn} turns; its best so far: {error.partial_answer!r}. Ask it for less at once.') from None
 
-# %% ../nbs/19_loop.ipynb #4e1915ad
+# %% ../nbs/19_loop.ipynb #f79cdb20
 @patch
 async def take_turn(self: Trajectory,
     last: bool, # whether this is the last turn: the model is asked for its best answer
@@ -250,7 +252,7 @@ async def take_turn(self: Trajectory,
         outputs = [prompts.fill(self.settings.text('CELL_MESSAGE'), cells='\n'.join(map(self.show, cells)))] if cells else []
     return await self.judge(text, cells, outputs, last, acted=bool(cells or reply.tool_calls))
 
-# %% ../nbs/19_loop.ipynb #fbfbdc59
+# %% ../nbs/19_loop.ipynb #b5928ec6
 @patch
 async def run_blocks(self: Trajectory, text: str) -> list[Cell]:
     "Run the fenced code of a reply."
@@ -262,7 +264,7 @@ async def run_blocks(self: Trajectory, text: str) -> list[Cell]:
         if cells[-1].error or cells[-1].final: break
     return cells
 
-# %% ../nbs/19_loop.ipynb #0b488f72
+# %% ../nbs/19_loop.ipynb #59349f01
 @patch
 async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[str], last: bool, acted: bool) -> Answer | None:
     "Find the answer in what was said and done, or tell the model what is missing."
@@ -285,7 +287,7 @@ async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[st
     if outputs: self.say('user', '\n\n'.join(outputs))
     return None
 
-# %% ../nbs/19_loop.ipynb #1626648b
+# %% ../nbs/19_loop.ipynb #7536d849
 @patch
 async def resolve(self: Trajectory, said: FinalText) -> tuple[Answer | None, str | None]: # an answer, or a sentence for the model
     "What FINAL in a text means: a variable, an expression, or the text itself."
@@ -299,7 +301,7 @@ async def resolve(self: Trajectory, said: FinalText) -> tuple[Answer | None, str
     known = ', '.join(names[:30] + [f'and {len(names) - 30} more'] * (len(names) > 30)) or 'none yet'
     return None, prompts.fill(self.settings.text('MISSING_VARIABLE_MESSAGE'), name=said.value, known=known)
 
-# %% ../nbs/19_loop.ipynb #2b972611
+# %% ../nbs/19_loop.ipynb #52159a9d
 @patch
 async def use_tools(self: Trajectory, calls: tuple[ToolCall, ...]) -> list[Cell]: # those that ran in our own shell
     "Carry out the tool calls of a reply, in order, until one fails."
@@ -341,7 +343,7 @@ async def run_repl(self: Trajectory,
     self._tool_cells.append(cell)
     return self.show(cell)
 
-# %% ../nbs/19_loop.ipynb #624f5f4a
+# %% ../nbs/19_loop.ipynb #62bd1e73
 _JSON_TYPES = {str: 'string', int: 'integer', float: 'number', bool: 'boolean', list: 'array', dict: 'object'}
 
 def _wrong_type(function: Callable, arguments: Mapping[str, Any]) -> str | None:
@@ -368,7 +370,7 @@ def tool_schema(
     parameters = dict(type='object', properties=properties, required=required)
     return dict(type='function', function=dict(name=name or function.__name__, description=inspect.getdoc(function) or '', parameters=parameters))
 
-# %% ../nbs/19_loop.ipynb #af2bc295
+# %% ../nbs/19_loop.ipynb #7f68968c
 @patch
 async def compact(self: Trajectory) -> None:
     "Sum the transcript up when it nears the window."
@@ -383,9 +385,11 @@ async def compact(self: Trajectory) -> None:
     variables = ', '.join(f'{name} ({about})' for name, about in self.shell.variables().items())
     summary = prompts.fill(settings.text('COMPACTED_MESSAGE'), summary=clean_reply(reply.text), variables=variables)
     self.messages = kept + [dict(role='user', content=summary)]
-    for index, message in enumerate(self.messages): self.write('message', **message, reset=index == 0)
+    for index, message in enumerate(self.messages):
+        message['content'] = self.tree.said(self.run, message['role'], message['content'])
+        self.write('message', **message, reset=index == 0)
 
-# %% ../nbs/19_loop.ipynb #5b245031
+# %% ../nbs/19_loop.ipynb #32835b57
 @patch
 async def solve(self: Trajectory, first_message: str | None = None) -> Result:
     "Take turns until there is an answer; raises with the partial result in the exception."
@@ -411,7 +415,7 @@ async def solve(self: Trajectory, first_message: str | None = None) -> Result:
         raise problem
     return result
 
-# %% ../nbs/19_loop.ipynb #3ff4cf8c
+# %% ../nbs/19_loop.ipynb #1a832edf
 @patch
 def end(self: Trajectory, reason: str, answer: Answer | None, problem: Exception | None = None) -> Result:
     "Write the end of the run down, close the shell, and make the result."
