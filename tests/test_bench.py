@@ -1,0 +1,129 @@
+"Sweeps as a whole: killed and gone on with, interrupted, on clusters, from the command line."
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from rlm.errors import BadInput, RLMError
+from rlm.executors import open_executor
+from rlm.sweep import Sweep
+from tests.run import ROOT
+
+METHODS = ['direct', 'rlm', 'lambda_rlm:task=given', 'srlm:k=2,early_stop=no']
+HOPEFULLY = 60  # seconds until a test that waits for something that never comes fails
+
+
+def needle(tokens, number):
+    hay, place = 'Hay. ' * (tokens * 4 // 5), tokens * number // 15 * 5
+    return SimpleNamespace(id=f'{tokens}-{number}', dataset='hay', tokens=tokens, query=f'What is the needle of {tokens}-{number}?', answer='42', task='search',
+                           context=f'{hay[:place]}The needle is 42. {hay[place:]}')
+
+
+def contains(sample, answer): return float(sample.answer in answer)
+
+
+SAMPLES = [needle(tokens, number) for tokens in (256, 1024) for number in (0, 5, 9)]
+
+
+def files(folder, *names): return [(folder/name).read_bytes() for name in names or ('results.json', 'averages.json')]
+
+
+# A process of its own makes a sweep: it says which sample it asks about, and waits for ever at the samples that it is told to.
+CHILD = '''
+import asyncio, sys
+from rlm.sweep import Sweep
+from tests.test_bench import SAMPLES, contains
+folder, concurrency, stuck = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+async def model(messages):
+    sample = next(one for one in SAMPLES if f' {one.id}?' in messages[-1]['content'])
+    print(sample.id, flush=True)
+    if sample.id in stuck: await asyncio.Event().wait()
+    return '42'
+print(Sweep(SAMPLES, ['direct'], model, score=contains, folder=folder, concurrency=concurrency, progress=False).run())
+'''
+
+
+def child(folder, concurrency, *stuck):
+    return subprocess.Popen([sys.executable, '-c', CHILD, str(folder), str(concurrency), *stuck], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def asked_until(process, *samples):
+    "Which samples the child asks about, up to where it has asked about all of these."
+    asked = []
+    while not set(samples) <= set(asked):
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        asked.append(line.strip())
+    return asked
+
+
+@pytest.mark.parametrize('concurrency', [1, 3])
+@pytest.mark.parametrize('torn', [0, 7])
+def test_a_killed_sweep_goes_on_where_it_was(tmp_path, concurrency, torn):
+    ids = [sample.id for sample in SAMPLES]
+    stuck = ids[3:3 + concurrency]
+    process = child(tmp_path, concurrency, *stuck)
+    asked_until(process, *stuck)
+    process.send_signal(signal.SIGKILL)
+    process.wait(HOPEFULLY)
+    path = tmp_path/'results.jsonl'
+    assert sorted(json.loads(line)['sample'] for line in path.read_text().splitlines()) == sorted(ids[:3])
+    lost = {json.loads(path.read_text().splitlines()[-1])['sample']} if torn else set()
+    if torn: path.write_bytes(path.read_bytes()[:-torn])
+    process = child(tmp_path, concurrency)
+    said, errors = process.communicate(timeout=HOPEFULLY)
+    assert process.returncode == 0, errors
+    assert set(said.split('\n')) & set(ids) == set(ids[3:]) | lost, 'a finished run is not made again'
+    whole = tmp_path/'whole'
+    assert child(whole, 1).wait(HOPEFULLY) == 0
+    assert files(tmp_path) == files(whole)
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no SIGINT for one process')
+def test_an_interrupted_sweep_leaves_what_is_done(tmp_path):
+    ids = [sample.id for sample in SAMPLES]
+    process = child(tmp_path, 2, *ids[4:])
+    asked_until(process, *ids[4:])
+    process.send_signal(signal.SIGINT)
+    assert 'KeyboardInterrupt' in process.communicate(timeout=HOPEFULLY)[1]
+    assert [row['sample'] for row in json.loads((tmp_path/'results.json').read_text())['results']] == ids[:4]
+
+
+@pytest.fixture(scope='module')
+def serial(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('serial')
+    Sweep(SAMPLES, METHODS, 'offline/extractive', score=contains, folder=folder, concurrency=1, progress=False).run()
+    return files(folder)
+
+
+@pytest.mark.parametrize('name', [None, 'processes', 'dask', 'ray'])
+def test_results_are_the_same_bytes_wherever_runs_take_place(tmp_path, serial, name, monkeypatch):
+    module = dict(dask='distributed').get(name, name)
+    if module in ('ray', 'distributed') and not importlib.util.find_spec(module): pytest.skip(f'{module} is not installed')
+    monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+    monkeypatch.delenv('RAY_ADDRESS', raising=False)
+    with open_executor(name, 2) as executor:
+        result = Sweep(SAMPLES, METHODS, 'offline/extractive', score=contains, folder=tmp_path, executor=executor, progress=False, traces=True).run()
+    assert files(tmp_path) == serial
+    assert not any(row['error'] for row in result.rows)
+    assert len(list((tmp_path/'traces').iterdir())) == len(SAMPLES) * len(METHODS)
+
+
+def test_a_worker_that_dies_is_told_and_its_run_made_again(tmp_path):
+    with open_executor('processes', 1) as executor:
+        assert executor.submit(len, 'started').result(HOPEFULLY) == 7
+        for process in executor._processes.values(): process.kill()
+        with pytest.raises(RLMError, match='(lost hay/8/256-0/direct|takes no runs) .*run the sweep again'):
+            Sweep(SAMPLES, ['direct'], 'offline/extractive', score=contains, folder=tmp_path, executor=executor, progress=False).run()
+    result = Sweep(SAMPLES, ['direct'], 'offline/extractive', score=contains, folder=tmp_path, progress=False).run()
+    assert len(result.rows) == len(SAMPLES)
+
+
+def test_a_model_that_is_no_name_cannot_travel(tmp_path):
+    with open_executor('processes', 1) as executor, pytest.raises(BadInput, match='name the models'):
+        Sweep(SAMPLES, ['direct'], lambda messages: '42', score=contains, executor=executor, progress=False).run()
