@@ -1,4 +1,5 @@
 "What several test files share."
+import contextlib
 import os
 
 import pytest
@@ -18,3 +19,14 @@ def server(shared_server):
     "A mock server without latency, faults or key, as if freshly started."
     shared_server.reset()
     return shared_server
+
+
+@pytest.fixture(scope='session')
+def docker_settings():
+    "What `open_shell('docker', ...)` needs on this machine; the test is skipped where no container runs."
+    from rlm.errors import RLMError
+    from tests.containers import container_settings
+    with contextlib.ExitStack() as opened:
+        try: given = opened.enter_context(container_settings())
+        except RLMError as error: pytest.skip(str(error))
+        yield given

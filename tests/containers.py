@@ -1,0 +1,77 @@
+"""A container image for tests, made in a moment and without a network: nothing but empty folders, into which this machine's own Python is mounted.
+
+`container_settings()` gives what `env="docker"` needs to use it, or says why no container runs here.
+"""
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from rlm import RLMError
+from rlm.containers import container_engine
+
+IMAGE = 'rlm-test-empty'
+# For a machine without systemd, such as a container itself: tried where podman's own settings do not work.
+SIMPLE = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+
+
+def empty_image() -> bytes:
+    "A tar of the folders that a container needs, and of the links that every Linux has."
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode='w') as tar:
+        for name in ('usr', 'etc', 'work', 'dev', 'proc', 'sys', 'tmp', 'run', 'python', 'rlm'):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(folder)
+        for name in ('bin', 'sbin', 'lib', 'lib64'):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, f'usr/{name}'
+            tar.addfile(link)
+    return data.getvalue()
+
+
+def settings() -> dict:
+    "The arguments of `open_shell('docker', ...)` that put this machine's Python into the empty image."
+    python = Path(os.path.realpath(sys._base_executable))
+    return dict(image=IMAGE, python=f'/python/{python.relative_to(os.path.realpath(sys.base_prefix))}',
+                container_args=['--volume=/usr:/usr:ro', f'--volume={os.path.realpath(sys.base_prefix)}:/python:ro'])
+
+
+def remove(engine: str) -> None: subprocess.run([engine, 'rmi', '--force', IMAGE], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+
+
+def trial(engine: str) -> str:
+    "Make the empty image and run it once; what went wrong, or nothing."
+    remove(engine)
+    subprocess.run([engine, 'import', '-', IMAGE], input=empty_image(), capture_output=True, timeout=60)
+    used = settings()
+    command = [engine, 'run', '--rm', '--network=none', '--read-only', '--memory=512m', *used['container_args'], IMAGE, used['python'], '-I', '-c', '']
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace', timeout=60)
+    return '' if done.returncode == 0 else ' '.join(done.stderr.split())[-300:] or f'exit status {done.returncode}'
+
+
+@contextlib.contextmanager
+def container_settings():
+    "Gives the arguments of `open_shell('docker', ...)`, or raises `RLMError` with the reason why there is no container."
+    if platform.system() != 'Linux' or not Path('/usr/bin').is_dir() or not Path('/lib').is_symlink(): raise RLMError('The empty image fits a Linux with /lib in /usr.')
+    engine, before = container_engine(), os.environ.get('CONTAINERS_CONF')
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            problem = trial(engine)
+            if problem and Path(engine).name == 'podman' and before is None and shutil.which('runc'):
+                (Path(folder)/'containers.conf').write_text(SIMPLE)
+                os.environ['CONTAINERS_CONF'] = f'{folder}/containers.conf'
+                problem = trial(engine)
+            if problem: raise RLMError(f'{engine} runs no container here: {problem}')
+            yield settings()
+        finally:
+            remove(engine)
+            if before is None: os.environ.pop('CONTAINERS_CONF', None)

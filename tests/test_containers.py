@@ -1,0 +1,140 @@
+"`env=\"docker\"` in real containers: what they hold back, how they end, and what is left behind."
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from rlm.containers import DockerTransport, container_engine
+from rlm.errors import BadInput, RLMError
+from rlm.wire import RemoteShell
+from tests.run import ROOT
+
+pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='the test image is of Linux')
+STUCK = 'import re; re.match(r"(a|aa)+$", "a" * 60 + "b")'  # holds the interpreter: no thread of the worker runs any more
+
+
+@pytest.fixture(scope='module')
+def shell(docker_settings):
+    with RemoteShell(DockerTransport(**docker_settings), 'Sing, \U0001F600\r\n\ud800', timeout=60) as opened: yield opened
+
+
+def containers():
+    "The names of ours that exist."
+    listed = subprocess.run([container_engine(), 'ps', '--all', '--filter', 'label=rlm', '--format', '{{.Names}}'], capture_output=True, text=True, timeout=60)
+    return set(listed.stdout.split())
+
+
+def wait_until(condition, seconds=20):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, 'it did not happen'
+        time.sleep(0.05)
+
+
+def test_cells_run_in_a_container(shell):
+    assert shell.run('context').value == repr('Sing, \U0001F600\r\n\ud800')
+    assert shell.run('import os; os.getuid(), os.getcwd()').value == "(65534, '/work')"
+    assert shell.transport.container in containers()
+
+
+def test_a_large_context_arrives_and_leaves_no_file(docker_settings):
+    context = 'one line, \u00e9\r\n' * 400_000
+    with RemoteShell(DockerTransport(**docker_settings), context, timeout=60) as shell:
+        assert shell.run('len(context), hash(context[-9:]) == hash("line, \u00e9\\r\\n")').value == f'({len(context)}, True)'
+        folder = Path(shell.transport._shared.folder)
+        assert not list(folder.glob('files/*'))
+        shell.add_context(list(range(500_000)))
+        assert shell.run('context[-1], context_0[:3]').value == "(499999, 'one')"
+        assert not list(folder.glob('files/*'))
+        name = shell.transport.container
+    assert not folder.exists() and name not in containers()
+
+
+@pytest.mark.parametrize('code', [
+    'import socket; socket.create_connection(("127.0.0.1", 9), 2)', 'open("/etc/new", "w")', 'open("/rlm/package/rlm/new.py", "w")',
+    'import os; os.setuid(0)', 'open("/proc/1/mem", "rb")', 'open("/dev/sda")',
+    'open("/proc/sys/kernel/core_pattern", "w")', 'open("/work/full", "wb").write(bytes(100_000_000))',
+    'import os\nfor _ in range(300):\n    if not os.fork(): import time; time.sleep(2); os._exit(0)'])
+def test_what_is_refused(shell, code):
+    assert 'Error' in shell.run(code, timeout=20).error
+
+
+def test_the_first_process_of_the_container_cannot_be_ended_or_traced(shell):
+    shell.run('import ctypes, os; os.kill(1, 9); os.kill(1, 19); os.kill(1, 2)')
+    assert shell.run('ctypes.CDLL(None).ptrace(16, 1, 0, 0)').value == '-1'  # PTRACE_ATTACH
+    assert shell.run('len(context)').value == '10'
+
+
+def test_nothing_of_the_host_is_seen(shell, tmp_path, monkeypatch):
+    monkeypatch.setenv('OPENAI_API_KEY', 'sk-secret')
+    (tmp_path/'secret').write_text('x')
+    seen = shell.run(f'import os; os.path.exists({str(tmp_path)!r}), os.path.exists({str(ROOT)!r}), "sk-secret" in str(os.environ), os.getpid() < 10').value
+    assert seen == '(False, False, False, True)'
+
+
+def test_too_much_memory_costs_the_variables_and_not_the_run(docker_settings):
+    with RemoteShell(DockerTransport(**docker_settings, memory=256), 'abc', timeout=60) as shell:
+        shell.run('kept = 1')
+        cell = shell.run('block = bytearray(700 * 2**20)')
+        assert 'MemoryError' in cell.error or 'the process of the REPL ended' in cell.error
+        assert shell.run('context').value == "'abc'"
+
+
+def test_a_stuck_cell_is_ended_and_the_next_one_runs(shell):
+    cell = shell.run(STUCK, timeout=1)
+    assert 'TimeoutError' in cell.error and 'lost' in cell.error
+    assert shell.run('len(context)').value == '10'
+
+
+def test_when_the_host_is_killed_the_container_goes(docker_settings):
+    host = f'''
+import json, sys
+from rlm.containers import DockerTransport
+from rlm.wire import RemoteShell
+shell = RemoteShell(DockerTransport(**json.loads(sys.argv[1])), "abc")
+shell.run("1")
+print(shell.transport.container, flush=True)
+shell.run({STUCK!r})
+'''
+    process = subprocess.Popen([sys.executable, '-c', host, json.dumps(docker_settings)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        name = process.stdout.readline().strip()
+        assert name in containers()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    wait_until(lambda: name not in containers())
+
+
+def test_an_image_that_is_not_there_is_one_sentence(docker_settings):
+    transport = DockerTransport(**{**docker_settings, 'image': 'localhost/rlm-no-such-image:latest'})
+    with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start.*rlm-no-such-image') as error: shell.run('1')
+    assert '\n' not in str(error.value)
+
+
+def test_an_image_without_python_is_one_sentence(docker_settings):
+    transport = DockerTransport(**{**docker_settings, 'python': '/no/python'})
+    with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start.*/no/python'): shell.run('1')
+
+
+def test_many_containers_leave_nothing(docker_settings):
+    def left(): return len(os.listdir('/proc/self/fd')), len(list(Path(tempfile.gettempdir()).glob('rlm-container-*')))
+    def use():
+        with RemoteShell(DockerTransport(**docker_settings), 'abc') as shell: assert shell.run('len(context)').value == '3'
+    use()
+    before, running = left(), containers()
+    for _ in range(3): use()
+    assert left() == before and containers() == running
+
+
+def test_no_engine_is_one_sentence(monkeypatch):
+    monkeypatch.setenv('PATH', '/nowhere')
+    with pytest.raises(BadInput, match='docker is not installed; podman is not installed'): container_engine()
+    assert 'install docker or podman' in DockerTransport.why_not()
