@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RLMSettings', 'Trajectory', 'tool_schema']
 
-# %% ../nbs/19_loop.ipynb #e04cd7bf
+# %% ../nbs/19_loop.ipynb #19d7de1c
 import asyncio,contextlib,functools,inspect,json,time
 from collections.abc import Callable,Mapping
 from dataclasses import dataclass,field,replace
@@ -18,7 +18,7 @@ from .parse import FinalText,clean_reply,find_blocks,find_final
 from .runs import Result,Settings,Tree
 from .tools import Answer,Cell,Shell,read_tools,view
 
-# %% ../nbs/19_loop.ipynb #918e97bb
+# %% ../nbs/19_loop.ipynb #e53f47f3
 @dataclass(kw_only=True)
 class RLMSettings(Settings):
     "What `RLM` can be told besides its models."
@@ -45,7 +45,7 @@ class RLMSettings(Settings):
     sub_sampling_args: Mapping[str, Any] = field(default_factory=dict) # for every sub-call
     user_prologue: str | None = None # said before the first message
 
-# %% ../nbs/19_loop.ipynb #fa568be8
+# %% ../nbs/19_loop.ipynb #bd399cea
 @patch
 def __post_init__(self: RLMSettings):
     Settings.__post_init__(self)
@@ -74,7 +74,7 @@ def text(self: RLMSettings,
         CHILD_SYSTEM_PROMPT=self.child_system_prompt or self.system_prompt)
     return own.get(name) or self.prompts.get(name) or getattr(prompts, name)
 
-# %% ../nbs/19_loop.ipynb #d50fc51f
+# %% ../nbs/19_loop.ipynb #860684a8
 class Trajectory:
     "One model, one context, one transcript."
     def __init__(self,
@@ -100,6 +100,7 @@ class Trajectory:
         self.partial: Any = None # the best answer so far
         self._unconfirmed: str | None = None
         self._opening, self._tokens, self._compacted, self._tool_cells = 0, 0, [], []
+        self._asking: set[asyncio.Task] = set() # batches of sub-calls that are on their way
         tools = settings.sub_tools if self.is_child and settings.sub_tools is not None else settings.tools
         self._own_shell = shell is None
         self.shell = Shell(context, subcalls=self.subcalls, tools=tools, setup_code=settings.setup_code) if shell is None else shell
@@ -121,7 +122,7 @@ class Trajectory:
         self.messages.append(dict(role=role, content=content, **more))
         self.write('message', role=role, content=content, **more)
 
-# %% ../nbs/19_loop.ipynb #818a1a70
+# %% ../nbs/19_loop.ipynb #cafc6aec
 @patch
 def begin(self: Trajectory, first_message: str | None = None) -> None:
     "Open the transcript: the system prompt and the first message."
@@ -136,7 +137,7 @@ def begin(self: Trajectory, first_message: str | None = None) -> None:
     self.say('user', first_message or prompts.first_message(self.query or prompts.NO_QUERY, self.context, settings.text('FIRST_MESSAGE')))
     self._opening = len(self.messages)
 
-# %% ../nbs/19_loop.ipynb #f7f70c59
+# %% ../nbs/19_loop.ipynb #813f78c9
 @patch
 async def run_cell(self: Trajectory,
     code: str, # Python
@@ -146,6 +147,9 @@ async def run_cell(self: Trajectory,
     self.write('cell_start', turn=self.turn, cell=self.cells, code=code)
     cell = Cell(code=code, error='interrupted')
     try: cell = await self.tree.as_recorded(self.run, self.cells, await self.shell.arun(code, self.settings.cell_timeout))
+    except asyncio.CancelledError:
+        await self.leave_subcalls()
+        raise
     finally: self.write_cell(cell)
     if cell.error: self.tree.ledger.count_error()
     if not cell.final: self.tree.ledger.check_time()
@@ -172,7 +176,7 @@ def show(self: Trajectory, cell: Cell) -> str: # for the model
     "What the model is told of a cell."
     return view(self.shell, cell, self.settings.max_output_chars, self.settings.preview_chars)
 
-# %% ../nbs/19_loop.ipynb #50ee8524
+# %% ../nbs/19_loop.ipynb #e9b9040d
 @patch
 async def subcalls(self: Trajectory,
     kind: str, # "llm" or "rlm"
@@ -193,7 +197,19 @@ async def subcalls(self: Trajectory,
                 self.tree.ledger.count_error()
                 return error
     self.tree.sub_calls += len(prompts_)
+    task = asyncio.current_task()
+    self._asking.add(task)
+    task.add_done_callback(self._asking.discard)
     return await asyncio.gather(*map(one, prompts_, contexts or [None]*len(prompts_)))
+
+@patch
+async def leave_subcalls(self: Trajectory) -> None:
+    "Stop what is still on its way, and let it write down how far it came."
+    left = self._asking - {asyncio.current_task()}
+    for task in left: task.cancel()
+    # Who cancels us a second time has waited long enough; the first time is what ends the run.
+    with contextlib.suppress(asyncio.CancelledError):
+        if left: await asyncio.wait(left, timeout=1)
 
 @patch
 def pick(self: Trajectory, model: str | None) -> LM:
@@ -205,7 +221,7 @@ def pick(self: Trajectory, model: str | None) -> LM:
     if model in known or model in short: return known.get(model) or short[model]
     raise RLMError(f'There is no model {model!r} in this run; leave model= out, or name one of: {", ".join(known)}.')
 
-# %% ../nbs/19_loop.ipynb #d96cab4a
+# %% ../nbs/19_loop.ipynb #3038032e
 @patch
 async def ask_leaf(self: Trajectory, lm: LM, prompt: str | list[dict], context: Any) -> str:
     "One plain call."
@@ -225,7 +241,7 @@ async def ask_child(self: Trajectory, lm: LM, prompt: str | list[dict], context:
     except IterationsExceeded as error:
         raise RLMError(f'The child had no answer after {child.turn} turns; its best so far: {error.partial_answer!r}. Ask it for less at once.') from None
 
-# %% ../nbs/19_loop.ipynb #f79cdb20
+# %% ../nbs/19_loop.ipynb #d18a1d3c
 @patch
 async def take_turn(self: Trajectory,
     last: bool, # whether this is the last turn: the model is asked for its best answer
@@ -252,7 +268,7 @@ async def take_turn(self: Trajectory,
         outputs = [prompts.fill(self.settings.text('CELL_MESSAGE'), cells='\n'.join(map(self.show, cells)))] if cells else []
     return await self.judge(text, cells, outputs, last, acted=bool(cells or reply.tool_calls))
 
-# %% ../nbs/19_loop.ipynb #b5928ec6
+# %% ../nbs/19_loop.ipynb #021fbc69
 @patch
 async def run_blocks(self: Trajectory, text: str) -> list[Cell]:
     "Run the fenced code of a reply."
@@ -264,7 +280,7 @@ async def run_blocks(self: Trajectory, text: str) -> list[Cell]:
         if cells[-1].error or cells[-1].final: break
     return cells
 
-# %% ../nbs/19_loop.ipynb #59349f01
+# %% ../nbs/19_loop.ipynb #61fedf34
 @patch
 async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[str], last: bool, acted: bool) -> Answer | None:
     "Find the answer in what was said and done, or tell the model what is missing."
@@ -287,7 +303,7 @@ async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[st
     if outputs: self.say('user', '\n\n'.join(outputs))
     return None
 
-# %% ../nbs/19_loop.ipynb #7536d849
+# %% ../nbs/19_loop.ipynb #988a9a7f
 @patch
 async def resolve(self: Trajectory, said: FinalText) -> tuple[Answer | None, str | None]: # an answer, or a sentence for the model
     "What FINAL in a text means: a variable, an expression, or the text itself."
@@ -301,7 +317,7 @@ async def resolve(self: Trajectory, said: FinalText) -> tuple[Answer | None, str
     known = ', '.join(names[:30] + [f'and {len(names) - 30} more'] * (len(names) > 30)) or 'none yet'
     return None, prompts.fill(self.settings.text('MISSING_VARIABLE_MESSAGE'), name=said.value, known=known)
 
-# %% ../nbs/19_loop.ipynb #52159a9d
+# %% ../nbs/19_loop.ipynb #fff2fbfa
 @patch
 async def use_tools(self: Trajectory, calls: tuple[ToolCall, ...]) -> list[Cell]: # those that ran in our own shell
     "Carry out the tool calls of a reply, in order, until one fails."
@@ -343,7 +359,7 @@ async def run_repl(self: Trajectory,
     self._tool_cells.append(cell)
     return self.show(cell)
 
-# %% ../nbs/19_loop.ipynb #62bd1e73
+# %% ../nbs/19_loop.ipynb #d947c447
 _JSON_TYPES = {str: 'string', int: 'integer', float: 'number', bool: 'boolean', list: 'array', dict: 'object'}
 
 def _wrong_type(function: Callable, arguments: Mapping[str, Any]) -> str | None:
@@ -370,7 +386,7 @@ def tool_schema(
     parameters = dict(type='object', properties=properties, required=required)
     return dict(type='function', function=dict(name=name or function.__name__, description=inspect.getdoc(function) or '', parameters=parameters))
 
-# %% ../nbs/19_loop.ipynb #7f68968c
+# %% ../nbs/19_loop.ipynb #bc6ebe31
 @patch
 async def compact(self: Trajectory) -> None:
     "Sum the transcript up when it nears the window."
@@ -389,7 +405,7 @@ async def compact(self: Trajectory) -> None:
         message['content'] = self.tree.said(self.run, message['role'], message['content'])
         self.write('message', **message, reset=index == 0)
 
-# %% ../nbs/19_loop.ipynb #32835b57
+# %% ../nbs/19_loop.ipynb #a5e71ee6
 @patch
 async def solve(self: Trajectory, first_message: str | None = None) -> Result:
     "Take turns until there is an answer; raises with the partial result in the exception."
@@ -408,6 +424,7 @@ async def solve(self: Trajectory, first_message: str | None = None) -> Result:
     except LimitExceeded as error: reason, problem = error.stop_reason, error
     except RLMError as error: reason, problem = 'model' if isinstance(error, ModelError) else 'error', error
     finally:
+        await self.leave_subcalls()
         reason = reason or ('time' if self.tree.ledger.remaining_seconds == 0 else 'cancelled')
         result = self.end(reason, answer, problem)
     if problem:
@@ -415,7 +432,7 @@ async def solve(self: Trajectory, first_message: str | None = None) -> Result:
         raise problem
     return result
 
-# %% ../nbs/19_loop.ipynb #1a832edf
+# %% ../nbs/19_loop.ipynb #a70b9382
 @patch
 def end(self: Trajectory, reason: str, answer: Answer | None, problem: Exception | None = None) -> Result:
     "Write the end of the run down, close the shell, and make the result."
