@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RLM', 'DirectSettings', 'Direct', 'run', 'advanced_toolloop']
 
-# %% ../nbs/00_core.ipynb #824b1d2e
+# %% ../nbs/00_core.ipynb #d7e3b9b7
 import asyncio,time
 from collections.abc import Callable,Iterator
 from dataclasses import dataclass,fields
@@ -13,13 +13,14 @@ from typing import Any
 from fastcore.basics import patch
 from . import prompts
 from .compat import native_settings
+from .envs import choose_env
 from .errors import BadInput,LimitExceeded,ModelError,RLMError
 from .loop import RLMSettings,Trajectory
 from .models import LM,Limits,as_lm
 from .runs import Result,Settings,Strategy,Tree,check_question,takes
 from .tools import Shell
 
-# %% ../nbs/00_core.ipynb #58e16f2d
+# %% ../nbs/00_core.ipynb #791531a1
 class RLM(Strategy):
     "A model with a REPL that holds the context, able to call itself on parts of it."
     method = 'rlm'
@@ -50,12 +51,12 @@ class RLM(Strategy):
         if self.settings.persistent: return await self.continue_session(tree, context, query)
         return await Trajectory(tree, self.settings, self.lm, self.sub_lm, context, query).solve()
 
-# %% ../nbs/00_core.ipynb #8ae37084
+# %% ../nbs/00_core.ipynb #f09ad967
 @patch
 async def continue_session(self: RLM, tree: Tree, context: Any, query: str | None) -> Result:
     "One more question to the shell that is kept."
     settings, asked, first = self.settings, len(self._session)//2, None
-    if self._shell is None: self._shell = Shell(context, tools=settings.tools, setup_code=settings.setup_code)
+    if self._shell is None: self._shell = settings.open_shell(context, self.writers, settings.tools)
     elif context is not None: number = self._shell.add_context(context)
     self._shell['history'] = list(self._session)
     if asked and context is None: first = prompts.fill(settings.text('NEXT_QUERY_MESSAGE'), query=query)
@@ -65,9 +66,15 @@ async def continue_session(self: RLM, tree: Tree, context: Any, query: str | Non
     self._session += [dict(role='user', content=query or ''), dict(role='assistant', content=result.answer or '')]
     return result
 
+@patch(as_prop=True)
+def writers(self: RLM) -> tuple[LM, ...]: # the root's, that of the sub-calls, and others
+    "The models whose code may run."
+    return self.lm, self.sub_lm, *self.settings.other_lms
+
 @patch
 def check(self: RLM, context: Any, query: str | None, optional: bool = False) -> None:
-    "As for every strategy; but a session that is under way can be asked again about what it has."
+    "As for every strategy, and whether the cells can run where they should; a session that is under way can be asked again about what it has."
+    if self._shell is None: choose_env(self.settings.env, *self.writers)
     if not (context is None and self._shell): check_question(context, query, optional)
     elif not query: raise BadInput(f'The question is {query!r}: give a text that is not empty.')
 
@@ -83,7 +90,7 @@ def __enter__(self: RLM) -> RLM: return self
 @patch
 def __exit__(self: RLM, *exception) -> None: self.close()
 
-# %% ../nbs/00_core.ipynb #d8f4cd5f
+# %% ../nbs/00_core.ipynb #c5ad8fe1
 @dataclass(kw_only=True)
 class DirectSettings(Settings):
     "What `Direct` can be told besides its model."
@@ -101,7 +108,7 @@ class Direct(Strategy):
         native = native_settings(kwargs, [part.name for part in fields(DirectSettings)])
         super().__init__(model or native.pop('model', None), DirectSettings(**native))
 
-# %% ../nbs/00_core.ipynb #af15f4af
+# %% ../nbs/00_core.ipynb #019fd68c
 @patch
 async def solve(self: Direct,
     tree: Tree, # the account and the journal of this run
@@ -132,7 +139,7 @@ async def solve(self: Direct,
         raise problem
     return result
 
-# %% ../nbs/00_core.ipynb #1258faeb
+# %% ../nbs/00_core.ipynb #5807688f
 def run(
     query: str, # the question
     context: Any, # what it is about: a text, a list of texts, any object
@@ -148,7 +155,7 @@ def run(
     return RLM(model, sub_model, max_iterations=max_iterations, max_output_chars=max_output_chars, verbose=verbose, on_iteration=on_iteration,
         **kwargs)(context, query)
 
-# %% ../nbs/00_core.ipynb #63253232
+# %% ../nbs/00_core.ipynb #7d4d1619
 class _ToolLoop(RLM):
     "An `RLM` over a shell and tools that somebody else made."
     shell: Shell | None = None
@@ -173,6 +180,7 @@ def advanced_toolloop(
     **kwargs, # further settings of `RLM`: max_cost=..., trace=...
 ) -> Iterator: # model responses, tool results, then {"type": "final", "answer": ...}
     "Let a model answer `query` by calling `tools`, in this process and without isolation."
+    if kwargs.setdefault('env', 'local') != 'local': raise BadInput('advanced_toolloop works in this process, with your shell: leave env out, or use RLM, which has environments.')
     lm = model if isinstance(model, LM) else LM(model, api_base=base_url)
     sub_lm = getattr(sh.subcalls, 'lm', None) if sh else None
     loop = _ToolLoop(lm, sub_lm, system_prompt=sp, final_prompt=final_prompt, max_iterations=max_steps, verbose=verbose, **kwargs)

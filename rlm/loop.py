@@ -5,24 +5,26 @@
 # %% auto #0
 __all__ = ['RLMSettings', 'Trajectory', 'tool_schema']
 
-# %% ../nbs/19_loop.ipynb #19d7de1c
+# %% ../nbs/19_loop.ipynb #43d3fbde
 import asyncio,contextlib,functools,inspect,json,time
-from collections.abc import Callable,Mapping
+from collections.abc import Callable,Iterable,Mapping
 from dataclasses import dataclass,field,replace
 from typing import Any
 from fastcore.basics import patch
 from . import prompts
+from .envs import ENVIRONMENTS,choose_env,open_shell
 from .errors import BadInput,IterationsExceeded,LimitExceeded,ModelError,RLMError
 from .models import LM,EmptyReply,Limits,ToolCall
 from .parse import FinalText,clean_reply,find_blocks,find_final
 from .runs import Result,Settings,Tree
 from .tools import Answer,Cell,Shell,read_tools,view
 
-# %% ../nbs/19_loop.ipynb #e53f47f3
+# %% ../nbs/19_loop.ipynb #b7e543cb
 @dataclass(kw_only=True)
 class RLMSettings(Settings):
     "What `RLM` can be told besides its models."
-    env: str = 'local' # where the cells run; "local": in this process, for text that you trust
+    env: str = 'auto' # where the cells run: "sandbox", "docker", ...; "auto": what contains them, and "local" for our own offline models
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict) # settings of the environment: memory, image, startup_timeout, ...
     prompts: Mapping[str, str] = field(default_factory=dict) # texts of `rlm.prompts` to say otherwise, by name
     system_prompt: str | None = None # instead of RLM_SYSTEM_PROMPT
     child_system_prompt: str | None = None # for children; the root's where None
@@ -41,22 +43,23 @@ class RLMSettings(Settings):
     cell_timeout: float | None = 300 # seconds of a cell, without its wait for sub-calls
     setup_code: str | None = None # runs before the first cell
     max_concurrent_subcalls: int | None = None # of one batch; the LM's own max_concurrency where None
+    subcall_timeout: float | None = None # seconds that one sub-call or child may take
     sampling_args: Mapping[str, Any] = field(default_factory=dict) # for every turn's call: temperature, ...
     sub_sampling_args: Mapping[str, Any] = field(default_factory=dict) # for every sub-call
     user_prologue: str | None = None # said before the first message
 
-# %% ../nbs/19_loop.ipynb #bd399cea
+# %% ../nbs/19_loop.ipynb #f6a2c6d1
 @patch
 def __post_init__(self: RLMSettings):
     Settings.__post_init__(self)
-    if self.env != 'local': raise BadInput(f'env={self.env!r} is not there: cells run in this process (env="local").')
+    if self.env not in ('auto', *ENVIRONMENTS): raise BadInput(f'env={self.env!r} is not known; there are: auto, {", ".join(ENVIRONMENTS)}.')
     texts = {name for name in vars(prompts) if name.isupper()}
     if wrong := set(self.prompts) - texts: raise BadInput(f'prompts has {sorted(wrong)[0]!r}, which is no text of rlm.prompts; there are: {", ".join(sorted(texts))}.')
     for tools in (self.tools, self.sub_tools): read_tools(tools)
-    for name in ('sampling_args', 'sub_sampling_args'):
+    for name in ('sampling_args', 'sub_sampling_args', 'env_kwargs'):
         setattr(self, name, getattr(self, name) or {})
         if not isinstance(getattr(self, name), Mapping): raise BadInput(f'{name}={getattr(self, name)!r}: give a dict such as {{"temperature": 0.7}}.')
-    amounts = dict(max_output_chars=1, preview_chars=1, cell_timeout=0.001, child_max_iterations=1, max_concurrent_subcalls=1,
+    amounts = dict(subcall_timeout=0.001, max_output_chars=1, preview_chars=1, cell_timeout=0.001, child_max_iterations=1, max_concurrent_subcalls=1,
         context_window=1, compaction_threshold_pct=0.001)
     for name, least in amounts.items():
         value = getattr(self, name)
@@ -64,6 +67,17 @@ def __post_init__(self: RLMSettings):
     if not self.compaction_threshold_pct <= 1: raise BadInput(f'compaction_threshold_pct={self.compaction_threshold_pct!r}: give a share of the window, up to 1.')
     for name in ('system_prompt', 'child_system_prompt', 'final_prompt', 'setup_code', 'user_prologue'):
         if not isinstance(getattr(self, name) or '', str): raise BadInput(f'{name}={getattr(self, name)!r}: give a text.')
+
+@patch
+def open_shell(self: RLMSettings,
+    context: Any, # what the shell's `context` is
+    lms: Iterable[LM], # every model that may write code
+    tools: Mapping[str, Any] | None, # functions and values for the cells
+    subcalls: Callable | None = None, # what answers sub-calls
+) -> Shell: # or a `RemoteShell`, which has the same interface
+    "A shell in the environment that the settings ask for; raises `BadInput` when that cannot run here."
+    return open_shell(choose_env(self.env, *lms), context, subcalls=subcalls, tools=tools, timeout=self.cell_timeout,
+        setup_code=self.setup_code, **self.env_kwargs)
 
 @patch
 def text(self: RLMSettings,
@@ -74,7 +88,7 @@ def text(self: RLMSettings,
         CHILD_SYSTEM_PROMPT=self.child_system_prompt or self.system_prompt)
     return own.get(name) or self.prompts.get(name) or getattr(prompts, name)
 
-# %% ../nbs/19_loop.ipynb #860684a8
+# %% ../nbs/19_loop.ipynb #e0a58730
 class Trajectory:
     "One model, one context, one transcript."
     def __init__(self,
@@ -103,7 +117,7 @@ class Trajectory:
         self._asking: set[asyncio.Task] = set() # batches of sub-calls that are on their way
         tools = settings.sub_tools if self.is_child and settings.sub_tools is not None else settings.tools
         self._own_shell = shell is None
-        self.shell = Shell(context, subcalls=self.subcalls, tools=tools, setup_code=settings.setup_code) if shell is None else shell
+        self.shell = settings.open_shell(context, (lm, sub_lm, *settings.other_lms), tools, self.subcalls) if shell is None else shell
         # A shell that is there already asks through this run while it lasts, so that what its cells spend is accounted for.
         self._former_door, self.shell.subcalls = self.shell.subcalls, self.subcalls
         self.on_item: Callable[[Any], None] | None = None # gets each reply and each tool result
@@ -122,13 +136,13 @@ class Trajectory:
         self.messages.append(dict(role=role, content=content, **more))
         self.write('message', role=role, content=content, **more)
 
-# %% ../nbs/19_loop.ipynb #cafc6aec
+# %% ../nbs/19_loop.ipynb #53a82335
 @patch
 def begin(self: Trajectory, first_message: str | None = None) -> None:
     "Open the transcript: the system prompt and the first message."
     settings, limits, names = self.settings, self.settings.limits, [lm.name for lm in self.settings.other_lms]
     about = dict(root_model=self.lm.name, sub_model=self.sub_lm.name, other_backends=names or None, max_depth=limits.max_depth or 1,
-        max_iterations=self.max_iterations, environment_type=settings.env, limits=vars(limits), api_base=self.lm.api_base)
+        max_iterations=self.max_iterations, environment_type=self.shell.env, limits=vars(limits), api_base=self.lm.api_base)
     self.tree.start(self.run, 'rlm', self.lm, self.context, self.query, about, self.parent, self.depth)
     which = 'REPL_SYSTEM_PROMPT' if self.functions else 'CHILD_SYSTEM_PROMPT' if self.is_child else 'RLM_SYSTEM_PROMPT'
     system = (self.is_child and settings.child_system_prompt) or settings.text(which)
@@ -137,7 +151,7 @@ def begin(self: Trajectory, first_message: str | None = None) -> None:
     self.say('user', first_message or prompts.first_message(self.query or prompts.NO_QUERY, self.context, settings.text('FIRST_MESSAGE')))
     self._opening = len(self.messages)
 
-# %% ../nbs/19_loop.ipynb #813f78c9
+# %% ../nbs/19_loop.ipynb #fda13444
 @patch
 async def run_cell(self: Trajectory,
     code: str, # Python
@@ -176,7 +190,7 @@ def show(self: Trajectory, cell: Cell) -> str: # for the model
     "What the model is told of a cell."
     return view(self.shell, cell, self.settings.max_output_chars, self.settings.preview_chars)
 
-# %% ../nbs/19_loop.ipynb #e9b9040d
+# %% ../nbs/19_loop.ipynb #1b1f301f
 @patch
 async def subcalls(self: Trajectory,
     kind: str, # "llm" or "rlm"
@@ -191,11 +205,11 @@ async def subcalls(self: Trajectory,
 
     async def one(prompt, context):
         async with gate:
-            try: return await (self.ask_child if as_child else self.ask_leaf)(lm, prompt, context)
+            try: return await asyncio.wait_for((self.ask_child if as_child else self.ask_leaf)(lm, prompt, context), self.settings.subcall_timeout)
             except LimitExceeded as error: return error
-            except RLMError as error:
+            except (RLMError, asyncio.TimeoutError) as error:
                 self.tree.ledger.count_error()
-                return error
+                return error if isinstance(error, RLMError) else RLMError(f'No reply after subcall_timeout={self.settings.subcall_timeout:g} s.')
     self.tree.sub_calls += len(prompts_)
     task = asyncio.current_task()
     self._asking.add(task)
@@ -221,7 +235,7 @@ def pick(self: Trajectory, model: str | None) -> LM:
     if model in known or model in short: return known.get(model) or short[model]
     raise RLMError(f'There is no model {model!r} in this run; leave model= out, or name one of: {", ".join(known)}.')
 
-# %% ../nbs/19_loop.ipynb #3038032e
+# %% ../nbs/19_loop.ipynb #0a6f80e0
 @patch
 async def ask_leaf(self: Trajectory, lm: LM, prompt: str | list[dict], context: Any) -> str:
     "One plain call."
@@ -236,12 +250,13 @@ async def ask_child(self: Trajectory, lm: LM, prompt: str | list[dict], context:
     text = prompt if isinstance(prompt, str) else '\n\n'.join(str(message['content']) for message in prompt)
     whose = dict(context=text, query=None) if context is None else dict(context=context, query=text)
     if self.tree.record and (known := self.tree.record.child(self.tree, self.run, self.cells, **whose)): return known['answer']
-    child = Trajectory(self.tree, self.settings, lm, self.sub_lm, **whose, parent=self.run)
+    settings = replace(self.settings, env=self.shell.env) # the same, whichever model answers
+    child = Trajectory(self.tree, settings, lm, self.sub_lm, **whose, parent=self.run)
     try: return (await child.solve()).answer
     except IterationsExceeded as error:
         raise RLMError(f'The child had no answer after {child.turn} turns; its best so far: {error.partial_answer!r}. Ask it for less at once.') from None
 
-# %% ../nbs/19_loop.ipynb #d18a1d3c
+# %% ../nbs/19_loop.ipynb #d03c0e1b
 @patch
 async def take_turn(self: Trajectory,
     last: bool, # whether this is the last turn: the model is asked for its best answer
@@ -268,7 +283,7 @@ async def take_turn(self: Trajectory,
         outputs = [prompts.fill(self.settings.text('CELL_MESSAGE'), cells='\n'.join(map(self.show, cells)))] if cells else []
     return await self.judge(text, cells, outputs, last, acted=bool(cells or reply.tool_calls))
 
-# %% ../nbs/19_loop.ipynb #021fbc69
+# %% ../nbs/19_loop.ipynb #b8aea75d
 @patch
 async def run_blocks(self: Trajectory, text: str) -> list[Cell]:
     "Run the fenced code of a reply."
@@ -280,7 +295,7 @@ async def run_blocks(self: Trajectory, text: str) -> list[Cell]:
         if cells[-1].error or cells[-1].final: break
     return cells
 
-# %% ../nbs/19_loop.ipynb #61fedf34
+# %% ../nbs/19_loop.ipynb #7fdda490
 @patch
 async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[str], last: bool, acted: bool) -> Answer | None:
     "Find the answer in what was said and done, or tell the model what is missing."
@@ -303,7 +318,7 @@ async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[st
     if outputs: self.say('user', '\n\n'.join(outputs))
     return None
 
-# %% ../nbs/19_loop.ipynb #988a9a7f
+# %% ../nbs/19_loop.ipynb #39e7a24f
 @patch
 async def resolve(self: Trajectory, said: FinalText) -> tuple[Answer | None, str | None]: # an answer, or a sentence for the model
     "What FINAL in a text means: a variable, an expression, or the text itself."
@@ -311,13 +326,14 @@ async def resolve(self: Trajectory, said: FinalText) -> tuple[Answer | None, str
         cell = await self.run_cell(f'FINAL({said.value})')
         return (Answer(cell.final.value, 'variable'), None) if cell.final else (None, self.show(cell))
     if (said.kind == 'var' or said.maybe_variable) and said.value in self.shell:
-        return Answer(self.shell.lookup(said.value), 'variable'), None
+        try: return Answer(await self.shell.alookup(said.value), 'variable'), None
+        except RLMError as error: return None, str(error) # it is in another process, and cannot be brought here
     if said.kind == 'text': return Answer(said.value, 'text'), None
     names = list(self.shell.variables())
     known = ', '.join(names[:30] + [f'and {len(names) - 30} more'] * (len(names) > 30)) or 'none yet'
     return None, prompts.fill(self.settings.text('MISSING_VARIABLE_MESSAGE'), name=said.value, known=known)
 
-# %% ../nbs/19_loop.ipynb #fff2fbfa
+# %% ../nbs/19_loop.ipynb #30db7708
 @patch
 async def use_tools(self: Trajectory, calls: tuple[ToolCall, ...]) -> list[Cell]: # those that ran in our own shell
     "Carry out the tool calls of a reply, in order, until one fails."
@@ -359,7 +375,7 @@ async def run_repl(self: Trajectory,
     self._tool_cells.append(cell)
     return self.show(cell)
 
-# %% ../nbs/19_loop.ipynb #d947c447
+# %% ../nbs/19_loop.ipynb #c9f5e942
 _JSON_TYPES = {str: 'string', int: 'integer', float: 'number', bool: 'boolean', list: 'array', dict: 'object'}
 
 def _wrong_type(function: Callable, arguments: Mapping[str, Any]) -> str | None:
@@ -386,7 +402,7 @@ def tool_schema(
     parameters = dict(type='object', properties=properties, required=required)
     return dict(type='function', function=dict(name=name or function.__name__, description=inspect.getdoc(function) or '', parameters=parameters))
 
-# %% ../nbs/19_loop.ipynb #bc6ebe31
+# %% ../nbs/19_loop.ipynb #6859d072
 @patch
 async def compact(self: Trajectory) -> None:
     "Sum the transcript up when it nears the window."
@@ -405,7 +421,7 @@ async def compact(self: Trajectory) -> None:
         message['content'] = self.tree.said(self.run, message['role'], message['content'])
         self.write('message', **message, reset=index == 0)
 
-# %% ../nbs/19_loop.ipynb #a5e71ee6
+# %% ../nbs/19_loop.ipynb #4090cc59
 @patch
 async def solve(self: Trajectory, first_message: str | None = None) -> Result:
     "Take turns until there is an answer; raises with the partial result in the exception."
@@ -432,7 +448,7 @@ async def solve(self: Trajectory, first_message: str | None = None) -> Result:
         raise problem
     return result
 
-# %% ../nbs/19_loop.ipynb #a70b9382
+# %% ../nbs/19_loop.ipynb #481b9c66
 @patch
 def end(self: Trajectory, reason: str, answer: Answer | None, problem: Exception | None = None) -> Result:
     "Write the end of the run down, close the shell, and make the result."
