@@ -1,6 +1,7 @@
 "What a tree spends never passes what it may: threads, batches, children, leaves, candidates and retries together, whatever the order. Simulated models, no server."
 import asyncio
 import math
+import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,8 @@ from rlm.lambda_rlm import LambdaRLM
 from rlm.models import Ledger, Usage, run_sync
 
 THREADS = 64
-TREES = 100  # of each kind; `python -m bench.limits` runs a thousand
+TREES = int(os.environ.get('RLM_TREES', 100))  # of each kind of limit
+STRATEGIES = TREES//12  # random trees of each strategy, for each kind of limit
 PRICES = dict(input_cost_per_token=1e-3, output_cost_per_token=2e-3)
 TEXT = '\n\n'.join(f'Letter {number}. ' + 'The weather is fine here. ' * 12 for number in range(30))
 
@@ -155,7 +157,7 @@ def outcome(strategy, model, limits):
 
 
 @pytest.mark.parametrize('kind', LIMITS)
-@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('seed', range(STRATEGIES))
 def test_random_trees_of_rlm(kind, seed):
     dice, model = random.Random(f'{kind} {seed}'), Rambling(seed)
     limits, depth = Limits(**LIMITS[kind](dice), max_iterations=5), dice.randint(1, 3)
@@ -167,7 +169,7 @@ def test_random_trees_of_rlm(kind, seed):
 
 
 @pytest.mark.parametrize('kind', ['calls', 'tokens', 'dollars'])
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(STRATEGIES))
 def test_random_votes(kind, seed):
     dice, model = random.Random(f'{kind} {seed}'), Rambling(seed)
     limits = Limits(**LIMITS[kind](dice), max_iterations=3)
@@ -175,7 +177,7 @@ def test_random_votes(kind, seed):
 
 
 @pytest.mark.parametrize('kind', ['calls', 'tokens', 'dollars'])
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(STRATEGIES))
 def test_random_plans(kind, seed):
     dice, model = random.Random(f'{kind} {seed}'), Simulated(seed, lambda prompt: 'All is well.')
     strategy = LambdaRLM(LM(model, num_retries=3, **PRICES), task='summarise', window=dice.choice([600, 900, 1500]), reply_tokens=60)
