@@ -1,0 +1,142 @@
+"`env=\"kernel\"`: a second client at the model's REPL, time limits, and the command that attaches."
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from rlm.errors import BadInput
+from rlm.kernels import KernelTransport, kernel_client, kernel_notice
+from rlm.wire import RemoteShell
+from tests.run import ROOT
+
+STUCK = 'import re; re.match(r"(a|aa)+$", "a" * 60 + "b")'  # holds the interpreter
+
+
+@pytest.fixture
+def shell():
+    with RemoteShell(KernelTransport(), 'Sing, goddess', timeout=60) as opened: yield opened
+
+
+def seen(client, code):
+    "What a person is shown who runs `code`: [(kind, text)]."
+    messages = []
+    client.execute_interactive(code, timeout=60, output_hook=lambda message: messages.append((message['msg_type'], message['content'])))
+    texts = [(kind, content.get('text') or content.get('data', {}).get('text/plain') or content.get('ename')) for kind, content in messages]
+    return [(kind, text) for kind, text in texts if kind in ('stream', 'execute_result', 'error')]
+
+
+def test_a_second_client_sees_the_variables_of_the_model(shell):
+    shell.run('heroes = {"Achilles": 1}')
+    with kernel_client(shell.connection_file) as client:
+        assert seen(client, 'heroes') == [('execute_result', "{'Achilles': 1}")]
+        assert seen(client, 'len(context), len(context_0)') == [('execute_result', '(13, 13)')]
+        assert seen(client, 'print("a person")') == [('stream', 'a person\n')]
+        assert seen(client, 'heroes["Hector"] = 2; mine = 1') == []
+        assert seen(client, '1 / 0')[-1] == ('error', 'ZeroDivisionError')
+    cell = shell.run('print(heroes, mine)')
+    assert (cell.stdout, cell.stderr, cell.error) == ("{'Achilles': 1, 'Hector': 2} 1\n", '', None)
+    assert {'heroes', 'mine'} <= set(shell.variables())
+
+
+def test_a_second_client_sees_the_cells_of_the_model_as_they_come(shell):
+    shell.run('1')
+    with kernel_client(shell.connection_file) as client:
+        shell.run('print("from the model"); 6 * 7')
+        shell.run('1 / 0')
+        said = []
+        while len(said) < 4:
+            message = client.get_iopub_msg(timeout=20)
+            content = message['content']
+            if message['msg_type'] in ('execute_input', 'stream', 'execute_result', 'error'):
+                said.append((message['msg_type'], content.get('code') or content.get('text') or content.get('data', {}).get('text/plain') or content.get('ename')))
+    assert said == [('execute_input', 'print("from the model"); 6 * 7'), ('stream', 'from the model\n'), ('execute_result', '42'), ('execute_input', '1 / 0')]
+
+
+def test_what_a_person_does_is_not_taken_for_the_model(shell):
+    shell.run('1')
+    with kernel_client(shell.connection_file) as client:
+        seen(client, 'print("typed by a person")')
+        seen(client, 'llm_query = None')
+        cell = shell.run('print("by the model")')
+    assert cell.stdout == 'by the model\n'
+    assert shell.run('callable(llm_query)').value == 'True'
+
+
+def test_a_sleeping_cell_is_interrupted_and_keeps_its_variables(shell):
+    cell = shell.run('kept = 5; import time; time.sleep(100)', timeout=0.5)
+    assert 'TimeoutError' in cell.error and 'variables are kept' in cell.error
+    assert shell.run('kept').value == '5'
+
+
+def test_after_a_restart_whoever_was_attached_is_still(shell):
+    shell.run('old = 1')
+    with kernel_client(shell.connection_file) as client:
+        assert 'lost' in shell.run(STUCK, timeout=0.5).error
+        assert shell.run('new = 2; len(context)').value == '13'
+        client.wait_for_ready(timeout=60)
+        assert seen(client, '"old" in globals(), new')[-1] == ('execute_result', '(False, 2)')
+
+
+def test_sub_calls_cross_the_same_socket():
+    async def subcalls(kind, prompts, model, contexts): return [prompt.upper() for prompt in prompts]
+    with RemoteShell(KernelTransport(), 'abc', subcalls=subcalls, timeout=60) as shell:
+        assert shell.run('llm_query_batched(["a", "b"])').value == "['A', 'B']"
+
+
+def test_the_way_in_is_for_its_owner_alone(shell):
+    shell.run('1')
+    file = Path(shell.connection_file)
+    assert file.stat().st_mode & 0o077 == 0 and file.parent.stat().st_mode & 0o077 == 0
+    assert json.loads(file.read_text())['transport'] == 'ipc'
+    shell.close()
+    assert not file.parent.exists()
+
+
+def test_nothing_is_left_behind():
+    def left(): return len(os.listdir('/proc/self/fd')), len(list(Path(tempfile.gettempdir()).glob('rlm-kernel-*')))
+    def use():
+        with RemoteShell(KernelTransport(), 'abc') as shell: assert shell.run('len(context)').value == '3'
+    use()
+    before = left()
+    for _ in range(2): use()
+    assert left() == before
+
+
+def test_a_kernel_ends_with_its_host():
+    host = 'from rlm.kernels import KernelTransport; from rlm.wire import RemoteShell\n' \
+        f'shell = RemoteShell(KernelTransport(), "abc"); shell.run("1"); print(shell.transport.process.pid, flush=True); shell.run({STUCK!r})'
+    process = subprocess.Popen([sys.executable, '-c', host], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    kernel = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    until = time.monotonic() + 20
+    while Path(f'/proc/{kernel}').exists() and 'Z' not in Path(f'/proc/{kernel}/stat').read_text().split()[2]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_attach_opens_a_console_on_the_run(shell, tmp_path):
+    pytest.importorskip('jupyter_console', reason='jupyter-console is not installed')
+    shell.run('heroes = ["Achilles"]')
+    journal = tmp_path/'run.jsonl'
+    journal.write_text(json.dumps(dict(type='notice', text=kernel_notice(shell))) + '\n')
+    command = [sys.executable, '-c', 'import sys; from rlm.kernels import attach, add_command; import argparse; parser = argparse.ArgumentParser();'
+               'add_command("attach", parser.add_subparsers()); found = parser.parse_args(sys.argv[1:]); sys.exit(found.run(found))', 'attach', str(journal), '--', '--simple-prompt']
+    done = subprocess.run(command, cwd=ROOT, input='heroes * 2\n', capture_output=True, text=True, timeout=150)
+    assert "['Achilles', 'Achilles']" in done.stdout
+    assert shell.run('len(heroes)').value == '1'
+
+
+def test_a_kernel_that_is_gone_is_one_sentence(shell, tmp_path):
+    shell.run('1')
+    stale = tmp_path/'kernel.json'
+    stale.write_text(Path(shell.connection_file).read_text())
+    shell.close()
+    with pytest.raises(BadInput, match='run is over, or was killed'), kernel_client(str(stale), timeout=1): pass
