@@ -149,12 +149,11 @@ function block(kind, place) {
   return [pre, more];
 }
 
-const COLOURS = ['', 'word', 'string', 'remark', 'number', 'defined', 'known'];
 function colour(pre, text, marks) { // marks: colour, length, colour, length, ...
   let start = 0;
   for (let place = 0; place < marks.length && start < text.length; place += 2) {
     const piece = text.slice(start, start += marks[place + 1]);
-    pre.append(marks[place] ? make('span', COLOURS[marks[place]], piece) : piece);
+    pre.append(marks[place] ? make('span', data.colours[marks[place]], piece) : piece);
   }
   pre.append(text.slice(start));
 }
