@@ -37,8 +37,19 @@ def run_notebook(notebook: Path) -> dict:
     return dict(count, failed=0 if succeeded else 1)
 
 
+def what_is_missing(notebook: Path) -> str | None:
+    "Why a notebook that says `#| needs: sandbox` cannot be run here."
+    needed = re.search(r'#\| needs: (\w+)', notebook.read_text(encoding='utf-8'))
+    if not needed: return None
+    from rlm.envs import why_not
+    return why_not(needed[1])
+
+
 def notebook_counts(notebook: Path) -> tuple[int, int]:
     "Run `notebook` in a process of its own, so that a hang or a crash is one failure and not the end; print what failed."
+    if missing := what_is_missing(notebook):
+        print(f'{notebook.name}: not run, since {missing}', flush=True)
+        return 0, 0
     with tempfile.TemporaryDirectory() as folder:
         result, log = Path(folder)/'result.json', Path(folder)/'log.txt'
         command = [sys.executable, '-m', 'tests.run', '--one', str(notebook), '--result', str(result)]

@@ -48,6 +48,12 @@ def test_a_notebook_that_hangs_is_a_failure(tmp_path, capfd, monkeypatch):
     assert run.notebook_counts(notebook(tmp_path/'hung.ipynb', 'while True: pass')) == (0, 1)
 
 
+def test_a_notebook_that_needs_a_sandbox_is_not_run_without_one(tmp_path, capfd, monkeypatch):
+    path = notebook(tmp_path/'walls.ipynb', '#| needs: sandbox\nassert False')
+    monkeypatch.setattr('rlm.envs.why_not', lambda env: f'there is no {env}')
+    assert run.notebook_counts(path) == (0, 0) and 'not run, since there is no sandbox' in capfd.readouterr().out
+
+
 def test_no_test_at_all_is_a_failure(capsys):
     assert run.main(['no-such-notebook']) == 1
     assert capsys.readouterr().out.splitlines()[-1] == '0 passed, 0 failed'
