@@ -11,6 +11,7 @@ os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'  # before LiteLLM is importe
 
 @pytest.fixture(scope='session')
 def shared_server():
+    import litellm  # takes seconds, which are no part of any run's time limit
     with mock_server() as server: yield server
 
 
@@ -23,7 +24,7 @@ def server(shared_server):
 
 @pytest.fixture(scope='session')
 def docker_settings():
-    "What `open_shell('docker', ...)` needs on this machine; the test is skipped where no container runs."
+    "Lets `env='docker'` run on this machine without a network; the test is skipped where no container runs."
     from rlm.errors import RLMError
     from tests.containers import container_settings
     with contextlib.ExitStack() as opened:
