@@ -15,3 +15,7 @@ def __getattr__(name):
     return value
 
 def __dir__(): return sorted({*globals(), *__all__})
+
+def load_ipython_extension(shell):
+    "`%load_ext rlm`: the magics `%%rlm` and `%rlm_trace`."
+    _importlib.import_module('rlm.magics').load_ipython_extension(shell)
