@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RLM', 'DirectSettings', 'Direct', 'run', 'advanced_toolloop']
 
-# %% ../nbs/00_core.ipynb #d7e3b9b7
+# %% ../nbs/00_core.ipynb #df920132
 import asyncio,time
 from collections.abc import Callable,Iterator
 from dataclasses import dataclass,fields
@@ -20,7 +20,7 @@ from .models import LM,Limits,as_lm
 from .runs import Result,Settings,Strategy,Tree,check_question,takes
 from .tools import Shell
 
-# %% ../nbs/00_core.ipynb #791531a1
+# %% ../nbs/00_core.ipynb #a3893b38
 class RLM(Strategy):
     "A model with a REPL that holds the context, able to call itself on parts of it."
     method = 'rlm'
@@ -51,7 +51,7 @@ class RLM(Strategy):
         if self.settings.persistent: return await self.continue_session(tree, context, query)
         return await Trajectory(tree, self.settings, self.lm, self.sub_lm, context, query).solve()
 
-# %% ../nbs/00_core.ipynb #f09ad967
+# %% ../nbs/00_core.ipynb #e2c0018e
 @patch
 async def continue_session(self: RLM, tree: Tree, context: Any, query: str | None) -> Result:
     "One more question to the shell that is kept."
@@ -74,9 +74,9 @@ def writers(self: RLM) -> tuple[LM, ...]: # the root's, that of the sub-calls, a
 @patch
 def check(self: RLM, context: Any, query: str | None, optional: bool = False) -> None:
     "As for every strategy, and whether the cells can run where they should; a session that is under way can be asked again about what it has."
-    if self._shell is None: choose_env(self.settings.env, *self.writers)
     if not (context is None and self._shell): check_question(context, query, optional)
     elif not query: raise BadInput(f'The question is {query!r}: give a text that is not empty.')
+    if self._shell is None: choose_env(self.settings.env, *self.writers)
 
 @patch
 def close(self: RLM) -> None:
@@ -90,7 +90,7 @@ def __enter__(self: RLM) -> RLM: return self
 @patch
 def __exit__(self: RLM, *exception) -> None: self.close()
 
-# %% ../nbs/00_core.ipynb #c5ad8fe1
+# %% ../nbs/00_core.ipynb #36f33fb8
 @dataclass(kw_only=True)
 class DirectSettings(Settings):
     "What `Direct` can be told besides its model."
@@ -108,7 +108,7 @@ class Direct(Strategy):
         native = native_settings(kwargs, [part.name for part in fields(DirectSettings)])
         super().__init__(model or native.pop('model', None), DirectSettings(**native))
 
-# %% ../nbs/00_core.ipynb #019fd68c
+# %% ../nbs/00_core.ipynb #5e44e9ce
 @patch
 async def solve(self: Direct,
     tree: Tree, # the account and the journal of this run
@@ -139,7 +139,7 @@ async def solve(self: Direct,
         raise problem
     return result
 
-# %% ../nbs/00_core.ipynb #5807688f
+# %% ../nbs/00_core.ipynb #ec1a916a
 def run(
     query: str, # the question
     context: Any, # what it is about: a text, a list of texts, any object
@@ -155,7 +155,7 @@ def run(
     return RLM(model, sub_model, max_iterations=max_iterations, max_output_chars=max_output_chars, verbose=verbose, on_iteration=on_iteration,
         **kwargs)(context, query)
 
-# %% ../nbs/00_core.ipynb #7d4d1619
+# %% ../nbs/00_core.ipynb #3797770b
 class _ToolLoop(RLM):
     "An `RLM` over a shell and tools that somebody else made."
     shell: Shell | None = None
