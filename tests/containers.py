@@ -1,6 +1,6 @@
 """A container image for tests, made in a moment and without a network: nothing but empty folders, into which this machine's own Python is mounted.
 
-`container_settings()` gives what `env="docker"` needs to use it, or says why no container runs here.
+Within `with container_settings():` plain `env="docker"` uses it, by way of the variables RLM_CONTAINER_IMAGE and others; it raises where no container runs.
 """
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,18 +61,22 @@ def trial(engine: str) -> str:
 
 @contextlib.contextmanager
 def container_settings():
-    "Gives the arguments of `open_shell('docker', ...)`, or raises `RLMError` with the reason why there is no container."
+    "Also gives the arguments of `open_shell('docker', ...)`; raises `RLMError` with the reason why there is no container."
     if platform.system() != 'Linux' or not Path('/usr/bin').is_dir() or not Path('/lib').is_symlink(): raise RLMError('The empty image fits a Linux with /lib in /usr.')
-    engine, before = container_engine(), os.environ.get('CONTAINERS_CONF')
+    engine, used = container_engine(), settings()
+    before = {name: os.environ.get(name) for name in ('CONTAINERS_CONF', 'RLM_CONTAINER_IMAGE', 'RLM_CONTAINER_PYTHON', 'RLM_CONTAINER_ARGS')}
     with tempfile.TemporaryDirectory() as folder:
         try:
             problem = trial(engine)
-            if problem and Path(engine).name == 'podman' and before is None and shutil.which('runc'):
+            if problem and Path(engine).name == 'podman' and not before['CONTAINERS_CONF'] and shutil.which('runc'):
                 (Path(folder)/'containers.conf').write_text(SIMPLE)
                 os.environ['CONTAINERS_CONF'] = f'{folder}/containers.conf'
                 problem = trial(engine)
             if problem: raise RLMError(f'{engine} runs no container here: {problem}')
-            yield settings()
+            os.environ |= dict(RLM_CONTAINER_IMAGE=IMAGE, RLM_CONTAINER_PYTHON=used['python'], RLM_CONTAINER_ARGS=shlex.join(used['container_args']))
+            yield used
         finally:
             remove(engine)
-            if before is None: os.environ.pop('CONTAINERS_CONF', None)
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None: os.environ[name] = value

@@ -1,5 +1,4 @@
 "`env=\"docker\"` in real containers: what they hold back, how they end, and what is left behind."
-import json
 import os
 import signal
 import subprocess
@@ -21,7 +20,7 @@ STUCK = 'import re; re.match(r"(a|aa)+$", "a" * 60 + "b")'  # holds the interpre
 
 @pytest.fixture(scope='module')
 def shell(docker_settings):
-    with RemoteShell(DockerTransport(**docker_settings), 'Sing, \U0001F600\r\n\ud800', timeout=60) as opened: yield opened
+    with RemoteShell(DockerTransport(), 'Sing, \U0001F600\r\n\ud800', timeout=60) as opened: yield opened
 
 
 def containers():
@@ -45,7 +44,7 @@ def test_cells_run_in_a_container(shell):
 
 def test_a_large_context_arrives_and_leaves_no_file(docker_settings):
     context = 'one line, \u00e9\r\n' * 400_000
-    with RemoteShell(DockerTransport(**docker_settings), context, timeout=60) as shell:
+    with RemoteShell(DockerTransport(), context, timeout=60) as shell:
         assert shell.run('len(context), hash(context[-9:]) == hash("line, \u00e9\\r\\n")').value == f'({len(context)}, True)'
         folder = Path(shell.transport._shared.folder)
         assert not list(folder.glob('files/*'))
@@ -79,7 +78,7 @@ def test_nothing_of_the_host_is_seen(shell, tmp_path, monkeypatch):
 
 
 def test_too_much_memory_costs_the_variables_and_not_the_run(docker_settings):
-    with RemoteShell(DockerTransport(**docker_settings, memory=256), 'abc', timeout=60) as shell:
+    with RemoteShell(DockerTransport(memory=256), 'abc', timeout=60) as shell:
         shell.run('kept = 1')
         cell = shell.run('block = bytearray(700 * 2**20)')
         assert 'MemoryError' in cell.error or 'the process of the REPL ended' in cell.error
@@ -94,15 +93,14 @@ def test_a_stuck_cell_is_ended_and_the_next_one_runs(shell):
 
 def test_when_the_host_is_killed_the_container_goes(docker_settings):
     host = f'''
-import json, sys
 from rlm.containers import DockerTransport
 from rlm.wire import RemoteShell
-shell = RemoteShell(DockerTransport(**json.loads(sys.argv[1])), "abc")
+shell = RemoteShell(DockerTransport(), "abc")
 shell.run("1")
 print(shell.transport.container, flush=True)
 shell.run({STUCK!r})
 '''
-    process = subprocess.Popen([sys.executable, '-c', host, json.dumps(docker_settings)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, '-c', host], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         name = process.stdout.readline().strip()
         assert name in containers()
@@ -114,20 +112,20 @@ shell.run({STUCK!r})
 
 
 def test_an_image_that_is_not_there_is_one_sentence(docker_settings):
-    transport = DockerTransport(**{**docker_settings, 'image': 'localhost/rlm-no-such-image:latest'})
+    transport = DockerTransport(image='localhost/rlm-no-such-image:latest')
     with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start.*rlm-no-such-image') as error: shell.run('1')
     assert '\n' not in str(error.value)
 
 
 def test_an_image_without_python_is_one_sentence(docker_settings):
-    transport = DockerTransport(**{**docker_settings, 'python': '/no/python'})
+    transport = DockerTransport(python='/no/python')
     with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start.*/no/python'): shell.run('1')
 
 
 def test_many_containers_leave_nothing(docker_settings):
     def left(): return len(os.listdir('/proc/self/fd')), len(list(Path(tempfile.gettempdir()).glob('rlm-container-*')))
     def use():
-        with RemoteShell(DockerTransport(**docker_settings), 'abc') as shell: assert shell.run('len(context)').value == '3'
+        with RemoteShell(DockerTransport(), 'abc') as shell: assert shell.run('len(context)').value == '3'
     use()
     before, running = left(), containers()
     for _ in range(3): use()
