@@ -195,7 +195,7 @@ function search(words) {
     lower = lower || texts.map(text => text.toLowerCase());
     const inText = lower.map(text => text.includes(word));
     const has = part => part[0] === 'table' ? part[2].rows.some(cells => cells.some(cell => String(cell).toLowerCase().includes(word)))
-      : part[0] === 'facts' ? false : inText[part[2]];
+      : part[0] === 'facts' ? part[2].some(pair => pair[1].toLowerCase().includes(word)) : inText[part[2]];
     matches = [];
     kept = new Set();
     nodes.forEach((node, place) => {
@@ -325,5 +325,5 @@ find('h1').title = data.title;
 data.facts.forEach(([text, bad], place) => find('#facts').append(place ? ' · ' : '', make('span', bad ? 'bad' : '', text)));
 fit();
 describe();
-tree.focus({ preventScroll: true });
+if (window === window.top) tree.focus({ preventScroll: true }); // in a notebook the keys stay with the notebook
 performance.mark('ready');
