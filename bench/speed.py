@@ -155,7 +155,7 @@ def turns(provider: str = 'openai', count: int = 50) -> tuple[list[dict], dict[s
     "The gap between a reply and the next request over a long run, and the bare clients' gaps for the very same requests."
     from rlm import RLM
     with mock_server() as server:
-        runner = RLM(model(server, provider), max_iterations=count + 1)
+        runner = RLM(model(server, provider), env='local', max_iterations=count + 1)
         gaps = {}
         for _ in range(2):  # the first run imports LiteLLM and IPython
             server.reset()
@@ -185,7 +185,7 @@ def subcalls(provider: str, count: int, at_once: int, repeats: int) -> tuple[flo
         root, sub_lm = model(server, provider), model(server, provider, at_once, 'echo')
         for _ in range(repeats + 1):
             server.script({'content': cell(code), 'latency': 0}, {'content': cell('FINAL(f"{seconds} {right}")'), 'latency': 0})
-            answer = RLM(root, sub_lm=sub_lm)('A short context.', 'How long does it take?').answer.split()
+            answer = RLM(root, sub_lm=sub_lm, env='local')('A short context.', 'How long does it take?').answer.split()
             seconds.append(float(answer[0]))
             right += int(answer[1])
     return statistics.median(seconds[1:]), right - count  # the first run was the warm-up
@@ -215,7 +215,7 @@ def children(provider: str, repeats: int, count: int = 256, at_once: int = 64) -
         for _ in range(repeats + 1):
             server.reset()
             server.script({'content': cell(code), 'latency': 0}, {'content': cell('FINAL(f"{seconds} {right}")'), 'latency': 0}, rules=[('', 'FINAL(forty-two)')])
-            answer = RLM(root, sub_lm=sub_lm, max_depth=2)('A short context.', 'Ask the children.').answer.split()
+            answer = RLM(root, sub_lm=sub_lm, env='local', max_depth=2)('A short context.', 'Ask the children.').answer.split()
             seconds.append(float(answer[0]))
             right += int(answer[1])
         requests = server.stats()['requests']
@@ -231,7 +231,7 @@ from pathlib import Path
 from rlm import RLM
 replies = iter(['```repl\\nprint(len(context))\\n```', 'FINAL_VAR(answer_text)', '```repl\\nFINAL(len(context))\\n```'])
 context = 'x' * int(sys.argv[1])
-result = RLM(lambda messages: next(replies))(context, 'How long is the text?')
+result = RLM(lambda messages: next(replies), env='local')(context, 'How long is the text?')
 assert result.answer == str(len(context)), result.answer
 status = Path('/proc/self/status')
 # On Linux ru_maxrss begins with what the parent held when it started this process; the kernel's own mark does not.
@@ -254,7 +254,7 @@ def growth(count: int = 20, printed: int = 5000) -> dict:
     from rlm import RLM
     with mock_server() as server:
         server.script(*(cell(f'print(("line {number} " * {printed})[:{printed}])') for number in range(count)), 'FINAL(done)')
-        RLM(model(server, 'openai'), max_iterations=count + 1)('A short context.', 'What is printed?')
+        RLM(model(server, 'openai'), env='local', max_iterations=count + 1)('A short context.', 'What is printed?')
         stats = server.stats()
     prompts, tokens = stats['prompts'], stats['usage']['prompt_tokens']
     kept = sum(later[:len(earlier)] == earlier for earlier, later in zip(prompts, prompts[1:]))

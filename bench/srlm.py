@@ -34,9 +34,9 @@ def seconds(strategy, context: str) -> float:
 def wall_times(repeats: int) -> None:
     "One trajectory, eight at once, and eight one after another: the fastest of `repeats`."
     several = dict(k=CANDIDATES, early_stop=False)
-    strategies = {'one trajectory': RLM(model), f'{CANDIDATES} candidates at once': SRLM(model, **several),
-                  f'{CANDIDATES} candidates, candidate_parallel=1': SRLM(model, **several, candidate_parallel=1)}
-    seconds(RLM(model), 'text')  # imports and first shells are nobody's
+    strategies = {'one trajectory': RLM(model, env='local'), f'{CANDIDATES} candidates at once': SRLM(model, env='local', **several),
+                  f'{CANDIDATES} candidates, candidate_parallel=1': SRLM(model, env='local', **several, candidate_parallel=1)}
+    seconds(RLM(model, env='local'), 'text')  # imports and first shells are nobody's
     measured = {name: min(seconds(strategy, 'text') for _ in range(repeats if 'parallel' not in name else 1)) for name, strategy in strategies.items()}
     one = measured['one trajectory']
     for name, took in measured.items(): print(f'{name:36} {took:6.2f} s  {took/one:5.2f} x')
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument('--peak', type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
-        SRLM(model, k=options.peak, early_stop=False)('a' * options.megabytes * 1_000_000, 'How many?')
+        SRLM(model, env='local', k=options.peak, early_stop=False)('a' * options.megabytes * 1_000_000, 'How many?')
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == 'darwin' else 1024))
         return
     wall_times(options.repeats)

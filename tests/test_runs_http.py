@@ -40,7 +40,7 @@ def used(result): return result.usage.input, result.usage.output, result.usage.c
 def test_a_run_finds_its_answer(server, tool_calls):
     act = call if tool_calls else cell
     server.script(act('words = context.split()\nprint(len(words))'), act('FINAL(f"{len(words)} words")'))
-    result = RLM(model(server), tool_calls=tool_calls)(CONTEXT, 'How many words?')
+    result = RLM(model(server), env='local', tool_calls=tool_calls)(CONTEXT, 'How many words?')
     assert (result.answer, result.stop_reason, result.iterations, result.code_executions) == ('8 words', 'final', 2, 2)
     assert used(result) == spent(server) and result.usage.calls == server.stats()['requests'] == 2
     told = server.stats()['prompts'][1][-1]
@@ -49,7 +49,7 @@ def test_a_run_finds_its_answer(server, tool_calls):
 
 def test_a_long_context_is_never_sent(server):
     server.script(cell('print(context[-9:])'), 'FINAL(done)')
-    RLM(model(server))('x' * 1_000_000 + 'the end.', 'How does it end?')
+    RLM(model(server), env='local')('x' * 1_000_000 + 'the end.', 'How does it end?')
     seen = server.stats()
     assert sum(len(message['content']) for message in seen['prompts'][-1]) < 20_000
     assert 'the end.' in seen['prompts'][-1][-1]['content']
@@ -57,7 +57,7 @@ def test_a_long_context_is_never_sent(server):
 
 def test_sub_calls_go_out_side_by_side_in_order(server):
     server.script(cell('answers = llm_query_batched([f"number {n}" for n in range(64)])\nFINAL(answers)'))
-    result = RLM(model(server), sub_lm=model(server, 'echo'))(CONTEXT, 'Count.')
+    result = RLM(model(server), env='local', sub_lm=model(server, 'echo'))(CONTEXT, 'Count.')
     assert result.value == [f'number {number}' for number in range(64)]
     assert (result.sub_calls, result.usage.calls, server.stats()['requests']) == (64, 65, 65)
     assert used(result) == spent(server)
@@ -70,13 +70,13 @@ def test_sixteen_sub_calls_at_once_unless_told_otherwise():
         for settings, width in ((dict(), 16), (dict(max_concurrent_subcalls=4), 4)):
             server.reset()
             server.script(code)
-            RLM(model(server), sub_lm=model(server, 'echo'), **settings)(CONTEXT, 'Count.')
+            RLM(model(server), env='local', sub_lm=model(server, 'echo'), **settings)(CONTEXT, 'Count.')
             assert server.stats()['peak'] == width
 
 
 def test_children_have_contexts_of_their_own(server):
     server.script(cell('FINAL(rlm_query_batched(["aaa", "bbbbb"]))'), rules=[['.', cell('FINAL(len(context))')]])
-    answer = RLM(model(server), max_depth=2)(CONTEXT, 'How long are the parts?')
+    answer = RLM(model(server), env='local', max_depth=2)(CONTEXT, 'How long are the parts?')
     assert answer.value == ['3', '5']
     assert used(answer) == spent(server) and answer.usage.calls == server.stats()['requests'] == 3
 
@@ -146,7 +146,7 @@ def test_every_request_begins_with_the_one_before(server, tool_calls):
     act = call if tool_calls else cell
     server.script(act('print("x" * 9000)'), act('1/0'), {'content': 'thinking', 'tool_calls': [{'name': 'nonesuch', 'arguments': 'no json'}]} if tool_calls else 'I am thinking.',
                   {'fault': 'null'}, {'fault': 'null'}, cell('a = 1') + '\nFINAL(not yet)' if not tool_calls else act('a = 1'), act('print(a)'), 'FINAL(late)')
-    result = RLM(model(server), tool_calls=tool_calls, max_iterations=8)(CONTEXT, 'Go on.')
+    result = RLM(model(server), env='local', tool_calls=tool_calls, max_iterations=8)(CONTEXT, 'Go on.')
     prompts = server.stats()['prompts']
     assert result.answer == 'late' and len(prompts) == 8
     assert all(begins_with(later, earlier) for earlier, later in zip(prompts, prompts[1:]))
@@ -163,7 +163,7 @@ CHILDREN = cell('print(rlm_query_batched(["word " * 20] * 3))')
 def test_limits_hold_for_the_tree(server, code, limits, kind):
     prices = dict(input_cost_per_token=1e-3, output_cost_per_token=1e-3)
     server.script(rules=[['word', BATCH], ['.', code]])
-    runner = RLM(model(server, 'rules', **prices), max_depth=2, max_iterations=50, **limits)
+    runner = RLM(model(server, 'rules', **prices), env='local', max_depth=2, max_iterations=50, **limits)
     with pytest.raises(kind) as caught: runner(CONTEXT, 'Never end.')
     result, seen = caught.value.result, server.stats()
     assert result.usage.calls == seen['requests'] > 2
@@ -177,13 +177,13 @@ def test_limits_hold_for_the_tree(server, code, limits, kind):
 
 def test_a_limit_that_returns_gives_the_answer_so_far(server):
     server.script(rules=[['.', cell('answer["content"] = f"{len(context)} so far"')]])
-    result = RLM(model(server, 'rules'), max_calls=3, on_limit='return')(CONTEXT, 'Never end.')
+    result = RLM(model(server, 'rules'), env='local', max_calls=3, on_limit='return')(CONTEXT, 'Never end.')
     assert (result.answer, result.stop_reason, result.usage.calls) == (f'{len(CONTEXT)} so far', 'calls', 3)
 
 
 def test_time_ends_a_call_that_hangs(server):
     server.script(cell('answer["content"] = "so far"'), rules=[['.', {'fault': 'hung'}]])
-    with pytest.raises(TimeExceeded) as caught: RLM(model(server), max_seconds=3)(CONTEXT, 'Never end.')
+    with pytest.raises(TimeExceeded) as caught: RLM(model(server), env='local', max_seconds=3)(CONTEXT, 'Never end.')
     assert (caught.value.partial_answer, caught.value.result.stop_reason) == ('so far', 'time')
     seen = server.stats()
     assert (seen['left'], seen['in_flight']) == (1, 0)
@@ -191,19 +191,19 @@ def test_time_ends_a_call_that_hangs(server):
 
 def test_time_ends_sub_calls_that_hang(server):
     server.script(cell('answer["content"] = "so far"\nllm_query_batched(["hang"] * 20)'), rules=[['.', {'fault': 'hung'}]])
-    with pytest.raises(TimeExceeded) as caught: RLM(model(server), sub_lm=model(server, 'rules'), max_seconds=3)(CONTEXT, 'Never end.')
+    with pytest.raises(TimeExceeded) as caught: RLM(model(server), env='local', sub_lm=model(server, 'rules'), max_seconds=3)(CONTEXT, 'Never end.')
     assert caught.value.partial_answer == 'so far'
     assert server.stats()['in_flight'] == 0
 
 
 def test_errors_are_counted_over_the_tree(server):
     server.script(cell('print([str(one) for one in llm_query_batched(["x"] * 5)])') , rules=[['.', cell('1')]])
-    with pytest.raises(ErrorsExceeded): RLM(model(server), sub_lm=model(server, 'nonesuch'), max_errors=5)(CONTEXT, 'Go on.')
+    with pytest.raises(ErrorsExceeded): RLM(model(server), env='local', sub_lm=model(server, 'nonesuch'), max_errors=5)(CONTEXT, 'Go on.')
 
 
 def test_no_answer_within_the_turns(server):
     server.script(rules=[['.', cell('print(1)')]])
-    with pytest.raises(IterationsExceeded) as caught: RLM(model(server, 'rules'), max_iterations=3)(CONTEXT, 'Never end.')
+    with pytest.raises(IterationsExceeded) as caught: RLM(model(server, 'rules'), env='local', max_iterations=3)(CONTEXT, 'Never end.')
     assert (caught.value.result.iterations, server.stats()['requests']) == (3, 3)
 
 
@@ -229,7 +229,7 @@ def test_one_request_in_five_failing_changes_nothing_but_the_count():
     faults = Settings(faults=FAULTS, seed=SEED)
     with mock_server(faults=FAULTS, seed=SEED, retry_after=0.05) as server:
         server.script(rules=[['^number', 'never asked'], [r'\[\]', 'FINAL(all right)'], ['.', code]])
-        result = RLM(model(server, 'rules', num_retries=30), sub_lm=model(server, 'echo', num_retries=30))(CONTEXT, 'Ask sixty times.')
+        result = RLM(model(server, 'rules', num_retries=30), env='local', sub_lm=model(server, 'echo', num_retries=30))(CONTEXT, 'Ask sixty times.')
         seen = server.stats()
     met = [kind for number in range(seen['requests']) if (kind := faults.fault(number))]
     assert result.answer == 'all right'
@@ -245,7 +245,7 @@ def test_one_request_in_five_failing_changes_nothing_but_the_count():
 
 def test_ten_runs_of_one_object_keep_apart(server):
     server.script(rules=[['^sub', 'ok'], ['walrus (\\d)', cell('import time\nnumber = context.split()[-1]\nfor step in range(5):\n    print("output of", number)\n    time.sleep(0.01)\nllm_query(f"sub {number}")\nFINAL(number)')]])
-    runner, results = RLM(model(server, 'rules'), sub_lm=model(server, 'echo')), {}
+    runner, results = RLM(model(server, 'rules'), env='local', sub_lm=model(server, 'echo')), {}
 
     def blocking(number): results[number] = runner(f'This is walrus {number}', f'Which walrus {number}')
     async def coroutines(numbers):
@@ -284,6 +284,6 @@ def test_a_stream_that_is_left_stops_its_run_wherever_it_is():
         reasons = queue.SimpleQueue()
         def note(event):
             if event['type'] == 'run_end': reasons.put(event['stop_reason'])
-        for event in RLM(lambda messages: cell('1'), max_iterations=200, on_event=note).stream(CONTEXT, 'Go on.'):
+        for event in RLM(lambda messages: cell('1'), env='local', max_iterations=200, on_event=note).stream(CONTEXT, 'Go on.'):
             if event['type'] == 'cell': break
         assert reasons.get(timeout=30) == 'cancelled'

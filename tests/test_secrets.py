@@ -66,7 +66,7 @@ def everything(server, tmp_path, capfd):
     "A run whose code, model and prompts are full of keys, with all that it left behind."
     server.script(cell(LEAKS), f'It says {GIVEN} and {IN_HEADER}.', cell('raise ValueError("no " + key)'), cell('FINAL("the key is " + key)'), cell('FINAL(key)'))
     events, turns = [], []
-    strategy = RLM(lm(server), sub_lm=LM('openai/echo', api_base=server.api_base, api_key=GIVEN), trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True,
+    strategy = RLM(lm(server), env='local', sub_lm=LM('openai/echo', api_base=server.api_base, api_key=GIVEN), trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True,
                    on_event=events.append, on_iteration=lambda turn, event: turns.append(event))
     result = strategy(CONTEXT, f'Is {GIVEN} the key?')
     return strategy, result, events, turns, tmp_path, capfd.readouterr()
@@ -162,7 +162,7 @@ def test_a_run_that_fails_leaves_no_key_behind(server, tmp_path, capfd, strategy
 
 def test_the_engine_s_spelling_hides_its_key(server, tmp_path):
     server.script(cell(f'print("{GIVEN}")\nFINAL("done")'))
-    runner = RLM(backend='openai', backend_kwargs=dict(model_name='script', base_url=server.api_base, api_key=GIVEN), logger=RLMLogger(log_dir=tmp_path), trace=tmp_path/'trace.jsonl')
+    runner = RLM(backend='openai', environment='local', backend_kwargs=dict(model_name='script', base_url=server.api_base, api_key=GIVEN), logger=RLMLogger(log_dir=tmp_path), trace=tmp_path/'trace.jsonl')
     result = runner.completion(CONTEXT)
     assert result.response == 'done'
     assert not shown(*files_in(tmp_path), repr(runner), repr(runner.settings), str(result.metadata))

@@ -36,7 +36,7 @@ def test_candidates_run_at_once_turn_by_turn():
     def model(messages, sample):
         together.wait(HOPEFULLY)  # opens only when all eight are here
         return 'FINAL(42)' if len(messages) > 8 else code(f'{sample}')
-    result = SRLM(model, k=8, early_stop=False)(TEXT, QUESTION)
+    result = SRLM(model, env='local', k=8, early_stop=False)(TEXT, QUESTION)
     assert [candidate.votes for candidate in result.candidates] == [True]*8 and result.usage.calls == 40
 
 
@@ -50,7 +50,7 @@ def test_candidate_parallel_bounds_how_many_run(parallel):
         if len(messages) < 5: return code('1')
         with lock: running.discard(sample)
         return 'FINAL(42)'
-    SRLM(model, k=8, candidate_parallel=parallel, early_stop=False)(TEXT, QUESTION)
+    SRLM(model, env='local', k=8, candidate_parallel=parallel, early_stop=False)(TEXT, QUESTION)
     assert max(most) <= parallel and len(most) == 24
 
 
@@ -58,7 +58,7 @@ def test_each_cell_has_its_own_output_when_all_print_at_once():
     together = threading.Barrier(8)
     lines = 'for number in range(40):\n    meet()\n    print(me, number)'
     def model(messages, sample): return 'FINAL(42)' if len(messages) > 8 else code(f'me = {sample}\n{lines}')
-    result = SRLM(model, k=8, early_stop=False, tools=dict(meet=lambda: together.wait(HOPEFULLY)))(TEXT, QUESTION)
+    result = SRLM(model, env='local', k=8, early_stop=False, tools=dict(meet=lambda: together.wait(HOPEFULLY)))(TEXT, QUESTION)
     cells = [event for event in result.trace.events if event['type'] == 'cell']
     expected = lambda run: ''.join(f'{run.rpartition(".")[2]} {number}\n' for number in range(40))
     assert len(cells) == 32 and [cell['stdout'] for cell in cells] == [expected(cell['run']) for cell in cells]
@@ -80,7 +80,7 @@ def test_the_model_has_one_limit_for_all_candidates():
         try: return code('answers = llm_query_batched(["a", "b", "c"])\nFINAL(len(answers))') if len(messages) > 1 else 'fine'
         finally:
             with lock: active[0] -= 1
-    result = SRLM(LM(model, max_concurrency=2), k=6, early_stop=False)(TEXT, QUESTION)
+    result = SRLM(LM(model, max_concurrency=2), env='local', k=6, early_stop=False)(TEXT, QUESTION)
     assert result.answer == '3' and result.usage.calls == 24 and result.sub_calls == 18 and most[0] <= 2
 
 
@@ -89,8 +89,8 @@ def test_a_cache_keeps_candidates_apart_and_answers_the_second_run(tmp_path):
     def model(messages, sample):
         asked[sample] += 1
         return f'FINAL({40 + sample%2})\n{{"confidence": {90 - sample}}}'
-    first = SRLM(LM(model, cache=tmp_path), k=3, early_stop=False)(TEXT, QUESTION)
-    again = SRLM(LM(model, cache=tmp_path), k=3, early_stop=False)(TEXT, QUESTION)
+    first = SRLM(LM(model, cache=tmp_path), env='local', k=3, early_stop=False)(TEXT, QUESTION)
+    again = SRLM(LM(model, cache=tmp_path), env='local', k=3, early_stop=False)(TEXT, QUESTION)
     assert asked == {1: 1, 2: 1, 3: 1} and again.usage.calls == 0
     assert (first.answer, first.choice.winner.number) == (again.answer, again.choice.winner.number) == ('41', 1)
     assert again.choice.unit == 'tokens' and again.choice.winner.tokens
@@ -104,7 +104,7 @@ def test_usage_and_cost_are_the_sum_over_all_candidates(early_stop):
         if len(messages) == 1: return dict(text='fine', usage=dict(input=11, output=7, reasoning=3), cost=0.25)
         text = code('x = llm_query("?")') if len(messages) < 3 + 2*(sample > 5) else f'FINAL({42 if sample != 2 else 43})'
         return dict(text=text, usage=dict(input=1000 + sample, output=100*sample, cached=sample), cost=0.5)
-    result = SRLM(model, k=8, early_stop=early_stop, confidence_elicitation=False)(TEXT, QUESTION)
+    result = SRLM(model, env='local', k=8, early_stop=early_stop, confidence_elicitation=False)(TEXT, QUESTION)
     events = usage_of(result.trace.events)
     assert total(result) == result.usage and result.answer == '42'
     assert result.by_model[result.model] == result.usage
@@ -120,7 +120,7 @@ def test_what_a_cancelled_candidate_spent_is_counted():
         if len(messages) < 3: return dict(text=code('1'), usage=dict(input=500, output=50), cost=5.0)
         started.set()
         await asyncio.Event().wait()  # for ever
-    result = SRLM(model, k=3, confidence_elicitation=False, tools=dict(wait=lambda: started.wait(HOPEFULLY)))(TEXT, QUESTION)
+    result = SRLM(model, env='local', k=3, confidence_elicitation=False, tools=dict(wait=lambda: started.wait(HOPEFULLY)))(TEXT, QUESTION)
     third = result.candidates[2]
     assert (result.answer, third.state, third.usage.input, third.usage.calls) == ('42', 'cancelled', 500, 2)
     assert total(result) == result.usage
@@ -135,15 +135,15 @@ def test_limits_hold_for_all_candidates_together():
 
 def test_a_limit_carries_the_best_answer_so_far():
     def model(messages, sample): return 'FINAL(42)\n{"confidence": 90}' if sample == 1 else code('1')
-    with pytest.raises(CallsExceeded, match='3 of 4 candidates were stopped') as caught: SRLM(model, k=4, max_calls=10)(TEXT, QUESTION)
+    with pytest.raises(CallsExceeded, match='3 of 4 candidates were stopped') as caught: SRLM(model, env='local', k=4, max_calls=10)(TEXT, QUESTION)
     assert (caught.value.partial_answer, caught.value.result.stop_reason) == ('42', 'calls')
-    returned = SRLM(model, k=4, max_calls=10, on_limit='return')(TEXT, QUESTION)
+    returned = SRLM(model, env='local', k=4, max_calls=10, on_limit='return')(TEXT, QUESTION)
     assert (returned.answer, len(returned.choice.candidates)) == ('42', 4)
 
 
 def test_a_limit_that_stops_only_those_who_do_not_matter_is_none():
     def model(messages, sample): return code('1') if sample == 4 else 'FINAL(42)'
-    result = SRLM(model, k=4, max_calls=8, early_stop=False, confidence_elicitation=False)(TEXT, QUESTION)
+    result = SRLM(model, env='local', k=4, max_calls=8, early_stop=False, confidence_elicitation=False)(TEXT, QUESTION)
     assert (result.answer, result.stop_reason, result.candidates[3].state) == ('42', 'final', 'failed')
 
 
@@ -157,7 +157,7 @@ def test_a_run_that_takes_too_long_carries_the_best_answer_so_far():
     async def model(messages, sample):
         if sample > 1: await asyncio.Event().wait()  # for ever
         return 'FINAL(42)'
-    with pytest.raises(TimeExceeded) as caught: SRLM(model, k=3, max_seconds=0.5)(TEXT, QUESTION)
+    with pytest.raises(TimeExceeded) as caught: SRLM(model, env='local', k=3, max_seconds=0.5)(TEXT, QUESTION)
     assert (caught.value.partial_answer, caught.value.result.stop_reason) == ('42', 'time')
     assert [candidate.state for candidate in caught.value.result.candidates] == ['answered', 'cancelled', 'cancelled']
 
@@ -170,7 +170,7 @@ def test_a_run_that_is_cancelled_cancels_its_candidates():
             await asyncio.Event().wait()
         finally: ended.append(sample)
     async def main():
-        task = asyncio.ensure_future(SRLM(model, k=2).acall(TEXT, QUESTION))
+        task = asyncio.ensure_future(SRLM(model, env='local', k=2).acall(TEXT, QUESTION))
         await asyncio.to_thread(waiting.wait, HOPEFULLY)
         task.cancel()
         with pytest.raises((asyncio.CancelledError, Cancelled)): await task
@@ -195,7 +195,7 @@ def test_failed_candidates_are_dropped_and_reported():
         if sample == 2: return 'FINAL(NameError: name x is not defined)'
         if sample == 3: return code('FINAL("  ")')
         return code('FINAL(None)') if sample == 4 else 'FINAL(42)'
-    result = SRLM(model, k=6, early_stop=False)(TEXT, QUESTION)
+    result = SRLM(model, env='local', k=6, early_stop=False)(TEXT, QUESTION)
     problems = [candidate.problem for candidate in result.candidates]
     assert result.answer == '42' and result.agreement == 2/6
     assert 'on fire' in problems[0] and 'text of an error' in problems[1] and 'empty' in problems[2] and 'empty' in problems[3] and problems[4:] == [None, None]
@@ -206,15 +206,15 @@ def test_failed_candidates_are_dropped_and_reported():
 def test_all_failed_raises_with_every_reason():
     def model(messages, sample): raise ModelError(f'reason {sample%2}', 'busy', 400)
     with pytest.raises(ModelError, match=r'None of the 4 candidates gave an answer: candidates 1, 3: reason 1; candidates 2, 4: reason 0\.') as caught:
-        SRLM(model, k=4)(TEXT, QUESTION)
+        SRLM(model, env='local', k=4)(TEXT, QUESTION)
     assert caught.value.result.answer is None and len(caught.value.result.candidates) == 4 and caught.value.status == 400
 
 
 def test_a_refused_temperature_is_said_in_the_models_words():
     def model(messages, temperature): raise ModelError('temperature must be 1 for this model', 'strict', 400)
-    with pytest.raises(ModelError, match='temperature must be 1'): SRLM(model, k=3)(TEXT, QUESTION)
+    with pytest.raises(ModelError, match='temperature must be 1'): SRLM(model, env='local', k=3)(TEXT, QUESTION)
     def relaxed(messages, **params): return f'FINAL({"temperature" in params})'
-    assert SRLM(relaxed, k=2, candidate_temperature=None)(TEXT, QUESTION).answer == 'False'
+    assert SRLM(relaxed, env='local', k=2, candidate_temperature=None)(TEXT, QUESTION).answer == 'False'
 
 
 def test_nobody_came_to_an_end_in_time():
@@ -256,7 +256,7 @@ def test_it_stops_as_soon_as_the_plurality_is_certain():
     async def model(messages, sample):
         if sample > 5: await asyncio.Event().wait()  # for ever
         return 'FINAL(42)\n{"confidence": 90}'
-    result = SRLM(model, k=8)(TEXT, QUESTION)
+    result = SRLM(model, env='local', k=8)(TEXT, QUESTION)
     assert result.answer == '42' and [candidate.state for candidate in result.candidates] == ['answered']*5 + ['cancelled']*3
 
 
@@ -333,7 +333,7 @@ def test_children_of_a_candidate_are_one_level_below_it():
         if messages[-1]['content'].startswith('Question: The request') and 'leaf' in messages[-1]['content']: return 'FINAL(leaf)' if messages[0]['role'] == 'system' else 'leaf'
         assert 'confidence' in system
         return code('FINAL(rlm_query("leaf"))')
-    result = SRLM(model, k=2, max_depth=2, early_stop=False)(TEXT, QUESTION)
+    result = SRLM(model, env='local', k=2, max_depth=2, early_stop=False)(TEXT, QUESTION)
     starts = [(event['run'].count('.'), event['depth']) for event in result.trace.events if event['type'] == 'run_start']
     assert Counter(starts) == {(0, 0): 1, (1, 0): 2, (2, 1): 2} and result.answer == 'leaf'
     children = [event['content'] for event in result.trace.events if event['type'] == 'message' and event['role'] == 'system' and event['run'].count('.') == 2]

@@ -30,7 +30,7 @@ def rlm_command(*arguments, **environment):
 
 def test_a_run_with_a_cell_and_a_sub_call(server):
     server.script(cell('found = llm_query("Copy this line.")\nprint(found)'), 'The line, copied.', cell('FINAL(found + " " + str(len(context)))'))
-    result = RLM(model(server, 'x'))(PASSAGE, QUESTION)
+    result = RLM(model(server, 'x'), env='local')(PASSAGE, QUESTION)
     assert (result.answer, result.stop_reason) == (f'The line, copied. {len(PASSAGE)}', 'final')
     stats = server.stats()
     assert (result.usage.calls, result.usage.input, result.usage.output) == (3, stats['usage']['prompt_tokens'], stats['usage']['completion_tokens'])
@@ -39,7 +39,7 @@ def test_a_run_with_a_cell_and_a_sub_call(server):
 
 def test_every_request_begins_with_the_one_before(server):
     server.script(*(cell(f'print({number} * "long line ")') for number in range(12)), 'FINAL(done)')
-    RLM(model(server, 'x'), max_iterations=13)(PASSAGE, QUESTION)
+    RLM(model(server, 'x'), env='local', max_iterations=13)(PASSAGE, QUESTION)
     prompts = server.stats()['prompts']
     assert len(prompts) == 13
     assert all(later[:len(earlier)] == earlier for earlier, later in zip(prompts, prompts[1:]))
@@ -47,7 +47,7 @@ def test_every_request_begins_with_the_one_before(server):
 
 def test_no_two_neighbouring_messages_have_one_role(server):
     server.script(cell('print(1)'), '', cell('print(2)'), 'Just prose.', 'FINAL(done)')
-    RLM(model(server, 'x'))(PASSAGE, QUESTION)
+    RLM(model(server, 'x'), env='local')(PASSAGE, QUESTION)
     for prompt in server.stats()['prompts']:
         roles = [message['role'] for message in prompt]
         assert all(earlier != later for earlier, later in zip(roles, roles[1:])), roles
@@ -56,7 +56,7 @@ def test_no_two_neighbouring_messages_have_one_role(server):
 def test_the_context_never_goes_out_with_rlm_and_does_with_direct(server):
     text = PASSAGE + ' filler' * 5000 + ' the last words'
     server.script('FINAL(done)')
-    RLM(model(server, 'x'))(text, QUESTION)
+    RLM(model(server, 'x'), env='local')(text, QUESTION)
     assert not any('the last words' in message['content'] for prompt in server.stats()['prompts'] for message in prompt)
     server.reset()
     server.script('under the pot')
@@ -100,7 +100,7 @@ def test_a_hung_request_is_given_up_and_hangs_up(server):
 
 def test_a_cancelled_run_hangs_up(server):
     async def cancelled():
-        run = asyncio.create_task(RLM(model(server, 'hung')).acall(PASSAGE, QUESTION))
+        run = asyncio.create_task(RLM(model(server, 'hung'), env='local').acall(PASSAGE, QUESTION))
         while not server.stats()['in_flight']: await asyncio.sleep(0.01)
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
