@@ -11,10 +11,10 @@ FILE  ?= build/python-topics.txt
 MODEL ?= offline/extractive
 
 .DEFAULT_GOAL := help
-.PHONY: help ask test bench docs readme export clean distclean
+.PHONY: help ask test bench bench-smoke docs readme export clean distclean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-11s %s\n", $$1, $$2}'
 
 ask: $(CORE) $(filter build/%,$(FILE)) ## ask a question about a text; Q="..." FILE=... MODEL=... change what is asked
 	@$(BIN)/rlm ask "$$RLM_QUESTION" "$$RLM_FILE" --model "$$RLM_MODEL"
@@ -30,6 +30,11 @@ test: $(DEV) ## run every notebook and every test; the last line is the count
 bench: $(DEV) ## measure the speed next to a bare HTTP client and print the table
 	@$(BIN)/python -m bench.speed
 	@cd nbs && ../$(BIN)/exec_nb 15_speed.ipynb --dest 15_speed.ipynb && ../$(BIN)/nbdev_clean --fname 15_speed.ipynb
+
+bench-smoke: $(DEV) ## a small sweep of four methods; its files and plots go to build/bench-smoke
+	@rm -rf build/bench-smoke
+	@RLM_BENCH_SMOKE="$(CURDIR)/build/bench-smoke" $(BIN)/python -m pytest -q -p no:cacheprovider tests/test_bench.py -k four_methods
+	@ls build/bench-smoke/sweep build/bench-smoke/sweep/plots
 
 readme: $(DEV) ## write README.md and nbs/llms.txt from the pages
 	@$(BIN)/python -m tests.readme

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -127,3 +128,51 @@ def test_a_worker_that_dies_is_told_and_its_run_made_again(tmp_path):
 def test_a_model_that_is_no_name_cannot_travel(tmp_path):
     with open_executor('processes', 1) as executor, pytest.raises(BadInput, match='name the models'):
         Sweep(SAMPLES, ['direct'], lambda messages: '42', score=contains, executor=executor, progress=False).run()
+
+
+# --- the command ---
+
+SMOKE = ['--datasets', 'sniah', 'sniah:haystack=needles', 'ordered', '--buckets', '10-12', '--n-samples-per-bucket', '2',
+         '--methods', 'direct', 'rlm', 'lambda_rlm:task=given', 'srlm:k=3,early_stop=no']
+
+
+def command(*words, **how):
+    return subprocess.run([sys.executable, '-m', 'rlm.bench', *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=240, **how)
+
+
+def test_four_methods_over_three_sets_and_lengths_leave_files_and_plots(tmp_path):
+    "What `make bench-smoke` runs."
+    folder = Path(os.environ.get('RLM_BENCH_SMOKE', tmp_path))/'sweep'
+    done = command(*SMOKE, '--output-dir', folder)
+    assert done.returncode == 0, done.stderr
+    assert '72/72' in done.stderr and '72 runs' in done.stdout
+    cells = json.loads((folder/'stats.json').read_text())['cells']
+    assert len(cells) == 36 and {cell['n'] for cell in cells} == {2} and not any(cell['errors'] for cell in cells)
+    assert {cell['score'] for cell in cells if cell['dataset'] == 'sniah'} == {1.0}, 'the extractive reader finds a needle in an essay'
+    assert len(json.loads((folder/'results.json').read_text())['results']) == 72
+    assert set(json.loads((folder/'averages.json').read_text())) == {'direct', 'rlm', 'lambda_rlm:task=given', 'srlm:k=3,early_stop=no'}
+    for name in ('scores', 'costs', 'latencies', 'differences', 'frontier'): assert (folder/'plots'/f'{name}.png').read_bytes().startswith(b'\x89PNG')
+    again = command(*SMOKE, '--output-dir', folder)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    other = command(*SMOKE, '--output-dir', folder, '--seed', '1')
+    assert other.returncode == 2 and 'holds a sweep with seed=0, and this one has 1' in other.stderr
+
+
+def test_a_dry_run_spends_and_writes_nothing(tmp_path):
+    done = command(*SMOKE, '--output-dir', tmp_path/'x', '--dry-run', '--model', 'gpt-4o-mini')
+    assert done.returncode == 0, done.stderr
+    assert '72 runs of gpt-4o-mini' in done.stdout and not list(tmp_path.iterdir())
+
+
+def test_a_budget_ends_the_sweep_and_is_told(tmp_path):
+    words = ['--datasets', 'sniah', '--buckets', '10', '--methods', 'direct', '--model', 'simulated', '--output-dir', tmp_path, '--no-plots']
+    done = command(*words, '--max-cost', '0.0015')
+    assert done.returncode == 3 and 'max_cost=0.0015 does not last' in done.stderr and '| sniah | 2^10 |' in done.stdout
+    done = command(*words, '--max-cost', '0.01')
+    assert done.returncode == 0 and '2 runs' in done.stdout
+
+
+def test_without_matplotlib_nothing_is_begun(tmp_path):
+    code = "import sys; sys.modules['matplotlib'] = None\nfrom rlm.bench import main\nsys.exit(main())"
+    done = subprocess.run([sys.executable, '-c', code, '--datasets', 'sniah', '--buckets', '10', '--output-dir', str(tmp_path/'x')], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "pip install 'rlm[bench]'" in done.stderr and not (tmp_path/'x').exists()
