@@ -68,13 +68,13 @@ def time_limits() -> None:
     "How long a run with `max_seconds=1` takes whose cell would take 8 s."
     codes = dict(steps='import time\nfor step in range(800): time.sleep(0.01)', one_sleep='import time\ntime.sleep(8)',
                  works='import time\nuntil = time.monotonic() + 8\nwhile time.monotonic() < until: sum(range(1000))', child='rlm_query("a young walrus")')
-    for name, code in codes.items():
+    for name, code, env in ((name, code, env) for env in ('local', 'auto') for name, code in codes.items()):
         model = lambda messages: cell(codes['one_sleep'] if 'young walrus' in messages[1]['content'] else code)
-        strategies = dict(RLM=RLM(model, max_seconds=1, max_depth=2, on_limit='return'), SRLM=SRLM(model, k=4, max_seconds=1, max_depth=2, on_limit='return'))
+        strategies = dict(RLM=RLM(model, max_seconds=1, max_depth=2, on_limit='return', env=env), SRLM=SRLM(model, k=4, max_seconds=1, max_depth=2, on_limit='return', env=env))
         for which, strategy in strategies.items():
             started = time.perf_counter()
             result = strategy('text', 'What?')
-            print(f'max_seconds=1, a cell of 8 s ({name:9}), {which:4}: {time.perf_counter() - started:.2f} s, stop_reason {result.stop_reason}')
+            print(f'max_seconds=1, a cell of 8 s ({name:9}, env={env}), {which:4}: {time.perf_counter() - started:.2f} s, stop_reason {result.stop_reason}')
 
 
 def main() -> None:

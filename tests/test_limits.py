@@ -161,7 +161,7 @@ def outcome(strategy, model, limits):
 def test_random_trees_of_rlm(kind, seed):
     dice, model = random.Random(f'{kind} {seed}'), Rambling(seed)
     limits, depth = Limits(**LIMITS[kind](dice), max_iterations=5), dice.randint(1, 3)
-    result = outcome(RLM(LM(model, num_retries=3, **PRICES), limits=limits, max_depth=depth), model, limits)
+    result = outcome(RLM(LM(model, num_retries=3, **PRICES), limits=limits, max_depth=depth, env='local'), model, limits)
     assert max(event['depth'] for event in result.trace.events if event['type'] == 'run_start') < depth
     if limits.max_errors:
         failed = sum(event['type'] == 'cell' and bool(event['error']) for event in result.trace.events)
@@ -173,7 +173,7 @@ def test_random_trees_of_rlm(kind, seed):
 def test_random_votes(kind, seed):
     dice, model = random.Random(f'{kind} {seed}'), Rambling(seed)
     limits = Limits(**LIMITS[kind](dice), max_iterations=3)
-    outcome(SRLM(LM(model, num_retries=3, **PRICES), k=dice.randint(2, 8), limits=limits, max_depth=2), model, limits)
+    outcome(SRLM(LM(model, num_retries=3, **PRICES), k=dice.randint(2, 8), limits=limits, max_depth=2, env='local'), model, limits)
 
 
 @pytest.mark.parametrize('kind', ['calls', 'tokens', 'dollars'])
@@ -208,7 +208,7 @@ CHILD = 'rlm_query("a young walrus")'
 def test_time_ends_a_cell_before_its_end(how, code):
     notes = []
     def model(messages): return cell(CHILD if how == 'child' and 'young walrus' not in messages[1]['content'] else code)
-    settings = dict(max_seconds=1, max_depth=2, tools=dict(note=notes.append))
+    settings = dict(env='local', max_seconds=1, max_depth=2, tools=dict(note=notes.append))
     strategy = SRLM(model, k=2, **settings) if how == 'vote' else RLM(model, **settings)
     with pytest.raises(TimeExceeded) as caught: strategy(TEXT, 'What do the letters say?')
     assert caught.value.result.stop_reason == 'time'
@@ -232,7 +232,7 @@ def test_what_was_on_its_way_when_time_ended_is_counted(how):
             return cell('rlm_query_batched(["a young walrus"]*3)') if len(asked) % 2 else cell('llm_query_batched(["leaf"]*5)')
         await asyncio.Event().wait()
     settings = dict(max_seconds=0.5, on_limit='return')
-    strategy = dict(rlm=lambda: RLM(model, max_depth=2, **settings), vote=lambda: SRLM(model, k=4, max_depth=2, **settings),
+    strategy = dict(rlm=lambda: RLM(model, max_depth=2, env='local', **settings), vote=lambda: SRLM(model, k=4, max_depth=2, env='local', **settings),
                     plan=lambda: LambdaRLM(model, task='summarise', window=900, **settings))[how]()
     result = strategy(TEXT, 'What do the letters say?')
     told = [event['usage']['calls'] for event in result.trace.events if event['type'] == 'reply']
