@@ -17,10 +17,13 @@ def facts() -> SectionProxy:
     return config['DEFAULT']
 
 
+def site() -> str: return facts()['doc_host'] + facts()['doc_baseurl']
+
+
 def page_url(notebook: str) -> str:
     "Where the page of a notebook lies on the docs site: nbdev leaves the number out of its name."
     page = PurePosixPath(notebook)
-    return f"{facts()['doc_host']}{facts()['doc_baseurl']}/{page.with_name(re.sub(r'^[0-9]+_', '', page.stem))}.html"
+    return f"{site()}/{page.with_name(re.sub(r'^[0-9]+_', '', page.stem))}.html"
 
 
 def output_text(output: dict) -> str:
@@ -38,7 +41,9 @@ def readme() -> str:
         source = ''.join(cell['source'])
         directives = DIRECTIVE.findall(source)
         if 'hide' in directives or not source.strip(): continue
-        if cell['cell_type'] == 'markdown': parts.append(re.sub(r'\]\(([\w/]+\.ipynb)', lambda link: '](' + page_url(link[1]), source))
+        if cell['cell_type'] == 'markdown':
+            source = re.sub(r'\]\(([\w/]+\.ipynb)', lambda link: '](' + page_url(link[1]), source)
+            parts.append(re.sub(r'\]\((images/)', lambda link: f"]({site()}/{link[1]}", source))
         else: parts += [f"```python\n{DIRECTIVE.sub('', source).strip()}\n```", *map(output_text, cell['outputs'])]
     return '<!-- Made from nbs/index.ipynb by `make readme`: edit that. -->\n\n' + '\n\n'.join(part.strip() for part in parts) + '\n'
 
