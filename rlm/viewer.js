@@ -83,6 +83,11 @@ function lane(node) {
   bar.style.left = `${Math.min(left, 99)}%`;
   bar.style.width = `${Math.max(0.5, Math.min(100 - left, 100 * (node.seconds || 0) / data.seconds))}%`;
   element.append(bar);
+  if (node.asked < node.seconds) { // of a turn: first the model, then the code
+    const code = make('div', 'code');
+    code.style.width = `${100 - 100 * node.asked / node.seconds}%`;
+    bar.append(code);
+  }
   return element;
 }
 

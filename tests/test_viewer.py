@@ -10,6 +10,7 @@ from bench.viewer import long_run
 from rlm import RLM, SRLM, Direct, LambdaRLM
 from rlm.journal import Journal
 from rlm.logger import engine_events, engine_log
+from rlm.pages import to_html
 from rlm.tree import sample_run
 from rlm.viewer import View, view_page, write_view
 from tests.browser import Browser, chromium
@@ -45,7 +46,7 @@ def text(page, selector): return page.run(f'document.querySelector({selector!r})
 def test_a_run_is_shown_with_time_tokens_and_dollars(show):
     page = show(sample_run())
     assert text(page, 'h1') == 'Which quarter had the highest revenue, and why?'
-    assert text(page, '#facts') == 'RLM · gpt-4o-mini · final · 9.9 s · 9 calls · 936,590 tokens · $0.0940'
+    assert text(page, '#facts') == 'RLM · gpt-4o-mini · final · 9.9 s · 9 calls · 936,590 tokens · $0.0940 · 2 failures'
     assert names(page) == ['r1 RLM', 'turn 1', 'turn 2', 'call 1', 'call 2', 'call 3', 'call 4', 'turn 3', 'r1.1 RLM', 'turn 1', 'turn 2']
     rows = page.run('[...document.querySelectorAll(".row")].map(row => row.innerText.split(/\\s*\\n\\s*/).filter(Boolean).slice(-3))')
     assert rows[0] == ['9.9 s', '937k', '$0.0940'] and rows[3] == ['2.5 s', '310k', '$0.0310']
@@ -174,6 +175,17 @@ def test_hostile_texts_stay_texts(show, events):
     assert set(drawn) - set(known) <= {'article', 'dl', 'dt', 'dd', 'details', 'summary', 'pre', 'section', 'table', 'td', 'th', 'tr', 'h2', 'p', 'span', 'button'}
     assert page.run('typeof hacked') == 'undefined' and page.problems == []
     assert page.run('document.querySelectorAll("script").length') == 2 and page.run('document.querySelectorAll("style, link, base, meta[content^=\\"0\\"]").length') == 1
+
+
+def test_the_page_without_a_script_stays_text_too(browser, tmp_path):
+    events = [event for attack in [*CORPUS, '\n'.join(CORPUS)] for event in hostile_run(attack)]
+    (tmp_path/'run.html').write_bytes(to_html(events, page=True).encode())
+    page = browser.open(tmp_path/'run.html')
+    page.run('document.querySelectorAll("details").forEach(part => part.open = true)')
+    page.settle()
+    assert page.run('typeof hacked') == 'undefined' and page.problems == []
+    drawn = page.run('[...new Set([...document.body.querySelectorAll("*")].map(one => one.localName))]')
+    assert set(drawn) <= {'div', 'style', 'details', 'summary', 'pre', 'small', 'p', 'span', 'table', 'tbody', 'tr', 'td', 'th'}
 
 
 def test_the_page_runs_no_script_but_its_own(show):
