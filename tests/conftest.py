@@ -28,6 +28,6 @@ def docker_settings():
     from rlm.errors import RLMError
     from tests.containers import container_settings
     with contextlib.ExitStack() as opened:
-        try: given = opened.enter_context(container_settings())
+        try: given = opened.enter_context(container_settings(everywhere=True))
         except RLMError as error: pytest.skip(str(error))
         yield given

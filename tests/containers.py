@@ -1,6 +1,6 @@
 """A container image for tests, made in a moment and without a network: nothing but empty folders, into which this machine's own Python is mounted.
 
-Within `with container_settings():` plain `env="docker"` uses it, by way of the variables RLM_CONTAINER_IMAGE and others; it raises where no container runs.
+`container_settings()` gives what `open_shell("docker", ...)` needs to use it, or raises where no container runs.
 """
 from __future__ import annotations
 
@@ -60,8 +60,10 @@ def trial(engine: str) -> str:
 
 
 @contextlib.contextmanager
-def container_settings():
-    "Also gives the arguments of `open_shell('docker', ...)`; raises `RLMError` with the reason why there is no container."
+def container_settings(everywhere: bool = False):
+    """Gives the arguments of `open_shell('docker', ...)`; raises `RLMError` with the reason why there is no container.
+
+    With `everywhere` plain `open_shell('docker')` uses them too, by way of RLM_CONTAINER_IMAGE and its kin."""
     if platform.system() != 'Linux' or not Path('/usr/bin').is_dir() or not Path('/lib').is_symlink(): raise RLMError('The empty image fits a Linux with /lib in /usr.')
     engine, used = container_engine(), settings()
     before = {name: os.environ.get(name) for name in ('CONTAINERS_CONF', 'RLM_CONTAINER_IMAGE', 'RLM_CONTAINER_PYTHON', 'RLM_CONTAINER_ARGS')}
@@ -73,7 +75,7 @@ def container_settings():
                 os.environ['CONTAINERS_CONF'] = f'{folder}/containers.conf'
                 problem = trial(engine)
             if problem: raise RLMError(f'{engine} runs no container here: {problem}')
-            os.environ |= dict(RLM_CONTAINER_IMAGE=IMAGE, RLM_CONTAINER_PYTHON=used['python'], RLM_CONTAINER_ARGS=shlex.join(used['container_args']))
+            if everywhere: os.environ |= dict(RLM_CONTAINER_IMAGE=IMAGE, RLM_CONTAINER_PYTHON=used['python'], RLM_CONTAINER_ARGS=shlex.join(used['container_args']))
             yield used
         finally:
             remove(engine)

@@ -22,6 +22,7 @@ NASTY = 'caf\u00e9 \U0001F600\r\n\ud800 \udc00\x00\u2028'
 
 @pytest.fixture(params=HERE)
 def env(request):
+    if request.param == 'docker': request.getfixturevalue('docker_settings')
     if problem := why_not(request.param): pytest.skip(problem)
     return request.param
 
