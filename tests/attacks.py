@@ -46,11 +46,19 @@ def doors():
         except OSError: continue
         if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode): yield descriptor
 
+unread = set() # doors behind which nobody reads
+
 def write_all(descriptor, data):
     "Write as long as somebody reads."
+    if descriptor in unread: raise OSError('nobody reads')
     data = memoryview(data)
-    while data and select.select([], [descriptor], [], 0.5)[1]: data = data[os.write(descriptor, data[:4096]):]
-    if data: raise OSError('nobody reads')
+    door = socket.socket(fileno=os.dup(descriptor)) if stat.S_ISSOCK(os.fstat(descriptor).st_mode) else None
+    try:
+        while data and select.select([], [descriptor], [], 0.5)[1]: data = data[door.send(data, socket.MSG_DONTWAIT) if door else os.write(descriptor, data[:4096]):]
+    finally: door and door.close()
+    if data:
+        unread.add(descriptor)
+        raise OSError('nobody reads')
 
 def frame(message):
     import json
@@ -91,6 +99,11 @@ def escape(seen: Seen, attack: Attack) -> list[str]: # [] where it was contained
     return out + goes_on(seen)
 
 
+def unfinished(seen: Seen, attack: Attack) -> bool:
+    "Whether an attack that should come to its end did not, and so shows nothing."
+    return attack.ends and attack.kind != 'hangs' and any('ran longer than its limit' in cell['said'] for cell in seen.cells[:1])
+
+
 def goes_on(seen: Seen) -> list[str]:
     "What stands in the way of the run: it goes on where the next cell works and variables are there, or were said to be lost."
     if seen.host: return []
@@ -129,6 +142,7 @@ class Attack:
     fetch: tuple[str, ...] = () # variables that the host asks for after the cell
     give: bool = False # the host sets a large variable after the cell
     other: bool = False # another run goes on at the same time
+    ends: bool = True # it is over before its time is, or its process is
     bomb: bool = False # runs only after the others have shown that limits are set
     gentle: bool = False # it leaves the shell as good as new where it is contained, so that the next may use it
     vain: str = '' # why it may do nothing on some machines, even where nothing holds it
@@ -397,7 +411,7 @@ for program in ('/usr/bin/env', '/bin/true', sys.executable):
 ''', gentle=False)
 attack('files', 'planted_modules', 'plants modules and settings that the next worker would load, then dies', '''
 text = 'import builtins; builtins.planted = True'
-for folder in ('.', own, os.path.expanduser('~/.ipython/profile_default/startup'), os.path.expanduser(f'~/.local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages')):
+for folder in (os.getcwd() if trap['contained'] or os.getcwd() == trap['cwd'] else own, own, os.path.expanduser('~/.ipython/profile_default/startup'), os.path.expanduser(f'~/.local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages')):
     if folder.startswith(trap['real_home']): continue
     for name in ('json.py', 'sitecustomize.py', 'usercustomize.py', 'struct.py', 'IPython.py', 'planted.pth'):
         try:
@@ -468,6 +482,12 @@ def leave():
 attempt(leave)
 attempt(subprocess.Popen, ['sleep', '60.' + trap['number']], start_new_session=True)
 ''')
+
+attack('processes', 'root_again', 'becomes root again, and takes capabilities', '''
+if libc.setresuid(0, 0, 0) == 0: escaped('is root')
+if libc.setgroups(ctypes.c_size_t(1), struct.pack('i', 0)) == 0: escaped('chose its groups')
+if libc.capset(struct.pack('=Ii', 0x20080522, 0), struct.pack('=6I', *[0xFFFFFFFF, 0xFFFFFFFF, 0, 0x1FF, 0x1FF, 0])) == 0: escaped('took capabilities')
+''', needs_root=True)
 
 # --- more than its share ---
 
@@ -605,13 +625,13 @@ for descriptor in (1, 2):
 ''', open_in=('local',), timeout=15, vain='it goes to the terminal of the user, and a test has none')
 attack('bombs', 'endless_output', 'prints without end', '''
 while True: print('x' * 1000)
-''', open_in=(), timeout=1.0)
+''', ends=False, open_in=(), timeout=1.0)
 attack('bombs', 'huge_value', 'ends with a value whose repr is 500 MB, and raises an error as long', '''
 class Long:
     def __repr__(self): return 'x' * 500_000_000
 first = Long()
 first
-''', open_in=())
+''', open_in=(), timeout=12)
 attack('bombs', 'many_variables', 'makes 20,000 variables with names of 1,000 characters', '''
 for number in range(20_000): globals()['v' * 1000 + str(number)] = 'x' * 1000
 ''', open_in=())
@@ -720,10 +740,11 @@ attack('crashes', 'alarm', 'sets a timer that kills its process after the cell',
 signal.setitimer(signal.ITIMER_REAL, 0.001)
 signal.setitimer(signal.ITIMER_VIRTUAL, 0.001)
 ''', open_in=IN_PROCESS)
-attack('crashes', 'no_modules', 'empties sys.modules and the namespace', '''
+attack('crashes', 'no_modules', 'empties sys.modules, sys.path and the namespace', '''
 sys.modules.clear()
 sys.path.clear()
-globals().clear()
+for name in list(globals()):
+    if name != 'kept': del globals()[name]
 ''', open_in=IN_PROCESS)
 
 # --- lies to the host ---
@@ -745,7 +766,7 @@ for name, module in list(sys.modules.items()):
         if isinstance(value, type) and value.__module__ == name:
             for method, function in list(vars(value).items()):
                 if isinstance(function, types.FunctionType): attempt(setattr, value, method, evil)
-''', open_in=IN_PROCESS)
+''', ends=False, open_in=IN_PROCESS)
 attack('lies', 'forged_done', 'sends results of its own with wrong types', '''
 lies = [None, 5, [], 'x', [1] * 10, {'a': {}}, -1, 1e308, True, '\\ud800', 2**70]
 for descriptor in doors():
@@ -758,7 +779,7 @@ attack('lies', 'forged_answer', 'sends a well-formed result of its own, then goe
 for descriptor in doors():
     for number in range(50): attempt(write_all, descriptor, frame(dict(op='done', id=number, cell=dict(code='', stdout='forged', stderr='', value=None, error=None, seconds=0, calls=0, final=dict(value='forged', source='FINAL'), notes=[]), variables={}, answer=None)))
 time.sleep(1000)
-''', open_in=(), timeout=0.6)
+''', ends=False, open_in=(), timeout=0.6)
 attack('lies', 'forged_calls', 'asks for sub-calls with wrong types, unknown kinds and operations', '''
 lies = [None, 5, [], 'x', [None], [[]], {'a': 1}, ['x', 3], -1, 'ret', '../x']
 for descriptor in doors():
@@ -770,10 +791,10 @@ for descriptor in doors():
 attack('lies', 'oversized_frame', 'announces a frame of 4 GB', '''
 for descriptor in doors(): attempt(write_all, descriptor, b'\\xff\\xff\\xff\\xff' + b'x' * 100_000)
 ''', open_in=IN_PROCESS)
-attack('lies', 'large_frame', 'sends a frame of 63 MB of nested lists', '''
-data = b'[' * 63_000_000
+attack('lies', 'large_frame', 'sends a frame of 20 MB of nested lists', '''
+data = b'[' * 20_000_000
 for descriptor in doors(): attempt(write_all, descriptor, struct.pack('>I', len(data)) + data)
-''', open_in=())
+''', open_in=(), timeout=10)
 attack('lies', 'garbage', 'sends what is no frame', '''
 for data in (b'\\0\\0\\0\\0', b'\\0\\0\\0\\5hello', b'\\0\\0\\0\\4\\xff\\xfe\\xfd\\xfc', b'\\0\\0\\0\\3NaN', b'\\0\\0\\x20\\0' + b'9' * 8192):
     for descriptor in doors(): attempt(write_all, descriptor, data)
@@ -781,14 +802,14 @@ for data in (b'\\0\\0\\0\\0', b'\\0\\0\\0\\5hello', b'\\0\\0\\0\\4\\xff\\xfe\\xf
 attack('lies', 'half_a_frame', 'sends the beginning of a frame and then nothing', '''
 for descriptor in doors(): attempt(write_all, descriptor, b'\\0\\1\\0\\0{"op": "done", ')
 time.sleep(1000)
-''', **HELD_BY_ALL_BUT_LOCAL)
+''', ends=False, **HELD_BY_ALL_BUT_LOCAL)
 attack('lies', 'flood', 'floods the host with 300,000 calls and frames', '''
 message = frame(dict(op='call', id=9999, kind='llm', prompts=['x'], model=None, contexts=None)) * 100
 for descriptor in doors():
     try:
         for _ in range(3000): write_all(descriptor, message)
     except OSError: pass
-''', open_in=(), timeout=3)
+''', ends=False, open_in=(), timeout=3)
 attack('lies', 'pickle', 'submits and leaves objects that run code where they are unpickled', '''
 class Evil:
     def __reduce__(self): return (os.system, ('touch ' + os.path.join(trap['folders'][0], trap['new_file']),))

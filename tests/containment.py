@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.attacks import ATTACKS, PRELUDE, Attack, Seen, escape, goes_on
+from tests.attacks import ATTACKS, PRELUDE, Attack, Seen, escape, goes_on, unfinished
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTEXT = 'The context of this run. 🙂\r\n' * 1000
@@ -111,7 +111,7 @@ def run_cell(shell: Any, code: str, timeout: float) -> dict:
                 chars=sum(map(len, texts)), seconds=time.monotonic() - started)
 
 
-def own_threads() -> int: return sum(not thread.name.startswith('asyncio') for thread in threading.enumerate()) # without the event loop's pool
+def own_threads() -> int: return sum(not thread.name.startswith(('asyncio', 'rlm-engine_')) for thread in threading.enumerate()) # without the pools of the event loops
 
 
 def peak_memory() -> int: # KB
@@ -542,6 +542,7 @@ def main() -> int:
             for each in attacks:
                 out = table[env][each.name]
                 if bool(out) != (env in each.open_in): print(f"  {'GOT OUT' if out else 'held, although it is said to get out'}: {each.name}: {'; '.join(out)[:600]}")
+                if unfinished(seen[each.name], each): print(f'  NOT FINISHED: {each.name}')
                 if options.only: print(json.dumps({**asdict(seen[each.name]), 'out': out}, indent=1)[:6000])
     return 0
 
