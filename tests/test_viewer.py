@@ -185,7 +185,7 @@ def test_the_page_without_a_script_stays_text_too(browser, tmp_path):
     page.settle()
     assert page.run('typeof hacked') == 'undefined' and page.problems == []
     drawn = page.run('[...new Set([...document.body.querySelectorAll("*")].map(one => one.localName))]')
-    assert set(drawn) <= {'div', 'style', 'details', 'summary', 'pre', 'small', 'p', 'span', 'table', 'tbody', 'tr', 'td', 'th'}
+    assert set(drawn) <= {'div', 'style', 'details', 'summary', 'pre', 'small', 'p', 'span', 'i', 'table', 'tbody', 'tr', 'td', 'th'}
 
 
 def test_the_page_runs_no_script_but_its_own(show):
