@@ -23,7 +23,7 @@ def go(name): return strategies[name]()(text, 'Who left?').answer
 # What the status line says at some moment, and lines that stay.
 SEEN = dict(rlm=(r'turn 1 of 9 · waiting for the model · 0:0', r'turn 1 of 9 · \d/\d sub-calls?, \d in flight · [\d,]+ tokens · \$0\.\d+ of \$2\.00 · 0:0', r'turn 2 of 9 .* last line: Anna 3',
                  r'\n  │ print\("last line:", said\[1\]\)', r'\nfinal · 2 turns · 4 calls'),
-            srlm=(r'candidates 0/2 · 2 in flight', r'candidate [12] · "Anna 3" · final · 2 turns', r'\nfinal · 8 calls'),
+            srlm=(r'candidates 0/2 · \d in flight', r'candidate [12] · "Anna 3" · final · 2 turns', r'\nfinal · 8 calls'),
             planned=(r'filter 0?\d*/\d+ · \d+ in flight', r'leaf \d+/\d+', r'\n  plan search · ', r'\n  filter (\d+)/\1 · ', r'\nfinal · '))
 
 
