@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
-# %% ../nbs/18_runs.ipynb #1d97701e
+# %% ../nbs/18_runs.ipynb #ad6f5b71
 import asyncio,functools,importlib,itertools,json,os,queue,sys,time,uuid
 from collections.abc import AsyncIterator,Callable,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
@@ -22,7 +22,7 @@ from .prompts import describe_context
 from .recipe import fingerprint,recipe
 from .trace import Journal,LiveDisplay,engine_log,messages_of,to_html,to_markdown
 
-# %% ../nbs/18_runs.ipynb #9ae2c9a4
+# %% ../nbs/18_runs.ipynb #7b2f8043
 _SYNONYMS = dict(response='answer', execution_time='seconds', root_model='model', cost='usage.cost',
     total_input_tokens='usage.input', total_output_tokens='usage.output', prompt='query')
 
@@ -57,7 +57,7 @@ class Result:
     def _repr_html_(self) -> str: return to_html(self.trace.events)
     def _repr_markdown_(self) -> str: return to_markdown(self.trace.events)
 
-# %% ../nbs/18_runs.ipynb #0aa0d5a4
+# %% ../nbs/18_runs.ipynb #1ce9da32
 @patch(as_prop=True)
 def history(self: Result) -> list[dict]: # messages of role and content
     "The root's transcript, as it was sent."
@@ -74,7 +74,7 @@ def metadata(self: Result) -> dict: # run_metadata and iterations
     first, *turns = engine_log(self.trace.events)
     return dict(run_metadata=first, iterations=turns)
 
-# %% ../nbs/18_runs.ipynb #fb0703dd
+# %% ../nbs/18_runs.ipynb #89448b76
 class Tree:
     "What all trajectories of one run share."
     def __init__(self,
@@ -87,6 +87,7 @@ class Tree:
         self.result: Result | None = None # of the root, once it has ended
         self.strategy: Strategy | None = None # whose run this is
         self.record: Any = None # of a run that is resumed: what is known is taken from there
+        self.seconds_before = 0.0 # that a resumed run was at work before
         self._calls, self._prints = itertools.count(1), {}
 
     async def ask(self,
@@ -128,7 +129,7 @@ def _about_reply(kind: str, text: str, reply: Reply | None, problem: BaseExcepti
     cleaned = clean_reply(text) if kind == 'turn' else text
     return about | (dict(kept=cleaned) if cleaned != text else {})
 
-# %% ../nbs/18_runs.ipynb #e1b93492
+# %% ../nbs/18_runs.ipynb #837f7b10
 @patch
 def fingerprint(self: Tree, context: Any) -> str: # 64 hexadecimal digits
     "The context's fingerprint; candidates and children that share a context have it read once."
@@ -181,7 +182,7 @@ def keep_context(self: Tree, run: str, context: Any, chars: int | None) -> None:
     if not isinstance(context, str) and fingerprint(json.loads(text)) != self.fingerprint(context): return
     self.journal.write('context', run, form='text' if isinstance(context, str) else 'json', text=text)
 
-# %% ../nbs/18_runs.ipynb #7a8d0c21
+# %% ../nbs/18_runs.ipynb #28645b93
 @patch
 def said(self: Tree, run: str, role: str, content: str) -> str:
     "What is said next in a transcript: in a resumed run, what was said there before."
@@ -197,7 +198,7 @@ def count_known(self: Tree, used: Usage, model: str) -> None:
     "Account for a reply that a record holds; a resumed run has paid for all of them already."
     if self.record.counts_anew: self.ledger.settle(-1, used, model)
 
-# %% ../nbs/18_runs.ipynb #325e64d2
+# %% ../nbs/18_runs.ipynb #041b2f4e
 @patch
 def finish(self: Tree,
     run: str, # the trajectory that ends
@@ -213,14 +214,14 @@ def finish(self: Tree,
     "Write the end of a trajectory down and make its result."
     text = None if value is None and not answered else str(value)
     if self.record: value, text = self.record.ended(run, value, text)
-    ledger, seconds = self.ledger, time.perf_counter() - started
+    ledger, seconds = self.ledger, time.perf_counter() - started + (self.seconds_before if run.count('.') == self.level == 0 else 0)
     self.journal.write('run_end', run, answer=text, stop_reason=reason, usage=vars(ledger.spent), seconds=seconds, error=str(error) if error else None)
     result = Result(text, value, reason, ledger.spent, seconds, model, query, sub_calls=self.sub_calls, by_model=dict(ledger.by_model),
         trace=self.journal, run=run, **counts)
     if run.count('.') == self.level: self.result = result
     return result
 
-# %% ../nbs/18_runs.ipynb #f2e25777
+# %% ../nbs/18_runs.ipynb #04d1c4eb
 @dataclass(kw_only=True)
 class Settings:
     "What a strategy can be told besides its models."
@@ -245,7 +246,7 @@ class Settings:
         if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
         if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
-# %% ../nbs/18_runs.ipynb #2da5dc34
+# %% ../nbs/18_runs.ipynb #7ec0fb11
 def takes(
     settings: type, # a dataclass of settings
 ) -> Callable: # a decorator for `__init__`
@@ -259,7 +260,7 @@ def takes(
         return init
     return decorate
 
-# %% ../nbs/18_runs.ipynb #b2d77d73
+# %% ../nbs/18_runs.ipynb #bb9b3302
 class Callbacks:
     "A listener that turns events into the calls that the settings ask for."
     def __init__(self, settings: Settings):
@@ -290,7 +291,7 @@ class Callbacks:
         start = self._runs[event['run']]
         if start['parent'] and start['depth']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
 
-# %% ../nbs/18_runs.ipynb #0887109f
+# %% ../nbs/18_runs.ipynb #0c92a7ac
 @patch
 def _on_call_start(self: Callbacks, event: dict) -> None:
     if event['kind'] == 'subcall': self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
@@ -315,7 +316,7 @@ def _on_turn_end(self: Callbacks, event: dict) -> None:
     self._tell('on_iteration_complete', depth, event['turn'], event['seconds'])
     if depth == 0: self._tell('on_iteration', event['turn'], self._turns[event['run']])
 
-# %% ../nbs/18_runs.ipynb #c3b7c641
+# %% ../nbs/18_runs.ipynb #ea85df3d
 class Strategy:
     "A way to answer a question about a context. Subclasses write `solve`."
     method = 'strategy'
@@ -349,7 +350,7 @@ class Strategy:
         "Answer the question."
         raise NotImplementedError(f'{type(self).__name__} has no solve().')
 
-# %% ../nbs/18_runs.ipynb #bc1a6237
+# %% ../nbs/18_runs.ipynb #49b5e362
 def check_question(
     context: Any, # what the question is about
     query: str | None, # the question
@@ -364,7 +365,7 @@ def check_question(
     if query is None and optional: return
     if not (isinstance(query, str) and query.strip()): raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
 
-# %% ../nbs/18_runs.ipynb #7fe66ece
+# %% ../nbs/18_runs.ipynb #77a8e949
 @patch
 async def drive(self: Strategy,
     context: Any, # what the question is about
@@ -400,7 +401,7 @@ async def drive(self: Strategy,
     if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded): return stopped.result
     raise stopped
 
-# %% ../nbs/18_runs.ipynb #59f11139
+# %% ../nbs/18_runs.ipynb #36023017
 @patch
 def open_journal(self: Strategy) -> Journal: # for one run
     "The journal that the settings ask for: in memory, one file, or a file of its own in a folder."
@@ -412,7 +413,7 @@ def open_journal(self: Strategy) -> Journal: # for one run
         path = path/f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
     return Journal(path)
 
-# %% ../nbs/18_runs.ipynb #8808adff
+# %% ../nbs/18_runs.ipynb #5b4d2c91
 @patch
 async def acall(self: Strategy,
     context: Any, # what the question is about: a text, a list, a dict, any object
@@ -449,7 +450,7 @@ def completion(self: Strategy,
     self.check(prompt, root_prompt, optional=True)
     return run_sync(self.drive(prompt, root_prompt))
 
-# %% ../nbs/18_runs.ipynb #21e2e535
+# %% ../nbs/18_runs.ipynb #81e3fc88
 @patch(cls_method=True)
 async def aresume(cls: Strategy,
     path: str | os.PathLike, # the journal of the run, a .jsonl file
@@ -470,7 +471,7 @@ def resume(cls: Strategy,
     "Go on with a recorded run where it ended, and wait for it; raises what `aresume` raises."
     return run_sync(cls.aresume(path, context, model, **changes))
 
-# %% ../nbs/18_runs.ipynb #edea08fa
+# %% ../nbs/18_runs.ipynb #6ee88f63
 @patch
 def stream(self: Strategy,
     context: Any, # what the question is about
