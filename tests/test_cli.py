@@ -20,6 +20,7 @@ def book(tmp_path):
 
 def rlm(*words, server=None, stdin=None, **environment):
     "Run `rlm` with these words; the model is the mock server's where one is given."
+    if server and words[0] == 'ask': words += ('--env', 'local')  # what is tested here is the command
     address = {'OPENAI_API_BASE': server.api_base, 'OPENAI_API_KEY': 'sk-of-this-test-0123456789'} if server else {}
     return subprocess.run([sys.executable, '-c', 'import sys; from rlm.cli import main; sys.exit(main())', *map(str, words)],
         env=os.environ | address | environment, input=stdin, capture_output=True, text=True, timeout=120)
@@ -93,7 +94,7 @@ def test_a_model_that_fails_is_exit_4_without_the_key(server, book):
 def test_ctrl_c_ends_with_what_there_is(server, book, tmp_path):
     server.script(*['```repl\nanswer["content"] = "perhaps Anna"\n```', '```repl\nprint("still at it")\nimport time\nwhile True: time.sleep(0.01)\n```'])
     trace = tmp_path/'run.jsonl'
-    process = subprocess.Popen([sys.executable, '-c', 'import sys; from rlm.cli import main; sys.exit(main())', 'ask', 'Who?', str(book), '--model', 'openai/x', '--trace', str(trace)],
+    process = subprocess.Popen([sys.executable, '-c', 'import sys; from rlm.cli import main; sys.exit(main())', 'ask', 'Who?', str(book), '--model', 'openai/x', '--env', 'local', '--trace', str(trace)],
         env=os.environ | {'OPENAI_API_BASE': server.api_base, 'OPENAI_API_KEY': 'k'}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if 'while True' in line: break # the second cell is running

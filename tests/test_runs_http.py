@@ -1,5 +1,6 @@
 "Whole runs through LiteLLM against the mock server: the same answers as with scripted models, limits over the tree, faults, many runs at once."
 import asyncio
+import functools
 import json
 import queue
 import threading
@@ -94,7 +95,7 @@ def test_run_and_its_names(server):
     server.script(cell('print(llm_query("sub"))'), 'FINAL(clams)')
     turns = []
     result = run(query='What does the walrus eat?', context=CONTEXT, model=model(server), sub_model=model(server, 'echo'), max_iterations=20,
-                 max_output_chars=30000, verbose=False, on_iteration=lambda turn, event: turns.append(turn))
+                 max_output_chars=30000, verbose=False, env='local', on_iteration=lambda turn, event: turns.append(turn))
     assert (result.answer, result.iterations, result.code_executions, result.sub_calls, turns) == ('clams', 2, 1, 1, [1, 2])
     assert (result.total_input_tokens, result.total_output_tokens) == spent(server)[:2]
     prompts = server.stats()['prompts']
@@ -121,12 +122,12 @@ def test_model_and_address_by_name(server, monkeypatch):
     assert final['answer'] == 'clams'
     monkeypatch.setenv('OPENAI_API_BASE', server.api_base)
     server.script('FINAL(clams)')
-    assert run('What does the walrus eat?', CONTEXT, 'openai/script').answer == 'clams'
+    assert run('What does the walrus eat?', CONTEXT, 'openai/script', env='local').answer == 'clams'
 
 
 def test_the_engine_s_spelling(server):
     server.script(cell('FINAL(len(context))'))
-    engine = RLM(backend='openai', backend_kwargs=dict(model_name='script', base_url=server.api_base, api_key='none', default_extra_body={}), max_iterations=3)
+    engine = RLM(backend='openai', backend_kwargs=dict(model_name='script', base_url=server.api_base, api_key='none', default_extra_body={}), environment='local', max_iterations=3)
     done = engine.completion(CONTEXT, root_prompt='How long?')
     assert done.response == str(len(CONTEXT))
     summary = done.usage_summary.to_dict()['model_usage_summaries']['openai/script']
@@ -210,7 +211,7 @@ def test_no_answer_within_the_turns(server):
 @pytest.mark.parametrize('how', ['rlm', 'direct'])
 def test_a_model_that_fails_carries_what_was_reached(server, how):
     server.script(*([cell('answer["content"] = "so far"')] if how == 'rlm' else []), {'content': 'No more for you.', 'status': 400})
-    strategy = RLM if how == 'rlm' else Direct
+    strategy = functools.partial(RLM, env='local') if how == 'rlm' else Direct
     with pytest.raises(ModelError, match='No more for you') as caught: strategy(model(server))(CONTEXT, 'Go on.')
     result = caught.value.result
     assert (caught.value.status, result.stop_reason, result.answer) == (400, 'model', 'so far' if how == 'rlm' else None)

@@ -1,4 +1,5 @@
 "A key is shown nowhere: not in traces, logs, displays, pages, results, reprs or exceptions, whoever says it."
+import functools
 import io
 import json
 import logging
@@ -151,7 +152,7 @@ def test_no_failure_shows_the_key(server, mode):
     assert not shown(*texts_of(error))
 
 
-@pytest.mark.parametrize('strategy', [RLM, Direct])
+@pytest.mark.parametrize('strategy', [functools.partial(RLM, env='local'), Direct], ids=['RLM', 'Direct'])
 def test_a_run_that_fails_leaves_no_key_behind(server, tmp_path, capfd, strategy):
     runner = strategy(LM('openai/script', api_base=server.api_base, api_key=WRONG), trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True)
     error = exception_of(lambda: runner(CONTEXT, f'Is {WRONG} the key?'))

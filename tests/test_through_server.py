@@ -126,7 +126,7 @@ def test_the_command_answers_through_the_server_as_it_does_offline(server, tmp_p
     text = tmp_path/'house.txt'
     text.write_text(PASSAGE * 50)
     offline = rlm_command('ask', QUESTION, str(text))
-    served = rlm_command('ask', QUESTION, str(text), '--model', 'openai/extractive', OPENAI_API_BASE=server.api_base, OPENAI_API_KEY='test')
+    served = rlm_command('ask', QUESTION, str(text), '--model', 'openai/extractive', '--env', 'local', OPENAI_API_BASE=server.api_base, OPENAI_API_KEY='test')
     assert offline.returncode == served.returncode == 0, served.stderr
     assert 'under the blue pot' in offline.stdout and served.stdout == offline.stdout
     assert server.stats()['requests'] > 1
@@ -137,6 +137,6 @@ def test_the_command_says_in_one_line_what_the_model_refused(tmp_path, mode, key
     text = tmp_path/'house.txt'
     text.write_text(PASSAGE)
     with mock_server(key='right') as server:
-        done = rlm_command('ask', QUESTION, str(text), '--quiet', '--model', f'openai/{mode}', OPENAI_API_BASE=server.api_base, OPENAI_API_KEY=key)
+        done = rlm_command('ask', QUESTION, str(text), '--quiet', '--model', f'openai/{mode}', '--env', 'local', OPENAI_API_BASE=server.api_base, OPENAI_API_KEY=key)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (4, '', 1), done.stderr
     assert 'sk-wrong-key-123' not in done.stderr and f'openai/{mode}' in done.stderr
