@@ -646,7 +646,7 @@ print(len(replies))
 ''', open_in=())
 attack('bombs', 'large_subcalls', 'asks 24 sub-calls of 5 MB each', '''
 for _ in range(3): attempt(llm_query_batched, ['x' * 5_000_000] * 8)
-''', open_in=())
+''', open_in=(), timeout=12)
 
 # --- cells that do not end ---
 
@@ -727,7 +727,7 @@ os.closerange(0, 4096)
 attack('crashes', 'replaced_descriptors', 'puts /dev/null in place of all descriptors', '''
 nothing = os.open('/dev/null', os.O_RDWR)
 for descriptor in doors(): os.dup2(nothing, descriptor)
-''', open_in=IN_PROCESS)
+''', open_in=IN_PROCESS, ends=False)
 attack('crashes', 'system_exit', 'raises SystemExit, KeyboardInterrupt and GeneratorExit, also in threads', '''
 for error in (SystemExit, KeyboardInterrupt, GeneratorExit):
     def fail(error=error): raise error
