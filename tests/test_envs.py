@@ -386,3 +386,30 @@ def test_the_choice_of_an_environment(monkeypatch):
 def test_settings_of_an_environment_are_checked():
     with pytest.raises(BadInput, match='has no setting'): open_shell('process', image='x')
     with pytest.raises(BadInput, match='memory'): open_shell('sandbox', memory='much')
+
+
+def test_a_stopped_run_keeps_its_draft(env):
+    ended, ends = threading.Event(), []
+    def note(event):
+        if event['type'] == 'run_end':
+            ends.append((event['stop_reason'], event['answer']))
+            ended.set()
+    async def stop():
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+        async def hangs(messages):
+            loop.call_soon_threadsafe(asked.set)
+            await asyncio.sleep(600)
+        root = ScriptedLM(['```repl\nanswer["content"] = "so far"\nllm_query("never answered")\n```'])
+        run = asyncio.ensure_future(RLM(root, LM(hangs), env=env, on_event=note).acall('text', 'What?'))
+        await asked.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError): await run
+    asyncio.run(stop())
+    assert ended.wait(30) and ends == [('cancelled', 'so far')]
+
+
+def test_a_draft_outlives_its_worker(apart):
+    with open_shell(apart, timeout=30) as shell:
+        shell.run('answer["content"] = ("a", 1)')
+        shell.run('import os; os._exit(1)')
+        assert shell['answer'] == {'content': ('a', 1), 'ready': False} and shell.run('answer').value == "{'content': ('a', 1), 'ready': False}"
