@@ -208,6 +208,8 @@ def test_a_notebook_has_a_page_with_and_without_scripts(browser, tmp_path):
     page = browser.open(tmp_path/'plain.html')
     page.run('document.querySelectorAll("details").forEach(part => part.open = true)')
     assert 'quarters = context.split' in text(page, 'body') and 'after the Oslo order' in text(page, 'body')
+    style = lambda selector, name: page.run(f'getComputedStyle(document.querySelector("{selector}")).{name}')
+    assert (style('pre.bad', 'color'), style('pre.answer', 'borderLeftWidth')) == ('rgb(180, 35, 24)', '3px')
 
 
 def test_an_unfinished_run_and_a_log_of_the_engine_are_shown(show):
