@@ -1,6 +1,7 @@
 "Replay and resume where it is not smooth: what was stopped, what failed, what is not the same any more, what must be given again."
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from rlm import LM, RLM, SRLM, Direct, LambdaRLM
+from rlm.envs import why_not
 from rlm.errors import BadInput, BudgetExceeded, Cancelled, CallsExceeded, IterationsExceeded, LimitExceeded, ModelError, TimeExceeded
 from rlm.models import Usage
 from rlm.resume import replay
-from rlm.runs import Strategy
+from rlm.runs import Settings, Strategy
 from rlm.trace import Journal, messages_of
 
 TEXT, QUESTION = 'The walrus eats clams.\nThe seal eats fish.', 'What does the walrus eat?'
@@ -239,7 +241,7 @@ print(RLM(Model(*{turns!r}), env='local', trace=sys.argv[1])(TEXT, QUESTION).ans
     # Another process has another order of sets.
     for seed in ('1', '2'):
         path = tmp_path/f'{seed}.jsonl'
-        subprocess.run([sys.executable, '-c', script, path], check=True, timeout=120, cwd=Path(__file__).parent.parent, env=dict(__import__('os').environ, PYTHONHASHSEED=seed))
+        subprocess.run([sys.executable, '-c', script, path], check=True, timeout=120, cwd=Path(__file__).parent.parent, env=dict(os.environ, PYTHONHASHSEED=seed))
         model = Model(*turns)
         assert RLM.resume(cut_after(path, 'cell'), model=model).answer == 'Read: Who is Cem?' and len(model.asked) == 1
 
@@ -438,6 +440,75 @@ def test_usage_of_a_finished_run_is_in_its_result(tmp_path):
     result = RLM.resume(tmp_path/'run.jsonl')
     assert (result.answer, result.usage, result.by_model, result.stop_reason) == (whole.answer, whole.usage, whole.by_model, 'final')
     assert isinstance(result.usage, Usage) and result.history == whole.history
+
+
+# --- other strategies, other places ---
+
+@pytest.mark.parametrize('env', ['process', 'sandbox'])
+def test_cells_run_again_where_they_ran(tmp_path, env):
+    if problem := why_not(env): pytest.skip(f'env={env!r} cannot be used here: {problem}')
+    whole = RLM(Model(*THREE), env=env, trace=tmp_path/'run.jsonl')(TEXT, QUESTION)
+    model = Model(*THREE)
+    result = RLM.resume(cut_after(tmp_path/'run.jsonl', 'cell', 2), model=model)
+    assert (result.answer, result.differences, len(model.asked)) == (whole.answer, (), 1)
+    assert [event['settings']['environment_type'] for event in result.trace.events if event['type'] == 'run_start'] == [env]
+    assert not replay(tmp_path/'run.jsonl').differences
+
+
+LETTERS = '\n\n'.join(f'Letter {number}. ' + 'The weather is fine here. ' * 20 for number in range(12))
+
+
+@pytest.mark.parametrize('engine, settings', [(LambdaRLM, dict(task='summarise', window=800)), (Direct, {})])
+def test_candidates_of_other_strategies(tmp_path, engine, settings):
+    model = lambda messages, sample: 'All is well.'
+    whole = SRLM(model, k=3, engine=engine, early_stop=False, trace=tmp_path/'run.jsonl', **settings)(LETTERS, QUESTION)
+    for number in (1, 3):
+        result = SRLM.resume(cut_after(tmp_path/'run.jsonl', 'reply', number), model=model)
+        assert (result.answer, result.usage, result.differences) == (whole.answer, whole.usage, ())
+    assert not replay(tmp_path/'run.jsonl').differences
+    assert len(SRLM.resume(cut_after(tmp_path/'run.jsonl', 'reply', 2), model=model, k=5).candidates) == 5
+
+
+def test_a_plan_that_was_made_before(tmp_path):
+    class Brief(Model):
+        def repeat(self, prompt): return 'All is well.'
+    plan = LambdaRLM(Brief(), window=800, trace=tmp_path/'run.jsonl').plan(dict(one=LETTERS, two=LETTERS), QUESTION, task='extract')
+    whole = plan.run()
+    known, model = 5, Brief()
+    result = LambdaRLM.resume(cut_after(tmp_path/'run.jsonl', 'reply', known), model=model)
+    assert (result.answer, result.differences, len(model.asked)) == (whole.answer, (), plan.calls - known)
+
+
+def test_a_strategy_of_the_user_s(tmp_path):
+    class Twice(Strategy):
+        method = 'twice'
+        async def solve(self, tree, context, query):
+            run = tree.new_run(None, context, query)
+            tree.start(run, self.method, self.lm, context, query, {})
+            first, second = await asyncio.gather(*(tree.ask(run, self.lm, [dict(role='user', content=f'{context} {n}')], 'subcall', prompt=f'{context} {n}') for n in (1, 2)))
+            return tree.finish(run, self.lm.name, query, 'final', first.text + second.text, 0.0)
+        def __init__(self, model, **settings): super().__init__(model, Settings(**settings))
+    whole = Twice(Model(), trace=tmp_path/'run.jsonl')(TEXT, QUESTION)
+    path, model = cut_after(tmp_path/'run.jsonl', 'reply'), Model()
+    assert Twice.resume(path, model=model).answer == whole.answer and len(model.asked) == 1
+    with pytest.raises(BadInput, match='use Twice.resume'): Strategy.resume(cut_after(tmp_path/'run.jsonl', 'call_start'), model=model)
+
+
+def test_threads_and_tasks_inside_of_cells(tmp_path):
+    turns = (cell('from concurrent.futures import ThreadPoolExecutor\ndef go(n): return rlm_query(f"Sub {n}", context=[n]) + llm_query(f"leaf {n}")\n'
+            'with ThreadPoolExecutor(4) as pool: told = list(pool.map(go, range(4)))\nprint(told)'),
+        cell('import asyncio\nmore = await asyncio.gather(*[asyncio.to_thread(llm_query, f"look {n % 2}") for n in range(5)])\nprint(more)'), cell('FINAL(told + more)'))
+    class Family(Model):
+        def __call__(self, messages):
+            if len(messages) == 2 and 'Sub' in messages[1]['content']:
+                with self.lock: self.asked.append(messages)
+                return cell('FINAL(llm_query(f"child {context[0]}"))')
+            return super().__call__(messages)
+    whole = rlm(Family(*turns), tmp_path/'run.jsonl', max_depth=2)(TEXT, QUESTION)
+    for count in range(2, whole.usage.calls, 3):
+        path, model = cut_after(tmp_path/'run.jsonl', 'reply', count), Family(*turns)
+        result = RLM.resume(path, model=model)
+        assert (result.answer, result.usage, result.differences, len(model.asked)) == (whole.answer, whole.usage, (), whole.usage.calls - count)
 
 
 # --- the commands ---
