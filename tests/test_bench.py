@@ -1,4 +1,5 @@
 "Sweeps as a whole: killed and gone on with, interrupted, on clusters, from the command line."
+import contextlib
 import importlib.util
 import json
 import os
@@ -102,13 +103,22 @@ def serial(tmp_path_factory):
     return files(folder)
 
 
+@contextlib.contextmanager
+def existing_cluster(name):
+    "What names the place: for Dask a cluster of two processes that was there before, for Ray one that is started."
+    if name != 'dask': yield name
+    else:
+        import distributed
+        with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster: yield f'dask={cluster.scheduler_address}'
+
+
 @pytest.mark.parametrize('name', [None, 'processes', 'dask', 'ray'])
 def test_results_are_the_same_bytes_wherever_runs_take_place(tmp_path, serial, name, monkeypatch):
     module = dict(dask='distributed').get(name, name)
     if module in ('ray', 'distributed') and not importlib.util.find_spec(module): pytest.skip(f'{module} is not installed')
     monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
     monkeypatch.delenv('RAY_ADDRESS', raising=False)
-    with open_executor(name, 2) as executor:
+    with existing_cluster(name) as where, open_executor(where, 2) as executor:
         result = Sweep(SAMPLES, METHODS, 'offline/extractive', score=contains, folder=tmp_path, executor=executor, progress=False, traces=True).run()
     assert files(tmp_path) == serial
     assert not any(row['error'] for row in result.rows)
