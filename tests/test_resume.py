@@ -476,7 +476,7 @@ def test_a_plan_that_was_made_before(tmp_path):
     whole = plan.run()
     known, model = 5, Brief()
     result = LambdaRLM.resume(cut_after(tmp_path/'run.jsonl', 'reply', known), model=model)
-    assert (result.answer, result.differences, len(model.asked)) == (whole.answer, (), plan.calls - known)
+    assert (result.answer, result.differences, len(model.asked)) == (whole.answer, (), whole.usage.calls - known)
 
 
 def test_a_strategy_of_the_user_s(tmp_path):
