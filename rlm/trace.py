@@ -6,13 +6,13 @@
 __all__ = ['Journal', 'LiveDisplay', 'RLMLogger', 'CompletionLog', 'engine_log', 'to_html', 'to_markdown', 'tree_text', 'RunTree',
            'messages_of', 'reply_message', 'usage_of', 'sample_run']
 
-# %% ../nbs/09_trace.ipynb #9745c2e1
+# %% ../nbs/09_trace.ipynb #9a496f94
 from .journal import Journal
 from .live import LiveDisplay
 from .logger import CompletionLog,RLMLogger,engine_log
 from .pages import to_html,to_markdown
 from .tree import RunTree,messages_of,reply_message,sample_run,tree_text,usage_of
 
-# %% ../nbs/09_trace.ipynb #eb287423
+# %% ../nbs/09_trace.ipynb #741814b4
 _all_ = ['Journal', 'LiveDisplay', 'RLMLogger', 'CompletionLog', 'engine_log', 'to_html', 'to_markdown', 'tree_text',
          'RunTree', 'messages_of', 'reply_message', 'usage_of', 'sample_run']
