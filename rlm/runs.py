@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
-# %% ../nbs/18_runs.ipynb #ad6f5b71
+# %% ../nbs/18_runs.ipynb #c5096e0c
 import asyncio,functools,importlib,itertools,json,os,queue,sys,time,uuid
 from collections.abc import AsyncIterator,Callable,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
@@ -16,13 +16,14 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from .compat import UsageSummary
 from .errors import BadInput,Cancelled,LimitExceeded,ModelError,RLMError,TimeExceeded,redact
+from .inputs import read_input
 from .models import LM,Ledger,Limits,Reply,Usage,as_lm,on_engine,run_sync,start_on_engine
 from .parse import clean_reply
 from .prompts import describe_context
 from .recipe import fingerprint,recipe
 from .trace import Journal,LiveDisplay,engine_log,messages_of,to_html,to_markdown
 
-# %% ../nbs/18_runs.ipynb #7b2f8043
+# %% ../nbs/18_runs.ipynb #c6b4d14b
 _SYNONYMS = dict(response='answer', execution_time='seconds', root_model='model', cost='usage.cost',
     total_input_tokens='usage.input', total_output_tokens='usage.output', prompt='query')
 
@@ -57,7 +58,7 @@ class Result:
     def _repr_html_(self) -> str: return to_html(self.trace.events)
     def _repr_markdown_(self) -> str: return to_markdown(self.trace.events)
 
-# %% ../nbs/18_runs.ipynb #1ce9da32
+# %% ../nbs/18_runs.ipynb #95b1c847
 @patch(as_prop=True)
 def history(self: Result) -> list[dict]: # messages of role and content
     "The root's transcript, as it was sent."
@@ -74,7 +75,7 @@ def metadata(self: Result) -> dict: # run_metadata and iterations
     first, *turns = engine_log(self.trace.events)
     return dict(run_metadata=first, iterations=turns)
 
-# %% ../nbs/18_runs.ipynb #89448b76
+# %% ../nbs/18_runs.ipynb #1d5b36b7
 class Tree:
     "What all trajectories of one run share."
     def __init__(self,
@@ -129,7 +130,7 @@ def _about_reply(kind: str, text: str, reply: Reply | None, problem: BaseExcepti
     cleaned = clean_reply(text) if kind == 'turn' else text
     return about | (dict(kept=cleaned) if cleaned != text else {})
 
-# %% ../nbs/18_runs.ipynb #837f7b10
+# %% ../nbs/18_runs.ipynb #cbb787a7
 @patch
 def fingerprint(self: Tree, context: Any) -> str: # 64 hexadecimal digits
     "The context's fingerprint; candidates and children that share a context have it read once."
@@ -182,7 +183,7 @@ def keep_context(self: Tree, run: str, context: Any, chars: int | None) -> None:
     if not isinstance(context, str) and fingerprint(json.loads(text)) != self.fingerprint(context): return
     self.journal.write('context', run, form='text' if isinstance(context, str) else 'json', text=text)
 
-# %% ../nbs/18_runs.ipynb #28645b93
+# %% ../nbs/18_runs.ipynb #2a8fca88
 @patch
 def said(self: Tree, run: str, role: str, content: str) -> str:
     "What is said next in a transcript: in a resumed run, what was said there before."
@@ -198,7 +199,7 @@ def count_known(self: Tree, used: Usage, model: str) -> None:
     "Account for a reply that a record holds; a resumed run has paid for all of them already."
     if self.record.counts_anew: self.ledger.settle(-1, used, model)
 
-# %% ../nbs/18_runs.ipynb #041b2f4e
+# %% ../nbs/18_runs.ipynb #e4156441
 @patch
 def finish(self: Tree,
     run: str, # the trajectory that ends
@@ -221,7 +222,7 @@ def finish(self: Tree,
     if run.count('.') == self.level: self.result = result
     return result
 
-# %% ../nbs/18_runs.ipynb #04d1c4eb
+# %% ../nbs/18_runs.ipynb #6f9cab62
 @dataclass(kw_only=True)
 class Settings:
     "What a strategy can be told besides its models."
@@ -246,7 +247,7 @@ class Settings:
         if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
         if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
-# %% ../nbs/18_runs.ipynb #7ec0fb11
+# %% ../nbs/18_runs.ipynb #1c244eb7
 def takes(
     settings: type, # a dataclass of settings
 ) -> Callable: # a decorator for `__init__`
@@ -260,7 +261,7 @@ def takes(
         return init
     return decorate
 
-# %% ../nbs/18_runs.ipynb #bb9b3302
+# %% ../nbs/18_runs.ipynb #880d575a
 class Callbacks:
     "A listener that turns events into the calls that the settings ask for."
     def __init__(self, settings: Settings):
@@ -291,7 +292,7 @@ class Callbacks:
         start = self._runs[event['run']]
         if start['parent'] and start['depth']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
 
-# %% ../nbs/18_runs.ipynb #0c92a7ac
+# %% ../nbs/18_runs.ipynb #7af4ac7c
 @patch
 def _on_call_start(self: Callbacks, event: dict) -> None:
     if event['kind'] == 'subcall': self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
@@ -316,7 +317,7 @@ def _on_turn_end(self: Callbacks, event: dict) -> None:
     self._tell('on_iteration_complete', depth, event['turn'], event['seconds'])
     if depth == 0: self._tell('on_iteration', event['turn'], self._turns[event['run']])
 
-# %% ../nbs/18_runs.ipynb #ea85df3d
+# %% ../nbs/18_runs.ipynb #51f2ea64
 class Strategy:
     "A way to answer a question about a context. Subclasses write `solve`."
     method = 'strategy'
@@ -332,6 +333,12 @@ class Strategy:
     def check(self, context: Any, query: str | None, optional: bool = False) -> None:
         "Raise `BadInput` for what cannot be asked, before anything is spent."
         check_question(context, query, optional)
+
+    def read(self, context: Any, query: str | None, optional: bool = False) -> Any: # what the question is about
+        "Read a path or an open file, once, and check what there is to ask."
+        context = read_input(context)
+        self.check(context, query, optional)
+        return context
 
     def ingredients(self) -> dict[str, Any]: # keyword -> value
         "What it takes to build this strategy besides its settings."
@@ -350,7 +357,7 @@ class Strategy:
         "Answer the question."
         raise NotImplementedError(f'{type(self).__name__} has no solve().')
 
-# %% ../nbs/18_runs.ipynb #49b5e362
+# %% ../nbs/18_runs.ipynb #12cb5487
 def check_question(
     context: Any, # what the question is about
     query: str | None, # the question
@@ -365,7 +372,7 @@ def check_question(
     if query is None and optional: return
     if not (isinstance(query, str) and query.strip()): raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
 
-# %% ../nbs/18_runs.ipynb #77a8e949
+# %% ../nbs/18_runs.ipynb #89522a91
 @patch
 async def drive(self: Strategy,
     context: Any, # what the question is about
@@ -401,7 +408,7 @@ async def drive(self: Strategy,
     if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded): return stopped.result
     raise stopped
 
-# %% ../nbs/18_runs.ipynb #36023017
+# %% ../nbs/18_runs.ipynb #bab5fe49
 @patch
 def open_journal(self: Strategy) -> Journal: # for one run
     "The journal that the settings ask for: in memory, one file, or a file of its own in a folder."
@@ -413,44 +420,44 @@ def open_journal(self: Strategy) -> Journal: # for one run
         path = path/f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
     return Journal(path)
 
-# %% ../nbs/18_runs.ipynb #5b4d2c91
+# %% ../nbs/18_runs.ipynb #0d49f360
 @patch
 async def acall(self: Strategy,
-    context: Any, # what the question is about: a text, a list, a dict, any object
+    context: Any, # what the question is about: a text, a list, a dict, a table, a path, an open file, any object
     query: str, # the question
 ) -> Result: # the answer, its cost, its trace
     "Answer `query` about `context`; raises `LimitExceeded` or `ModelError` with the result so far."
-    self.check(context, query)
+    context = self.read(context, query)
     return await on_engine(self.drive(context, query))
 
 @patch
 def __call__(self: Strategy,
-    context: Any, # what the question is about: a text, a list, a dict, any object
+    context: Any, # what the question is about: a text, a list, a dict, a table, a path, an open file, any object
     query: str, # the question
 ) -> Result: # the answer, its cost, its trace
     "Answer `query` about `context` and wait for it; raises what `acall` raises."
-    self.check(context, query)
+    context = self.read(context, query)
     return run_sync(self.drive(context, query))
 
 @patch
 async def acompletion(self: Strategy,
-    prompt: Any, # the context: a text, a list, a dict, any object
+    prompt: Any, # the context: a text, a list, a dict, a table, a path, an open file, any object
     root_prompt: str | None = None, # the question; None: it stands in the prompt
 ) -> Result: # `response`, `usage_summary`, `execution_time`, ...
     "The engine's spelling of `acall`."
-    self.check(prompt, root_prompt, optional=True)
+    prompt = self.read(prompt, root_prompt, optional=True)
     return await on_engine(self.drive(prompt, root_prompt))
 
 @patch
 def completion(self: Strategy,
-    prompt: Any, # the context: a text, a list, a dict, any object
+    prompt: Any, # the context: a text, a list, a dict, a table, a path, an open file, any object
     root_prompt: str | None = None, # the question; None: it stands in the prompt
 ) -> Result: # `response`, `usage_summary`, `execution_time`, ...
     "The engine's spelling of a call."
-    self.check(prompt, root_prompt, optional=True)
+    prompt = self.read(prompt, root_prompt, optional=True)
     return run_sync(self.drive(prompt, root_prompt))
 
-# %% ../nbs/18_runs.ipynb #81e3fc88
+# %% ../nbs/18_runs.ipynb #46dfdd01
 @patch(cls_method=True)
 async def aresume(cls: Strategy,
     path: str | os.PathLike, # the journal of the run, a .jsonl file
@@ -471,14 +478,14 @@ def resume(cls: Strategy,
     "Go on with a recorded run where it ended, and wait for it; raises what `aresume` raises."
     return run_sync(cls.aresume(path, context, model, **changes))
 
-# %% ../nbs/18_runs.ipynb #6ee88f63
+# %% ../nbs/18_runs.ipynb #01c07747
 @patch
 def stream(self: Strategy,
     context: Any, # what the question is about
     query: str, # the question
 ) -> Iterator[dict]: # events; the generator's return value is the Result
     "Answer `query` about `context`, giving each event of the trace as it happens."
-    self.check(context, query)
+    context = self.read(context, query)
     def events():
         arrived = queue.SimpleQueue()
         future = start_on_engine(self.drive(context, query, arrived.put))
@@ -495,7 +502,7 @@ async def astream(self: Strategy,
     query: str, # the question
 ) -> AsyncIterator[dict]: # events
     "The coroutine twin of `stream`."
-    self.check(context, query)
+    context = self.read(context, query)
     loop, arrived = asyncio.get_running_loop(), asyncio.Queue()
     put = lambda event=None: loop.call_soon_threadsafe(arrived.put_nowait, event)
     future = start_on_engine(self.drive(context, query, put))
