@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RLM', 'DirectSettings', 'Direct', 'run', 'advanced_toolloop']
 
-# %% ../nbs/00_core.ipynb #df920132
+# %% ../nbs/00_core.ipynb #95a88f6d
 import asyncio,time
 from collections.abc import Callable,Iterator
 from dataclasses import dataclass,fields
@@ -20,7 +20,7 @@ from .models import LM,Limits,as_lm
 from .runs import Result,Settings,Strategy,Tree,check_question,takes
 from .tools import Shell
 
-# %% ../nbs/00_core.ipynb #a3893b38
+# %% ../nbs/00_core.ipynb #e112fa3c
 class RLM(Strategy):
     "A model with a REPL that holds the context, able to call itself on parts of it."
     method = 'rlm'
@@ -51,7 +51,7 @@ class RLM(Strategy):
         if self.settings.persistent: return await self.continue_session(tree, context, query)
         return await Trajectory(tree, self.settings, self.lm, self.sub_lm, context, query).solve()
 
-# %% ../nbs/00_core.ipynb #e2c0018e
+# %% ../nbs/00_core.ipynb #7d2be113
 @patch
 async def continue_session(self: RLM, tree: Tree, context: Any, query: str | None) -> Result:
     "One more question to the shell that is kept."
@@ -90,7 +90,7 @@ def __enter__(self: RLM) -> RLM: return self
 @patch
 def __exit__(self: RLM, *exception) -> None: self.close()
 
-# %% ../nbs/00_core.ipynb #36f33fb8
+# %% ../nbs/00_core.ipynb #e1dc3a2d
 @dataclass(kw_only=True)
 class DirectSettings(Settings):
     "What `Direct` can be told besides its model."
@@ -108,7 +108,7 @@ class Direct(Strategy):
         native = native_settings(kwargs, [part.name for part in fields(DirectSettings)])
         super().__init__(model or native.pop('model', None), DirectSettings(**native))
 
-# %% ../nbs/00_core.ipynb #5e44e9ce
+# %% ../nbs/00_core.ipynb #77b6a363
 @patch
 async def solve(self: Direct,
     tree: Tree, # the account and the journal of this run
@@ -139,7 +139,7 @@ async def solve(self: Direct,
         raise problem
     return result
 
-# %% ../nbs/00_core.ipynb #ec1a916a
+# %% ../nbs/00_core.ipynb #7a7339b4
 def run(
     query: str, # the question
     context: Any, # what it is about: a text, a list of texts, any object
@@ -155,7 +155,7 @@ def run(
     return RLM(model, sub_model, max_iterations=max_iterations, max_output_chars=max_output_chars, verbose=verbose, on_iteration=on_iteration,
         **kwargs)(context, query)
 
-# %% ../nbs/00_core.ipynb #3797770b
+# %% ../nbs/00_core.ipynb #89d0ed0b
 class _ToolLoop(RLM):
     "An `RLM` over a shell and tools that somebody else made."
     shell: Shell | None = None
