@@ -413,3 +413,24 @@ def test_a_draft_outlives_its_worker(apart):
         shell.run('answer["content"] = ("a", 1)')
         shell.run('import os; os._exit(1)')
         assert shell['answer'] == {'content': ('a', 1), 'ready': False} and shell.run('answer').value == "{'content': ('a', 1), 'ready': False}"
+
+
+def test_a_model_that_nobody_knows_runs_contained():
+    if all(map(why_not, AUTO)): pytest.skip(why_not(AUTO[0]))
+    def root(messages): return '```repl\nFINAL(len(context))\n```'
+    started = lambda model: RLM(model)('x' * 100, 'How long?').trace.events[0]['settings']['environment_type']
+    assert started(root) in AUTO and started(ScriptedLM(root)) == 'local'
+
+
+def test_a_sub_call_may_take_so_long():
+    async def hangs(messages): await asyncio.sleep(600)
+    root = ScriptedLM(['```repl\ntry: llm_query("never answered")\nexcept Exception as error: FINAL(str(error))\n```'])
+    assert RLM(root, LM(hangs), env='local', subcall_timeout=0.2)('text', 'What?').answer == 'No reply after subcall_timeout=0.2 s.'
+
+
+def test_the_command_takes_an_environment(tmp_path, capsys):
+    from rlm.cli import main
+    text = tmp_path/'log.txt'
+    text.write_text('The ship left in June.')
+    assert main(['ask', 'When did the ship leave?', str(text), '--env', 'process', '--quiet']) == 0 and 'June' in capsys.readouterr().out
+    assert main(['ask', 'When?', str(text), '--env', 'cellar', '--quiet']) == 2 and 'there are: auto, local' in capsys.readouterr().err
