@@ -430,7 +430,9 @@ def test_a_sub_call_may_take_so_long():
 
 def test_the_command_takes_an_environment(tmp_path, capsys):
     from rlm.cli import main
-    text = tmp_path/'log.txt'
+    from rlm.trace import Journal
+    text, trace = tmp_path/'log.txt', tmp_path/'run.jsonl'
     text.write_text('The ship left in June.')
-    assert main(['ask', 'When did the ship leave?', str(text), '--env', 'process', '--quiet']) == 0 and 'June' in capsys.readouterr().out
+    assert main(['ask', 'When did the ship leave?', str(text), '--env', 'process', '--quiet', '--trace', str(trace)]) == 0
+    assert next(iter(Journal.read(trace)))['settings']['environment_type'] == 'process'
     assert main(['ask', 'When?', str(text), '--env', 'cellar', '--quiet']) == 2 and 'there are: auto, local' in capsys.readouterr().err
