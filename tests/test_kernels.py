@@ -4,14 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from rlm.errors import BadInput
-from rlm.kernels import KernelTransport, kernel_client, kernel_notice
+from rlm import RLM
+from rlm.kernels import KernelTransport, find_connection, kernel_client
+from rlm.models import LM
+from rlm.offline import ScriptedLM
 from rlm.wire import RemoteShell
 from tests.run import ROOT
 
@@ -21,6 +23,13 @@ STUCK = 'import re; re.match(r"(a|aa)+$", "a" * 60 + "b")'  # holds the interpre
 @pytest.fixture
 def shell():
     with RemoteShell(KernelTransport(), 'Sing, goddess', timeout=60) as opened: yield opened
+
+
+def wait_until(condition, seconds=30):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, 'it did not happen'
+        time.sleep(0.05)
 
 
 def seen(client, code):
@@ -99,9 +108,10 @@ def test_the_way_in_is_for_its_owner_alone(shell):
 
 
 def test_nothing_is_left_behind():
-    def left(): return len(os.listdir('/proc/self/fd')), len(list(Path(tempfile.gettempdir()).glob('rlm-kernel-*')))
+    def left(): return len(os.listdir('/proc/self/fd'))
     def use():
         with RemoteShell(KernelTransport(), 'abc') as shell: assert shell.run('len(context)').value == '3'
+        assert not Path(shell.connection_file).parent.exists()
     use()
     before = left()
     for _ in range(2): use()
@@ -116,22 +126,35 @@ def test_a_kernel_ends_with_its_host():
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    until = time.monotonic() + 20
-    while Path(f'/proc/{kernel}').exists() and 'Z' not in Path(f'/proc/{kernel}/stat').read_text().split()[2]:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    def gone():
+        try: return 'Z' in Path(f'/proc/{kernel}/stat').read_text().split()[2]
+        except OSError: return True
+    wait_until(gone)
 
 
 def test_attach_opens_a_console_on_the_run(shell, tmp_path):
     pytest.importorskip('jupyter_console', reason='jupyter-console is not installed')
     shell.run('heroes = ["Achilles"]')
     journal = tmp_path/'run.jsonl'
-    journal.write_text(json.dumps(dict(type='notice', text=kernel_notice(shell))) + '\n')
+    journal.write_text(json.dumps(dict(type='notice', text=shell.notice)) + '\n')
     command = [sys.executable, '-c', 'import sys; from rlm.kernels import attach, add_command; import argparse; parser = argparse.ArgumentParser();'
                'add_command("attach", parser.add_subparsers()); found = parser.parse_args(sys.argv[1:]); sys.exit(found.run(found))', 'attach', str(journal), '--', '--simple-prompt']
     done = subprocess.run(command, cwd=ROOT, input='heroes * 2\n', capture_output=True, text=True, timeout=150)
     assert "['Achilles', 'Achilles']" in done.stdout
     assert shell.run('len(heroes)').value == '1'
+
+
+def test_the_journal_of_a_run_says_where_its_kernel_is(tmp_path):
+    journal, found = tmp_path/'run.jsonl', []
+    def look():
+        "Called by the cell, while the run is under way."
+        found.append(find_connection(str(journal)))
+        with kernel_client(found[0], timeout=60) as client: found.append(client.kernel_info(reply=True, timeout=60)['content']['status'])
+    model = LM(ScriptedLM(['```repl\nlook()\n```', '```repl\nFINAL(6 * 7)\n```']))
+    result = RLM(model, env='kernel', tools=dict(look=look), trace=str(journal))('abc', 'How much?')
+    assert (result.answer, found[1]) == ('42', 'ok')
+    wait_until(lambda: not os.path.exists(found[0]))  # a run does not wait for it
+    with pytest.raises(BadInput, match='runs now'): find_connection(str(journal))
 
 
 def test_a_kernel_that_is_gone_is_one_sentence(shell, tmp_path):
