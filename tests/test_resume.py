@@ -160,6 +160,46 @@ def test_ctrl_c_and_on_again(tmp_path):
     assert not replay(tmp_path/'run.jsonl').differences
 
 
+# --- replays of what was stopped ---
+
+def stopped_by(path, **settings):
+    "A run of THREE that was stopped; the exception."
+    with pytest.raises((LimitExceeded, ModelError)) as caught: rlm(settings.pop('model', Model(*THREE)), path, **settings)(TEXT, QUESTION)
+    return caught.value
+
+
+@pytest.mark.parametrize('limit', [dict(max_calls=0), dict(max_calls=1), dict(max_calls=3), dict(max_calls=5), dict(max_tokens=1500), dict(max_iterations=2), dict(max_errors=1)])
+def test_a_run_that_a_limit_stopped_is_told_up_to_there(tmp_path, limit):
+    turns = (cell('1/0'), *THREE) if 'max_errors' in limit else THREE
+    error = stopped_by(tmp_path/'run.jsonl', model=Model(*turns), **limit)
+    told = replay(tmp_path/'run.jsonl')
+    assert told.differences == [] and told.is_finished
+    assert (told.result.stop_reason, told.result.answer, told.result.usage) == (error.result.stop_reason, error.result.answer, error.result.usage)
+
+
+def test_a_run_whose_time_was_over_is_told_up_to_there(tmp_path):
+    waiting = Model(*THREE)
+    waiting.repeat = lambda prompt: threading.Event().wait(20)
+    for path, model, settings in (('call', waiting, dict(max_seconds=0.4)), ('cell', Model(cell('while True: pass')), dict(max_seconds=0.4)), ('none', Model(*THREE), dict(max_seconds=0))):
+        stopped_by(tmp_path/f'{path}.jsonl', model=model, **settings)
+        told = replay(tmp_path/f'{path}.jsonl') if path != 'cell' else None
+        if told: assert (told.differences, told.result.stop_reason) == ([], 'time'), path
+
+
+def test_a_journal_in_memory_can_be_replayed():
+    result = RLM(Model(*THREE), env='local')(TEXT, QUESTION)
+    told = replay(result.trace, TEXT)
+    assert told.differences == [] and told.result.answer == result.answer
+    with pytest.raises(BadInput, match='does not hold the context'): replay(result.trace)
+
+
+def test_a_vote_is_told_with_its_choice(tmp_path):
+    def model(messages, sample): return (f'FINAL({42 if sample != 2 else 41})' if len(messages) > 3 else cell(f'print({sample})')) + f'\n{{"confidence": {50 + sample}}}'
+    whole = SRLM(model, k=5, env='local', trace=tmp_path/'run.jsonl')(TEXT, QUESTION)
+    told = replay(tmp_path/'run.jsonl')
+    assert told.differences == [] and told.result.choice.winner.number == whole.choice.winner.number
+
+
 # --- failures ---
 
 def test_calls_that_failed_are_told_as_they_were(tmp_path):
