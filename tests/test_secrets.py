@@ -194,3 +194,48 @@ def test_the_reply_cache_holds_no_key(server, tmp_path):
     assert [model('hello').text, model('hello').usage.hits] == ['cached', 1]
     kept = b''.join(path.read_bytes() for path in tmp_path.rglob('*') if path.is_file())
     assert b'cached' in kept and not [secret for secret in SECRETS if secret.encode() in kept]
+
+
+# --- what is made of traces ---
+
+def test_the_viewer_shows_no_key(everything):
+    from rlm.viewer import view_page, write_view
+    _, result, *_, folder, _ = everything
+    assert '[secret]' in view_page(result.trace.events)
+    write_view(result.trace.events, folder/'run.html')
+    assert not shown(*files_in(folder))
+
+
+def test_a_replay_shows_no_key(everything, server):
+    from rlm.resume import replay
+    *_, folder, _ = everything
+    again = replay(folder/'trace.jsonl', context=CONTEXT, model=lm(server))
+    assert not shown(repr(again), str(again), repr(again.result), str(again.result.trace.events), *map(str, again.differences))
+
+
+@pytest.mark.parametrize('method', ['srlm', 'lambda'])
+def test_votes_and_plans_leave_no_key_behind(server, tmp_path, capfd, method):
+    from rlm import SRLM
+    from rlm.lambda_rlm import LambdaRLM
+    from rlm.viewer import view_page
+    says = f'It says {GIVEN} and {IN_ENVIRONMENT} of {IN_HEADER}.'
+    server.script(rules=[('.', f'FINAL({says})' if method == 'srlm' else says)])
+    settings = dict(trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True)
+    strategy = SRLM(lm(server), k=3, **settings) if method == 'srlm' else LambdaRLM(lm(server), task='summarise', window=600, **settings)
+    result = strategy(f'{CONTEXT} ' * 100, f'Is {GIVEN} the key?')
+    output = capfd.readouterr()
+    assert GIVEN in result.answer and '[secret]' in repr(result)
+    assert not shown(*files_in(tmp_path), output.out, output.err, repr(strategy), repr(result), result._repr_html_(), result._repr_markdown_(), view_page(result.trace.events))
+    if method == 'srlm': assert not shown(repr(result.choice), str(result.choice))
+
+
+def test_a_sweep_leaves_no_key_behind(server, tmp_path, capfd):
+    from rlm.data import Sample
+    from rlm.sweep import Sweep
+    server.script(rules=[('fail', {'content': f'{GIVEN} is a bad key', 'status': 400}), ('.', f'FINAL(It says {GIVEN} and {IN_HEADER}.)')])
+    samples = [Sample(f's{number}', 'letters', CONTEXT, query, 'clams', 'contains', 10) for number, query in enumerate([f'Is {GIVEN} the key?', 'Will it fail?'])]
+    done = Sweep(samples, ['direct', 'rlm:env=local'], lm(server), folder=tmp_path, traces=True, progress=False, score=lambda sample, answer: 0.0).run()
+    output = capfd.readouterr()
+    written = files_in(tmp_path)
+    assert any('[secret]' in text for text in written) and len(done.rows) == 4
+    assert not shown(*written, output.out, output.err, repr(done))
