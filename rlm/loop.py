@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RLMSettings', 'Trajectory', 'tool_schema']
 
-# %% ../nbs/19_loop.ipynb #59f31924
+# %% ../nbs/19_loop.ipynb #a071c042
 import asyncio,contextlib,functools,inspect,json,time
 from collections.abc import Callable,Iterable,Mapping
 from dataclasses import dataclass,field,replace
@@ -19,7 +19,7 @@ from .parse import FinalText,clean_reply,find_blocks,find_final
 from .runs import Result,Settings,Tree
 from .tools import Answer,Cell,Shell,read_tools,view
 
-# %% ../nbs/19_loop.ipynb #ba63eb7c
+# %% ../nbs/19_loop.ipynb #863c575c
 @dataclass(kw_only=True)
 class RLMSettings(Settings):
     "What `RLM` can be told besides its models."
@@ -48,7 +48,7 @@ class RLMSettings(Settings):
     sub_sampling_args: Mapping[str, Any] = field(default_factory=dict) # for every sub-call
     user_prologue: str | None = None # said before the first message
 
-# %% ../nbs/19_loop.ipynb #92f9bf07
+# %% ../nbs/19_loop.ipynb #28af5482
 @patch
 def __post_init__(self: RLMSettings):
     Settings.__post_init__(self)
@@ -88,7 +88,7 @@ def text(self: RLMSettings,
         CHILD_SYSTEM_PROMPT=self.child_system_prompt or self.system_prompt)
     return own.get(name) or self.prompts.get(name) or getattr(prompts, name)
 
-# %% ../nbs/19_loop.ipynb #149122e1
+# %% ../nbs/19_loop.ipynb #d92ed331
 class Trajectory:
     "One model, one context, one transcript."
     def __init__(self,
@@ -136,7 +136,7 @@ class Trajectory:
         self.messages.append(dict(role=role, content=content, **more))
         self.write('message', role=role, content=content, **more)
 
-# %% ../nbs/19_loop.ipynb #4933306a
+# %% ../nbs/19_loop.ipynb #cb6a0cb5
 @patch
 def begin(self: Trajectory, first_message: str | None = None) -> None:
     "Open the transcript: the system prompt and the first message."
@@ -152,7 +152,7 @@ def begin(self: Trajectory, first_message: str | None = None) -> None:
     self.say('user', first_message or prompts.first_message(self.query or prompts.NO_QUERY, self.context, settings.text('FIRST_MESSAGE')))
     self._opening = len(self.messages)
 
-# %% ../nbs/19_loop.ipynb #dfb2a5de
+# %% ../nbs/19_loop.ipynb #18c312fe
 @patch
 async def run_cell(self: Trajectory,
     code: str, # Python
@@ -161,7 +161,7 @@ async def run_cell(self: Trajectory,
     self.cells += 1
     self.write('cell_start', turn=self.turn, cell=self.cells, code=code)
     cell = Cell(code=code, error='interrupted')
-    try: cell = await self.tree.as_recorded(self.run, self.cells, await self.shell.arun(code, self.settings.cell_timeout))
+    try: cell = await self.tree.as_recorded(self.run, self.cells, self.shell.arun(code, self.settings.cell_timeout))
     except asyncio.CancelledError:
         await self.leave_subcalls()
         raise
@@ -191,7 +191,7 @@ def show(self: Trajectory, cell: Cell) -> str: # for the model
     "What the model is told of a cell."
     return view(self.shell, cell, self.settings.max_output_chars, self.settings.preview_chars)
 
-# %% ../nbs/19_loop.ipynb #84f902fa
+# %% ../nbs/19_loop.ipynb #16e00c0f
 @patch
 async def subcalls(self: Trajectory,
     kind: str, # "llm" or "rlm"
@@ -236,7 +236,7 @@ def pick(self: Trajectory, model: str | None) -> LM:
     if model in known or model in short: return known.get(model) or short[model]
     raise RLMError(f'There is no model {model!r} in this run; leave model= out, or name one of: {", ".join(known)}.')
 
-# %% ../nbs/19_loop.ipynb #3c9a86bc
+# %% ../nbs/19_loop.ipynb #330e3cd0
 @patch
 async def ask_leaf(self: Trajectory, lm: LM, prompt: str | list[dict], context: Any) -> str:
     "One plain call."
@@ -257,7 +257,7 @@ async def ask_child(self: Trajectory, lm: LM, prompt: str | list[dict], context:
     except IterationsExceeded as error:
         raise RLMError(f'The child had no answer after {child.turn} turns; its best so far: {error.partial_answer!r}. Ask it for less at once.') from None
 
-# %% ../nbs/19_loop.ipynb #f694087c
+# %% ../nbs/19_loop.ipynb #d2292fcb
 @patch
 async def take_turn(self: Trajectory,
     last: bool, # whether this is the last turn: the model is asked for its best answer
@@ -284,7 +284,7 @@ async def take_turn(self: Trajectory,
         outputs = [prompts.fill(self.settings.text('CELL_MESSAGE'), cells='\n'.join(map(self.show, cells)))] if cells else []
     return await self.judge(text, cells, outputs, last, acted=bool(cells or reply.tool_calls))
 
-# %% ../nbs/19_loop.ipynb #70c1014e
+# %% ../nbs/19_loop.ipynb #4a3eb560
 @patch
 async def run_blocks(self: Trajectory, text: str) -> list[Cell]:
     "Run the fenced code of a reply."
@@ -296,7 +296,7 @@ async def run_blocks(self: Trajectory, text: str) -> list[Cell]:
         if cells[-1].error or cells[-1].final: break
     return cells
 
-# %% ../nbs/19_loop.ipynb #d4f8b62b
+# %% ../nbs/19_loop.ipynb #f16169f1
 @patch
 async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[str], last: bool, acted: bool) -> Answer | None:
     "Find the answer in what was said and done, or tell the model what is missing."
@@ -319,7 +319,7 @@ async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[st
     if outputs: self.say('user', '\n\n'.join(outputs))
     return None
 
-# %% ../nbs/19_loop.ipynb #bec7f4bd
+# %% ../nbs/19_loop.ipynb #ebc4c015
 @patch
 async def resolve(self: Trajectory, said: FinalText) -> tuple[Answer | None, str | None]: # an answer, or a sentence for the model
     "What FINAL in a text means: a variable, an expression, or the text itself."
@@ -334,7 +334,7 @@ async def resolve(self: Trajectory, said: FinalText) -> tuple[Answer | None, str
     known = ', '.join(names[:30] + [f'and {len(names) - 30} more'] * (len(names) > 30)) or 'none yet'
     return None, prompts.fill(self.settings.text('MISSING_VARIABLE_MESSAGE'), name=said.value, known=known)
 
-# %% ../nbs/19_loop.ipynb #2c5405ae
+# %% ../nbs/19_loop.ipynb #63c8757a
 @patch
 async def use_tools(self: Trajectory, calls: tuple[ToolCall, ...]) -> list[Cell]: # those that ran in our own shell
     "Carry out the tool calls of a reply, in order, until one fails."
@@ -376,7 +376,7 @@ async def run_repl(self: Trajectory,
     self._tool_cells.append(cell)
     return self.show(cell)
 
-# %% ../nbs/19_loop.ipynb #6218efdf
+# %% ../nbs/19_loop.ipynb #97a2a016
 _JSON_TYPES = {str: 'string', int: 'integer', float: 'number', bool: 'boolean', list: 'array', dict: 'object'}
 
 def _wrong_type(function: Callable, arguments: Mapping[str, Any]) -> str | None:
@@ -403,7 +403,7 @@ def tool_schema(
     parameters = dict(type='object', properties=properties, required=required)
     return dict(type='function', function=dict(name=name or function.__name__, description=inspect.getdoc(function) or '', parameters=parameters))
 
-# %% ../nbs/19_loop.ipynb #483c8456
+# %% ../nbs/19_loop.ipynb #41cf90c6
 @patch
 async def compact(self: Trajectory) -> None:
     "Sum the transcript up when it nears the window."
@@ -422,7 +422,7 @@ async def compact(self: Trajectory) -> None:
         message['content'] = self.tree.said(self.run, message['role'], message['content'])
         self.write('message', **message, reset=index == 0)
 
-# %% ../nbs/19_loop.ipynb #bd0acafe
+# %% ../nbs/19_loop.ipynb #86a60bcd
 @patch
 async def solve(self: Trajectory, first_message: str | None = None) -> Result:
     "Take turns until there is an answer; raises with the partial result in the exception."
@@ -449,7 +449,7 @@ async def solve(self: Trajectory, first_message: str | None = None) -> Result:
         raise problem
     return result
 
-# %% ../nbs/19_loop.ipynb #179ca73a
+# %% ../nbs/19_loop.ipynb #37f93512
 @patch
 def end(self: Trajectory, reason: str, answer: Answer | None, problem: Exception | None = None) -> Result:
     "Write the end of the run down, close the shell, and make the result."

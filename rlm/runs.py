@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
-# %% ../nbs/18_runs.ipynb #c5096e0c
+# %% ../nbs/18_runs.ipynb #77e8e00c
 import asyncio,functools,importlib,itertools,json,os,queue,sys,time,uuid
-from collections.abc import AsyncIterator,Callable,Iterator,Mapping
+from collections.abc import AsyncIterator,Callable,Coroutine,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from .prompts import describe_context
 from .recipe import fingerprint,recipe
 from .trace import Journal,LiveDisplay,engine_log,messages_of,to_html,to_markdown
 
-# %% ../nbs/18_runs.ipynb #c6b4d14b
+# %% ../nbs/18_runs.ipynb #6fab2981
 _SYNONYMS = dict(response='answer', execution_time='seconds', root_model='model', cost='usage.cost',
     total_input_tokens='usage.input', total_output_tokens='usage.output', prompt='query')
 
@@ -58,7 +58,7 @@ class Result:
     def _repr_html_(self) -> str: return to_html(self.trace.events)
     def _repr_markdown_(self) -> str: return to_markdown(self.trace.events)
 
-# %% ../nbs/18_runs.ipynb #95b1c847
+# %% ../nbs/18_runs.ipynb #1bddab47
 @patch(as_prop=True)
 def history(self: Result) -> list[dict]: # messages of role and content
     "The root's transcript, as it was sent."
@@ -75,7 +75,7 @@ def metadata(self: Result) -> dict: # run_metadata and iterations
     first, *turns = engine_log(self.trace.events)
     return dict(run_metadata=first, iterations=turns)
 
-# %% ../nbs/18_runs.ipynb #1d5b36b7
+# %% ../nbs/18_runs.ipynb #6a91f8c5
 class Tree:
     "What all trajectories of one run share."
     def __init__(self,
@@ -130,7 +130,7 @@ def _about_reply(kind: str, text: str, reply: Reply | None, problem: BaseExcepti
     cleaned = clean_reply(text) if kind == 'turn' else text
     return about | (dict(kept=cleaned) if cleaned != text else {})
 
-# %% ../nbs/18_runs.ipynb #cbb787a7
+# %% ../nbs/18_runs.ipynb #0fe0a32d
 @patch
 def fingerprint(self: Tree, context: Any) -> str: # 64 hexadecimal digits
     "The context's fingerprint; candidates and children that share a context have it read once."
@@ -183,23 +183,23 @@ def keep_context(self: Tree, run: str, context: Any, chars: int | None) -> None:
     if not isinstance(context, str) and fingerprint(json.loads(text)) != self.fingerprint(context): return
     self.journal.write('context', run, form='text' if isinstance(context, str) else 'json', text=text)
 
-# %% ../nbs/18_runs.ipynb #2a8fca88
+# %% ../nbs/18_runs.ipynb #3a50fd16
 @patch
 def said(self: Tree, run: str, role: str, content: str) -> str:
     "What is said next in a transcript: in a resumed run, what was said there before."
     return self.record.said(run, role, content) if self.record else content
 
 @patch
-async def as_recorded(self: Tree, run: str, number: int, cell: Any) -> Any:
-    "What came of a cell: in a resumed run, what came of it then."
-    return await self.record.cell(run, number, cell) if self.record else cell
+async def as_recorded(self: Tree, run: str, number: int, running: Coroutine) -> Any:
+    "What comes of a cell: in a resumed run, what came of it then."
+    return await (self.record.cell(run, number, running) if self.record else running)
 
 @patch
 def count_known(self: Tree, used: Usage, model: str) -> None:
     "Account for a reply that a record holds; a resumed run has paid for all of them already."
     if self.record.counts_anew: self.ledger.settle(-1, used, model)
 
-# %% ../nbs/18_runs.ipynb #e4156441
+# %% ../nbs/18_runs.ipynb #b3021baf
 @patch
 def finish(self: Tree,
     run: str, # the trajectory that ends
@@ -222,7 +222,7 @@ def finish(self: Tree,
     if run.count('.') == self.level: self.result = result
     return result
 
-# %% ../nbs/18_runs.ipynb #6f9cab62
+# %% ../nbs/18_runs.ipynb #993f75d2
 @dataclass(kw_only=True)
 class Settings:
     "What a strategy can be told besides its models."
@@ -247,7 +247,7 @@ class Settings:
         if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
         if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
-# %% ../nbs/18_runs.ipynb #1c244eb7
+# %% ../nbs/18_runs.ipynb #9d1f5396
 def takes(
     settings: type, # a dataclass of settings
 ) -> Callable: # a decorator for `__init__`
@@ -261,7 +261,7 @@ def takes(
         return init
     return decorate
 
-# %% ../nbs/18_runs.ipynb #880d575a
+# %% ../nbs/18_runs.ipynb #b42f504f
 class Callbacks:
     "A listener that turns events into the calls that the settings ask for."
     def __init__(self, settings: Settings):
@@ -292,7 +292,7 @@ class Callbacks:
         start = self._runs[event['run']]
         if start['parent'] and start['depth']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
 
-# %% ../nbs/18_runs.ipynb #7af4ac7c
+# %% ../nbs/18_runs.ipynb #61aa230c
 @patch
 def _on_call_start(self: Callbacks, event: dict) -> None:
     if event['kind'] == 'subcall': self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
@@ -317,7 +317,7 @@ def _on_turn_end(self: Callbacks, event: dict) -> None:
     self._tell('on_iteration_complete', depth, event['turn'], event['seconds'])
     if depth == 0: self._tell('on_iteration', event['turn'], self._turns[event['run']])
 
-# %% ../nbs/18_runs.ipynb #51f2ea64
+# %% ../nbs/18_runs.ipynb #15f12934
 class Strategy:
     "A way to answer a question about a context. Subclasses write `solve`."
     method = 'strategy'
@@ -357,7 +357,7 @@ class Strategy:
         "Answer the question."
         raise NotImplementedError(f'{type(self).__name__} has no solve().')
 
-# %% ../nbs/18_runs.ipynb #12cb5487
+# %% ../nbs/18_runs.ipynb #2c950ad6
 def check_question(
     context: Any, # what the question is about
     query: str | None, # the question
@@ -372,7 +372,7 @@ def check_question(
     if query is None and optional: return
     if not (isinstance(query, str) and query.strip()): raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
 
-# %% ../nbs/18_runs.ipynb #89522a91
+# %% ../nbs/18_runs.ipynb #016282bb
 @patch
 async def drive(self: Strategy,
     context: Any, # what the question is about
@@ -408,7 +408,7 @@ async def drive(self: Strategy,
     if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded): return stopped.result
     raise stopped
 
-# %% ../nbs/18_runs.ipynb #bab5fe49
+# %% ../nbs/18_runs.ipynb #60ced147
 @patch
 def open_journal(self: Strategy) -> Journal: # for one run
     "The journal that the settings ask for: in memory, one file, or a file of its own in a folder."
@@ -420,7 +420,7 @@ def open_journal(self: Strategy) -> Journal: # for one run
         path = path/f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
     return Journal(path)
 
-# %% ../nbs/18_runs.ipynb #0d49f360
+# %% ../nbs/18_runs.ipynb #3ef74a8a
 @patch
 async def acall(self: Strategy,
     context: Any, # what the question is about: a text, a list, a dict, a table, a path, an open file, any object
@@ -457,7 +457,7 @@ def completion(self: Strategy,
     prompt = self.read(prompt, root_prompt, optional=True)
     return run_sync(self.drive(prompt, root_prompt))
 
-# %% ../nbs/18_runs.ipynb #46dfdd01
+# %% ../nbs/18_runs.ipynb #6f5410e3
 @patch(cls_method=True)
 async def aresume(cls: Strategy,
     path: str | os.PathLike, # the journal of the run, a .jsonl file
@@ -478,7 +478,7 @@ def resume(cls: Strategy,
     "Go on with a recorded run where it ended, and wait for it; raises what `aresume` raises."
     return run_sync(cls.aresume(path, context, model, **changes))
 
-# %% ../nbs/18_runs.ipynb #01c07747
+# %% ../nbs/18_runs.ipynb #e6979bdd
 @patch
 def stream(self: Strategy,
     context: Any, # what the question is about
