@@ -136,7 +136,7 @@ class Attack:
     tries: str # in words, for the table
     code: str # of the cell; `trap` and the helpers of the prelude are there
     open_in: tuple[str, ...] = UNSAFE # environments that do not hold it
-    timeout: float = 4.0 # seconds for the cell
+    timeout: float = 10.0 # seconds for the cell
     needs_root: bool = False # an ordinary user cannot do it, whatever the environment
     after: str = AFTER # the cell that looks whether the run can go on
     fetch: tuple[str, ...] = () # variables that the host asks for after the cell
@@ -720,14 +720,14 @@ sys.setrecursionlimit(10**9)
 class Deep:
     def __repr__(self): return repr(self)
 repr(Deep())
-''', open_in=IN_PROCESS, vain='newer versions of Python guard their stack')
+''', timeout=4, open_in=IN_PROCESS, vain='newer versions of Python guard their stack')
 attack('crashes', 'closed_descriptors', 'closes all descriptors', '''
 os.closerange(0, 4096)
-''', open_in=IN_PROCESS)
+''', timeout=4, open_in=IN_PROCESS)
 attack('crashes', 'replaced_descriptors', 'puts /dev/null in place of all descriptors', '''
 nothing = os.open('/dev/null', os.O_RDWR)
 for descriptor in doors(): os.dup2(nothing, descriptor)
-''', open_in=IN_PROCESS, ends=False)
+''', timeout=4, open_in=IN_PROCESS, ends=False)
 attack('crashes', 'system_exit', 'raises SystemExit, KeyboardInterrupt and GeneratorExit, also in threads', '''
 for error in (SystemExit, KeyboardInterrupt, GeneratorExit):
     def fail(error=error): raise error
@@ -766,7 +766,7 @@ for name, module in list(sys.modules.items()):
         if isinstance(value, type) and value.__module__ == name:
             for method, function in list(vars(value).items()):
                 if isinstance(function, types.FunctionType): attempt(setattr, value, method, evil)
-''', ends=False, open_in=IN_PROCESS)
+''', timeout=4, ends=False, open_in=IN_PROCESS)
 attack('lies', 'forged_done', 'sends results of its own with wrong types', '''
 lies = [None, 5, [], 'x', [1] * 10, {'a': {}}, -1, 1e308, True, '\\ud800', 2**70]
 for descriptor in doors():
@@ -790,7 +790,7 @@ for descriptor in doors():
 ''', open_in=())
 attack('lies', 'oversized_frame', 'announces a frame of 4 GB', '''
 for descriptor in doors(): attempt(write_all, descriptor, b'\\xff\\xff\\xff\\xff' + b'x' * 100_000)
-''', open_in=IN_PROCESS)
+''', timeout=4, open_in=IN_PROCESS)
 attack('lies', 'large_frame', 'sends a frame of 20 MB of nested lists', '''
 data = b'[' * 20_000_000
 for descriptor in doors(): attempt(write_all, descriptor, struct.pack('>I', len(data)) + data)
@@ -798,7 +798,7 @@ for descriptor in doors(): attempt(write_all, descriptor, struct.pack('>I', len(
 attack('lies', 'garbage', 'sends what is no frame', '''
 for data in (b'\\0\\0\\0\\0', b'\\0\\0\\0\\5hello', b'\\0\\0\\0\\4\\xff\\xfe\\xfd\\xfc', b'\\0\\0\\0\\3NaN', b'\\0\\0\\x20\\0' + b'9' * 8192):
     for descriptor in doors(): attempt(write_all, descriptor, data)
-''', open_in=IN_PROCESS)
+''', timeout=4, open_in=IN_PROCESS)
 attack('lies', 'half_a_frame', 'sends the beginning of a frame and then nothing', '''
 for descriptor in doors(): attempt(write_all, descriptor, b'\\0\\1\\0\\0{"op": "done", ')
 time.sleep(1000)
@@ -849,12 +849,12 @@ if platform.machine() == 'x86_64':
     if child == 0: os._exit(0 if call() == 0 else 1)
     result = os.waitpid(child, 0)[1] if child else call()
     if result == 0: escaped('32-bit system calls')
-''', vain='the kernel has no 32-bit system calls')
+''', timeout=4, vain='the kernel has no 32-bit system calls')
 attack('kernel', 'x32', 'makes system calls by their x32 numbers', '''
 if platform.machine() == 'x86_64':
     found = libc.syscall(0x40000000 + 41, 16, 3, 0)
     if found >= 0: escaped('x32 system calls')
-''', vain='the kernel has no x32 system calls')
+''', timeout=4, vain='the kernel has no x32 system calls')
 attack('kernel', 'host_name', 'changes the name of the machine and the clock', '''
 import socket as names
 if libc.sethostname(trap['mark'].encode(), len(trap['mark'])) == 0 and trap['contained'] is False:

@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTEXT = 'The context of this run. 🙂\r\n' * 1000
 PATIENCE = 45 # seconds beyond the cell's own limit: to start a shell, run two cells more and close it
 CONTAINED = ('sandbox', 'docker', 'landlock')
-ENVIRONMENTS = ('local', 'process', 'sandbox', 'docker', 'kernel')
+ENVIRONMENTS = ('local', 'process', 'kernel', 'sandbox', 'docker', 'landlock')
 
 
 # --- the host: it runs in a process of its own ---
@@ -463,7 +463,7 @@ def kill(number: int) -> None:
 
 # --- many attacks ---
 
-def run_all(env: str, settings: dict | None = None, user: User | None = None, attacks: list[Attack] = ATTACKS, at_once: int = 3) -> dict[str, Seen]:
+def run_all(env: str, settings: dict | None = None, user: User | None = None, attacks: list[Attack] = ATTACKS, at_once: int = 4) -> dict[str, Seen]:
     "All attacks in one environment, a few side by side; bombs after all others, one at a time, and only where limits were seen to be set."
     seen: dict[str, Seen | Exception] = {}
     quiet, bombs = ([each for each in attacks if each.bomb == bomb] for bomb in (False, True))
