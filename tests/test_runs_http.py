@@ -67,7 +67,7 @@ def test_sub_calls_go_out_side_by_side_in_order(server):
 
 def test_sixteen_sub_calls_at_once_unless_told_otherwise():
     code = cell('llm_query_batched([f"number {n}" for n in range(64)])\nFINAL("done")')
-    with mock_server(latency=0.05) as server:
+    with mock_server(latency=0.3) as server:
         for settings, width in ((dict(), 16), (dict(max_concurrent_subcalls=4), 4)):
             server.reset()
             server.script(code)

@@ -239,3 +239,12 @@ def test_a_sweep_leaves_no_key_behind(server, tmp_path, capfd):
     written = files_in(tmp_path)
     assert any('[secret]' in text for text in written) and len(done.rows) == 4
     assert not shown(*written, output.out, output.err, repr(done))
+
+
+def test_reprs_of_parts_hold_no_key(server):
+    from rlm.lambda_rlm import LambdaRLM
+    from rlm.tools import Shell
+    plan = LambdaRLM(lm(server), task='summarise', window=600).plan(f'It is {GIVEN}. ' * 300, f'Is {GIVEN} the key?')
+    assert not shown(repr(plan), str(plan), plan._repr_markdown_())
+    cell = Shell().run(f'key = "{GIVEN}"\nprint(key)\nkey')
+    assert GIVEN in cell.stdout and not shown(repr(cell))
