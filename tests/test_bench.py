@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from rlm import parse
 from rlm.errors import BadInput, RLMError
 from rlm.executors import open_executor
 from rlm.sweep import Sweep
@@ -138,6 +140,23 @@ def test_a_worker_that_dies_is_told_and_its_run_made_again(tmp_path):
 def test_a_model_that_is_no_name_cannot_travel(tmp_path):
     with open_executor('processes', 1) as executor, pytest.raises(BadInput, match='name the models'):
         Sweep(SAMPLES, ['direct'], lambda messages: '42', score=contains, executor=executor, progress=False).run()
+
+
+def test_runs_parse_their_code_one_at_a_time(monkeypatch):
+    "Up to Python 3.12 `ast.parse` in two threads at once refuses sound programs now and then."
+    inside, most = [], []
+    def watched(*given):
+        inside.append(1)
+        most.append(len(inside))
+        for number in range(2000): number * number
+        inside.pop()
+    monkeypatch.setattr(parse.ast, 'parse', watched)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool: list(pool.map(parse.syntax_tree, ['x'] * 200))
+    finally: sys.setswitchinterval(interval)
+    assert max(most) == 1 and len(most) == 200
 
 
 # --- the command ---
