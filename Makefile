@@ -27,8 +27,9 @@ ask: export RLM_MODEL := $(value MODEL)
 test: $(DEV) ## run every notebook and every test; the last line is the count
 	@$(BIN)/python -m tests.run
 
-bench: $(DEV) ## measure the speed next to a bare HTTP client and print the table
+bench: $(DEV) ## measure the speed next to a bare HTTP client, and of each environment, and print the tables
 	@$(BIN)/python -m bench.speed
+	@$(BIN)/python -m bench.envs
 	@cd nbs && ../$(BIN)/exec_nb 15_speed.ipynb --dest 15_speed.ipynb && ../$(BIN)/nbdev_clean --fname 15_speed.ipynb
 
 bench-smoke: $(DEV) ## a small sweep of four methods; its files and plots go to build/bench-smoke
