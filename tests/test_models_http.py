@@ -12,7 +12,7 @@ import pytest
 
 from rlm import LM, Limits
 from rlm.errors import BadInput, CallsExceeded, ModelError, TokensExceeded
-from rlm.models import EmptyReply, Ledger, Unreachable, Usage, run_sync
+from rlm.models import EmptyReply, Ledger, Unreachable, Usage, UselessReply, run_sync
 from rlm.offline import ScriptedLM
 from tests.mock_server import mock_server
 from tests.run import ROOT
@@ -246,12 +246,15 @@ def test_fewer_at_once_after_a_429_and_more_again_after_answers():
         lm = model(server, 'rules', max_concurrency=8)
         server.script(rules=[['.', {'content': 'Slow down', 'status': 429, 'latency': 0.1}]])
         lm.num_retries = 0
+        assert (lm.concurrency, lm.max_concurrency) == (8, 8)
         assert {reply.status for reply in lm.batch(['x'] * 8)} == {429}
+        assert lm.concurrency == 4
         server.reset()
         server.script(rules=[['.', {'content': 'ok', 'latency': 0.1}]])
         lm.batch(['x'] * 8)
         assert server.stats()['peak'] == 4  # half of 8: one storm is one complaint
         for _ in range(20): lm.batch(['x'] * 2)
+        assert lm.concurrency == 8
         server.reset()
         server.script(rules=[['.', {'content': 'ok', 'latency': 0.1}]])
         lm.batch(['x'] * 16)
@@ -298,6 +301,14 @@ def test_an_empty_reply_is_tried_again_once(server):
     assert 'empty reply' in str(error) and server.stats()['requests'] == 2
     assert (ledger.spent.calls, ledger.spent.input) == (2, 20)  # what it read was paid for
     assert (error.usage.calls, error.usage.input) == (2, 20)
+
+
+def test_a_reply_without_choices_is_tried_again_once(server):
+    ledger = Ledger()
+    error = failure(model(server, 'no_choices', num_retries=5), 'x' * 40, UselessReply, ledger=ledger)
+    assert 'malformed reply' in str(error) and server.stats()['requests'] == 2
+    told = server.stats()['told']
+    assert (ledger.spent.calls, ledger.spent.input, ledger.spent.output) == (2, told['prompt_tokens'], told['completion_tokens'])  # it was paid for, too
 
 
 def test_a_hung_server_is_abandoned(server):
