@@ -119,7 +119,7 @@ def test_an_image_that_is_not_there_is_one_sentence(docker_settings):
 
 def test_an_image_without_python_is_one_sentence(docker_settings):
     transport = DockerTransport(python='/no/python')
-    with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start.*/no/python'): shell.run('1')
+    with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start'): shell.run('1')
 
 
 def test_many_containers_leave_nothing(docker_settings):
