@@ -745,7 +745,7 @@ sys.modules.clear()
 sys.path.clear()
 for name in list(globals()):
     if name != 'kept': del globals()[name]
-''', open_in=IN_PROCESS)
+''', open_in=())
 
 # --- lies to the host ---
 
@@ -774,7 +774,7 @@ for descriptor in doors():
         for lie in lies:
             for message in (dict(op='done', id=number, cell=lie, variables=lie, answer=lie), dict(op='done', id=lie, cell=dict(code=lie, stdout=lie, stderr=lie, value=lie, error=lie, seconds=lie, calls=lie, final=lie, notes=lie), variables={'x': lie}, answer=lie), lie, [message for message in 'ab']):
                 attempt(write_all, descriptor, frame(message))
-''', open_in=())
+''', open_in=IN_PROCESS)
 attack('lies', 'forged_answer', 'sends a well-formed result of its own, then goes on for ever', '''
 for descriptor in doors():
     for number in range(50): attempt(write_all, descriptor, frame(dict(op='done', id=number, cell=dict(code='', stdout='forged', stderr='', value=None, error=None, seconds=0, calls=0, final=dict(value='forged', source='FINAL'), notes=[]), variables={}, answer=None)))
@@ -787,14 +787,14 @@ for descriptor in doors():
         for message in (dict(op='call', id=lie, kind=lie, prompts=lie, model=lie, contexts=lie), dict(op='call', id=7, kind='llm', prompts=['x'], model=lie, contexts=lie), dict(op='call', id=7, kind='exec', prompts=['x'], model=None, contexts=None),
                         dict(op=lie), dict(op='ready', version=lie), dict(op='ret', id=lie), dict(op='exec', id=1, code='1'), {}, lie):
             attempt(write_all, descriptor, frame(message))
-''', open_in=())
+''', open_in=IN_PROCESS)
 attack('lies', 'oversized_frame', 'announces a frame of 4 GB', '''
 for descriptor in doors(): attempt(write_all, descriptor, b'\\xff\\xff\\xff\\xff' + b'x' * 100_000)
 ''', timeout=4, open_in=IN_PROCESS)
 attack('lies', 'large_frame', 'sends a frame of 20 MB of nested lists', '''
 data = b'[' * 20_000_000
 for descriptor in doors(): attempt(write_all, descriptor, struct.pack('>I', len(data)) + data)
-''', open_in=(), timeout=10)
+''', open_in=IN_PROCESS, timeout=10)
 attack('lies', 'garbage', 'sends what is no frame', '''
 for data in (b'\\0\\0\\0\\0', b'\\0\\0\\0\\5hello', b'\\0\\0\\0\\4\\xff\\xfe\\xfd\\xfc', b'\\0\\0\\0\\3NaN', b'\\0\\0\\x20\\0' + b'9' * 8192):
     for descriptor in doors(): attempt(write_all, descriptor, data)
