@@ -74,9 +74,11 @@ def pytest_counts() -> tuple[int, int]:
     "Run pytest in a process of its own and read its counts from the report that it writes for machines."
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder)/'report.xml'
-        command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-o', 'faulthandler_timeout=120', f'--junitxml={report}', 'tests']
-        try: status = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=3 * TIMEOUT).returncode
-        except subprocess.TimeoutExpired: status = f'pytest was not done after {3 * TIMEOUT} s'
+        # A file stays with one worker, since its tests share what they started.
+        command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-o', 'faulthandler_timeout=400', '-n', '2', '--dist', 'loadfile',
+                   '--durations=15', f'--junitxml={report}', 'tests']
+        try: status = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=4 * TIMEOUT).returncode
+        except subprocess.TimeoutExpired: status = f'pytest was not done after {4 * TIMEOUT} s'
         suites = list(ElementTree.parse(report).getroot().iter('testsuite')) if report.exists() else []
     total, failed, errors, skipped = (sum(int(suite.get(name, 0)) for suite in suites) for name in ('tests', 'failures', 'errors', 'skipped'))
     failed += errors
