@@ -4,7 +4,7 @@
 
 # %% ../nbs/39_clouds.ipynb #f43f7e31
 from __future__ import annotations
-import asyncio,base64,contextlib,functools,importlib.metadata,importlib.util,inspect,io,os,secrets,shlex,sys,zipfile
+import asyncio,base64,functools,importlib.metadata,importlib.util,inspect,io,os,secrets,shlex,sys,zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any,BinaryIO

@@ -5,7 +5,7 @@
 # %% ../nbs/57_code_questions.ipynb #63dfb803
 from __future__ import annotations
 import ast,platform,re,sysconfig
-from collections.abc import Callable,Iterator,Sequence
+from collections.abc import Callable,Iterator
 from functools import cache
 from pathlib import Path
 from .data import Sample,count_tokens,dataset

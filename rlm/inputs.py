@@ -49,7 +49,7 @@ def read_context(
     texts, left_out = {}, []
     for path in (path for name in names for path in _files_of(name)):
         try: texts[str(path)] = read_text(path, encoding)
-        except BadInput as error:
+        except BadInput:
             # A file that was named must be read; one that only lies in a folder need not be.
             if str(path) in names: raise
             left_out.append(str(path))
@@ -75,7 +75,7 @@ def read_input(
 def _problem(context: Any) -> str | None:
     "Why an object is no context, and what to do."
     name = type(context).__name__
-    if inspect.iscoroutine(context): return f'a coroutine is not there yet: await it first.'
+    if inspect.iscoroutine(context): return 'a coroutine is not there yet: await it first.'
     if hasattr(context, '__anext__') or isinstance(context, Iterator): return f'an iterator ({name}) can be read only once: make a list of it.'
     if name == 'LazyFrame' and hasattr(context, 'collect'): return 'a LazyFrame is not computed yet: give its collect().'
     return None

@@ -157,7 +157,7 @@ async def prepare(self: LambdaRun) -> Plan: # ready to run
         # Counting the tokens of a long text takes a while: in a thread, so that other runs go on.
         self.plan = await asyncio.to_thread(make_plan, self.context, self.query, staff, settings, task, origin)
     plan, ledger = self.plan, self.tree.ledger
-    calls, bill = plan.calls, plan.bill
+    bill = plan.bill
     self.write('plan', task=plan.task.name, calls=[bill.least, len(bill.priced)], input=bill.input, output=bill.output, max_cost=plan.max_cost,
         chunks=len(plan.chunks), accuracy=plan.accuracy, term=str(plan.term), text=plan.explain())
     for note in plan.notes: self.write('notice', text=note)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/54_methods.ipynb #aeb10ef9
 from __future__ import annotations
-import ast,concurrent.futures,contextlib,difflib,functools,time
+import ast,concurrent.futures,difflib,functools,time
 from collections.abc import Callable,Iterable,Mapping
 from dataclasses import dataclass,field,fields
 from pathlib import Path

@@ -107,6 +107,16 @@ def visible_paths() -> tuple[str, ...]: # absolute
 # %% ../nbs/36_sandbox.ipynb #2fbbbcd8
 _FOLDER, _ROOM, _MAX_FILES = '/sandbox', str(64 * 2**20), 20_000 # the one writable folder, in memory; its bytes; its files
 
+class _LimitedTransport(ProcessTransport):
+    "A worker with a bound on its memory."
+    def __init__(self,
+        memory: int = 2048, # megabytes that the cells may take besides the context and a few copies of it
+    ):
+        if not (isinstance(memory, int) and memory >= 256): raise BadInput(f'memory={memory!r}: give megabytes, from 256 up.')
+        self.memory = memory
+
+_ONE_HEAP = dict(LANG='C.UTF-8', MALLOC_ARENA_MAX='2', OPENBLAS_NUM_THREADS='2', OMP_NUM_THREADS='2') # libraries that reserve memory by the core would meet the limit at once
+
 def _bwrap_arguments(as_root: bool) -> list[str]:
     "What bubblewrap is told, up to the command."
     # Root needs no user namespace, and without it the worker can become a user whom the kernel counts; all else is given up there.
@@ -116,21 +126,16 @@ def _bwrap_arguments(as_root: bool) -> list[str]:
     shown = [part for path in visible_paths() for part in ('--ro-bind', path, path)]
     above = sorted({str(parent) for path in visible_paths() for parent in Path(path).parents} - {'/'}) # open to all, whatever they are outside
     folders = [part for path in above for part in ('--perms', '0755', '--dir', path)]
-    words = dict(HOME=_FOLDER, TMPDIR=_FOLDER, PATH='/usr/bin', LANG='C.UTF-8', MALLOC_ARENA_MAX='2', OPENBLAS_NUM_THREADS='2', OMP_NUM_THREADS='2')
+    words = dict(HOME=_FOLDER, TMPDIR=_FOLDER, PATH='/usr/bin', **_ONE_HEAP)
     return ['--unshare-ipc', '--unshare-pid', '--unshare-net', '--unshare-uts', '--unshare-cgroup-try', *rights, '--die-with-parent', '--new-session', '--clearenv',
         '--hostname', 'sandbox', *[part for pair in words.items() for part in ('--setenv', *pair)],
         *from_root, '--dev', '/dev', '--tmpfs', '/dev/shm', '--tmpfs', '/tmp', '--perms', '1777', '--size', _ROOM, '--tmpfs', _FOLDER, *folders, *shown,
         *[part for path in ('/dev/shm', '/dev', '/tmp', '/') for part in ('--remount-ro', path)], '--chdir', _FOLDER]
 
-class SandboxTransport(ProcessTransport):
+class SandboxTransport(_LimitedTransport):
     "A worker under bubblewrap: its own namespaces, no capabilities, a filter of system calls, resource limits."
     name = 'sandbox'
-    def __init__(self,
-        memory: int = 2048, # megabytes that the cells may take besides the context and a few copies of it
-    ):
-        if not (isinstance(memory, int) and memory >= 256): raise BadInput(f'memory={memory!r}: give megabytes, from 256 up.')
-        self.memory = memory
-        self._folder: _OpenFolder | None = None
+    _folder: _OpenFolder | None = None
 
     def command(self, descriptor: int) -> list[str]: # the whole command line
         "bubblewrap, and in it the worker."
@@ -269,18 +274,12 @@ def drop_capabilities() -> None:
     if libc.capset(struct.pack('=Ii', 0x20080522, 0), bytes(24)): raise OSError(ctypes.get_errno(), 'capset')
 
 # %% ../nbs/36_sandbox.ipynb #75355881
-class LandlockTransport(ProcessTransport):
+class LandlockTransport(_LimitedTransport):
     "A worker that has given up its rights: no files to write, no sockets, no processes; it shares the machine's namespaces."
     name = 'landlock'
-    def __init__(self,
-        memory: int = 2048, # megabytes that the cells may take besides the context and a few copies of it
-    ):
-        if not (isinstance(memory, int) and memory >= 256): raise BadInput(f'memory={memory!r}: give megabytes, from 256 up.')
-        self.memory = memory
-
     def environment(self) -> dict[str, str]: # variables of the worker
         "Nothing of the user's."
-        return dict(PATH='/usr/bin', HOME='/', LANG='C.UTF-8', MALLOC_ARENA_MAX='2', OPENBLAS_NUM_THREADS='2', OMP_NUM_THREADS='2')
+        return dict(PATH='/usr/bin', HOME='/', **_ONE_HEAP)
     def opening(self, memory: int) -> dict[str, Any]: # `memory`: bytes that the context needs
         "The locks."
         user = dict(user=_new_user()) if os.geteuid() == 0 and _open_to_all() else {}
