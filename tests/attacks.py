@@ -9,7 +9,6 @@ opened and not gone through.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 

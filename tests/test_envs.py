@@ -1,19 +1,15 @@
 "One set of promises that every environment keeps; those that this machine does not have are skipped with the reason."
 import asyncio
-import os
-import sys
 import threading
-import time
 
 import pytest
 
-from rlm import RLM, Limits
+from rlm import RLM
 from rlm.envs import AUTO, ENVIRONMENTS, choose_env, open_shell, why_not
 from rlm.errors import BadInput, LimitExceeded, ModelError, RLMError
 from rlm.models import LM
 from rlm.offline import ScriptedLM
 from rlm.tools import Answer, UnknownVariable, view
-from rlm.wire import RemoteShell
 
 # The clouds need an account; their own tests speak to a fake.
 HERE = [name for name in ENVIRONMENTS if name not in ('modal', 'e2b', 'daytona', 'prime')]

@@ -3,7 +3,6 @@ import asyncio
 import math
 import os
 import random
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from rlm import LM, RLM, Direct, Limits, run
+from rlm import LM, RLM, Direct, run
 from rlm.core import advanced_toolloop
 from rlm.errors import CallsExceeded, ErrorsExceeded, IterationsExceeded, LimitExceeded, ModelError, TimeExceeded, TokensExceeded
 from rlm.prompts import REPL_SYSTEM_PROMPT

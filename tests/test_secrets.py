@@ -1,11 +1,8 @@
 "A key is shown nowhere: not in traces, logs, displays, pages, results, reprs or exceptions, whoever says it."
 import functools
-import io
 import json
 import logging
-import os
 import traceback
-from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
