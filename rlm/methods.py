@@ -4,7 +4,7 @@
 
 # %% ../nbs/54_methods.ipynb #aeb10ef9
 from __future__ import annotations
-import ast,concurrent.futures,difflib,functools,time
+import ast,concurrent.futures,difflib,functools,threading,time,weakref
 from collections.abc import Callable,Iterable,Mapping
 from dataclasses import dataclass,field,fields
 from pathlib import Path
@@ -219,19 +219,27 @@ class Job:
         return self.method.kind.build(lm, sub_lm, self.sample, trace=self.trace, **self.common.of(self.method.kind) | dict(self.method.options) | limits)
 
 # %% ../nbs/54_methods.ipynb #e9b33205
-_running: dict[int, concurrent.futures.Future] = {} # by the identity of the job
+# Both by the identity of the job: what it runs as, and those that are not to start any more.
+_running: dict[int, concurrent.futures.Future] = {}
+_stopped: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
+_changing = threading.Lock() # a run that has begun is one that can be stopped
 
 def cancel_jobs(
-    jobs: Iterable[Job], # those that run elsewhere are passed over
+    jobs: Iterable[Job], # those that run in another process are not reached
 ) -> None:
-    "Stop runs of this process."
-    for job in jobs:
-        if future := _running.get(id(job)): future.cancel()
+    "Stop runs of this process, and let those that have not begun end before they ask a model."
+    with _changing:
+        jobs = list(jobs)
+        _stopped.update((id(job), job) for job in jobs)
+        futures = [_running[id(job)] for job in jobs if id(job) in _running]
+    for future in futures: future.cancel()
 
 def _ask(strategy: Strategy, job: Job) -> Result:
     sample = job.sample
     strategy.check(sample.context, sample.query)
-    future = _running[id(job)] = start_on_engine(strategy.drive(sample.context, sample.query))
+    with _changing:
+        if id(job) in _stopped: raise concurrent.futures.CancelledError
+        future = _running[id(job)] = start_on_engine(strategy.drive(sample.context, sample.query))
     try: return future.result()
     finally: del _running[id(job)]
 
