@@ -4,11 +4,11 @@
 
 # %% ../nbs/10_data.ipynb #79bab6af
 from __future__ import annotations
-import difflib,importlib,math,random
+import importlib,inspect,math,random
 from collections.abc import Callable,Iterable,Iterator,Mapping,Sequence
 from dataclasses import dataclass,field,replace
 from typing import Any
-from .errors import BadInput
+from .errors import BadInput,suggest
 
 # %% auto #0
 __all__ = ['DATASETS', 'Sample', 'count_tokens', 'bucket', 'Dataset', 'dataset', 'datasets', 'find_dataset', 'load', 'show']
@@ -89,8 +89,7 @@ def find_dataset(
     known = datasets() | {old: one for one in datasets().values() for old in one.old_names if old not in datasets()}
     word = str(name).strip().lower().replace('-', '_')
     if word in known: return known[word]
-    near = difflib.get_close_matches(word, known, 1, 0.5)
-    raise BadInput(f'There is no data set {name!r}; ' + (f'did you mean {near[0]}?' if near else f'there are: {", ".join(datasets())}.'))
+    raise BadInput(f'There is no data set {name!r}; {suggest(word, known, 0.5)}')
 
 # %% ../nbs/10_data.ipynb #e0bd7a83
 def load(
@@ -107,13 +106,10 @@ def load(
     "Load samples; raises `BadInput` for a data set, a length, an option or a file that is none."
     found, lengths = find_dataset(name), _lengths(lengths)
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1): raise BadInput(f'n={n!r}: give a whole number from 1 up, or None for all.')
-    try:
-        if not found.generated: return _choose(found, found.read(path, split, **options), lengths, n, seed, count)
-        if path is not None or split is not None: raise BadInput(f'{found.name} is generated and reads no file: leave path and split out.' + _ours(found))
-        return [_made(found, tokens, number, seed, count, options) for tokens in lengths or [8192] for number in range(n or 2)]
-    except TypeError as error:
-        if 'unexpected keyword argument' not in str(error): raise
-        raise BadInput(f'{found.name} has no option {str(error).split()[-1]}.') from None
+    _check_options(found, options)
+    if not found.generated: return _choose(found, found.read(path, split, **options), lengths, n, seed, count)
+    if path is not None or split is not None: raise BadInput(f'{found.name} is generated and reads no file: leave path and split out.' + _ours(found))
+    return [_made(found, tokens, number, seed, count, options) for tokens in lengths or [8192] for number in range(n or 2)]
 
 def _ours(found: Dataset) -> str: return ' A file of Sequential-NIAH is read as sequential_niah.' if found.name == 'sniah' else ''
 
@@ -122,6 +118,13 @@ def _lengths(given: int | Iterable[int] | None) -> list[int]:
     for tokens in lengths:
         if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1: raise BadInput(f'lengths={given!r}: give tokens as whole numbers, such as 8192.')
     return lengths
+
+def _check_options(found: Dataset, options: Mapping[str, Any]) -> None:
+    parameters = list(inspect.signature(found.make or found.read).parameters.values())[3 if found.generated else 2:]
+    if any(one.kind is one.VAR_KEYWORD for one in parameters): return
+    known = [one.name for one in parameters]
+    for name in options:
+        if name not in known: raise BadInput(f'{found.name} has no option {name!r}; ' + (suggest(name, known) if known else 'it has none.'))
 
 # %% ../nbs/10_data.ipynb #26aa5bb9
 def _made(found: Dataset, tokens: int, number: int, seed: int, count: Callable | None, options: Mapping) -> Sample:
