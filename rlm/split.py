@@ -11,7 +11,7 @@ from collections.abc import Callable,Iterable
 from dataclasses import dataclass,field
 from typing import Any
 from .errors import BadInput
-from .parse import syntax_tree
+from .source import syntax_tree
 from .prompts import as_text
 
 # %% auto #0

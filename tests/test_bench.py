@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlm import parse
+from rlm import source
 from rlm.errors import BadInput, RLMError
 from rlm.executors import open_executor
 from rlm.sweep import Sweep
@@ -150,11 +150,11 @@ def test_runs_parse_their_code_one_at_a_time(monkeypatch):
         most.append(len(inside))
         for number in range(2000): number * number
         inside.pop()
-    monkeypatch.setattr(parse.ast, 'parse', watched)
+    monkeypatch.setattr(source.ast, 'parse', watched)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        with ThreadPoolExecutor(8) as pool: list(pool.map(parse.syntax_tree, ['x'] * 200))
+        with ThreadPoolExecutor(8) as pool: list(pool.map(source.syntax_tree, ['x'] * 200))
     finally: sys.setswitchinterval(interval)
     assert max(most) == 1 and len(most) == 200
 
