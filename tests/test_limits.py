@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rlm import LM, RLM, SRLM, Limits
-from rlm import models
+from rlm import models, retries
 from rlm.errors import BadInput, BudgetExceeded, CallsExceeded, ErrorsExceeded, LimitExceeded, ModelError, TimeExceeded, TokensExceeded
 from rlm.lambda_rlm import LambdaRLM
 from rlm.models import Ledger, Usage, run_sync
@@ -47,7 +47,7 @@ class Simulated:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     "Between attempts; how long that is has no part in what is tested here."
-    monkeypatch.setattr(models, '_wait_seconds', lambda state: 0)
+    monkeypatch.setattr(retries, 'wait_seconds', lambda state: 0)
 
 
 @pytest.fixture(scope='module')
