@@ -74,13 +74,87 @@ def test_a_run_is_a_completion_on_any_loop(litellm, server):
     assert totals == list(told(server)[1:3]) and told(server)[0] == 70
 
 
+def streamed(litellm, sync, **request):
+    "All chunks of a stream, by way of either door."
+    async def chunks(): return [chunk async for chunk in await litellm.acompletion(**request, stream=True)]
+    return list(litellm.completion(**request, stream=True)) if sync else asyncio.run(chunks())
+
+
+def reasoning_of(chunks): return [getattr(chunk.choices[0].delta, 'reasoning_content', None) or '' for chunk in chunks if chunk.choices]
+
+
 @pytest.mark.parametrize('sync', [True, False])
 def test_a_run_is_a_stream(litellm, server, sync):
-    async def chunks(): return [chunk async for chunk in await litellm.acompletion(**asked(server), stream=True, stream_options=dict(include_usage=True))]
-    got = list(litellm.completion(**asked(server), stream=True, stream_options=dict(include_usage=True))) if sync else asyncio.run(chunks())
+    got = streamed(litellm, sync, **asked(server), stream_options=dict(include_usage=True))
+    assert len({chunk.id for chunk in got}) == 1
     assert ''.join(chunk.choices[0].delta.content or '' for chunk in got if chunk.choices) == 'clams, says the walrus'
     assert [chunk.choices[0].finish_reason for chunk in got if chunk.choices and chunk.choices[0].finish_reason] == ['stop']
     assert [chunk.usage.prompt_tokens for chunk in got if getattr(chunk, 'usage', None)] == [told(server)[1]]
+
+
+@pytest.mark.parametrize('sync', [True, False])
+def test_a_stream_shows_the_run_before_its_answer(litellm, server, sync):
+    got = streamed(litellm, sync, **asked(server))
+    thought = reasoning_of(got)
+    answered = next(place for place, chunk in enumerate(got) if chunk.choices[0].delta.content)
+    assert got[0].choices[0].delta.role == 'assistant' and answered > 3 and not any(thought[answered:])
+    shown = ''.join(thought)
+    assert shown.index('turn 1') < shown.index('llm_query_batched') < shown.index('5 sub-calls') < shown.index('  5 five subs') < shown.index('turn 2')
+
+
+@pytest.mark.parametrize('sync', [True, False])
+def test_a_stream_may_hold_the_answer_alone(litellm, server, sync):
+    from rlm.provider import register
+    register(env='local', progress=False)
+    got = streamed(litellm, sync, **asked(server))
+    assert not any(reasoning_of(got)) and ''.join(chunk.choices[0].delta.content or '' for chunk in got) == 'clams, says the walrus'
+
+
+@pytest.mark.parametrize('sync', [True, False])
+def test_a_stream_that_is_silent_is_kept_alive(litellm, server, sync, monkeypatch):
+    from rlm import provider
+    monkeypatch.setattr(provider, 'KEEP_ALIVE', 0.02)
+    server.script(rules=[('five subs', dict(content='FINAL(clams, says the walrus)', latency=0.5)), SCRIPT[1]])
+    got = streamed(litellm, sync, **asked(server))
+    empty = [chunk for chunk in got if not (chunk.choices[0].delta.content or reasoning_of([chunk])[0] or chunk.choices[0].finish_reason)]
+    assert len(empty) > 2 and ''.join(chunk.choices[0].delta.content or '' for chunk in got) == 'clams, says the walrus'
+
+
+def until(server, holds):
+    "Wait until what the server saw is so."
+    give_up = time.monotonic() + 60
+    while not holds(seen := server.stats()):
+        assert time.monotonic() < give_up, seen
+        time.sleep(0.02)
+
+
+HANGS = [('five subs', dict(content='', fault='hung')), SCRIPT[1]]  # its seventh call, which only the client's leaving ends
+def hangs(seen): return seen['requests'] == 7 and seen['in_flight'] == 1
+def was_left(seen): return seen['left'] == 1 and seen['in_flight'] == 0
+
+
+@pytest.mark.parametrize('sync', [True, False])
+def test_who_leaves_a_stream_stops_the_run(litellm, server, sync):
+    server.script(rules=HANGS)
+    async def leave():
+        stream = await litellm.acompletion(**asked(server), stream=True)
+        await anext(stream)
+        await asyncio.to_thread(until, server, hangs)
+        await stream.aclose()
+        await asyncio.to_thread(until, server, was_left)
+    if sync:
+        stream = litellm.completion(**asked(server), stream=True)
+        next(stream)
+        until(server, hangs)
+        stream.completion_stream.close()
+        until(server, was_left)
+    else: asyncio.run(leave())
+
+
+@pytest.mark.parametrize('sync', [True, False])
+@pytest.mark.parametrize('more, kind, says', [(dict(model='rlm/openai/nonesuch'), 'NotFoundError', '`nonesuch` does not exist'), (dict(n=2), 'BadRequestError', 'ask for one')])
+def test_a_stream_that_cannot_begin_is_an_error_with_its_status(litellm, server, sync, more, kind, says):
+    with pytest.raises(getattr(litellm, kind), match=says): streamed(litellm, sync, **asked(server) | more)
 
 
 def test_cost_is_that_of_the_tree(litellm, server):
@@ -142,6 +216,7 @@ model_list:
 litellm_settings:
   custom_provider_map:
     - {{provider: rlm, custom_handler: rlm_handler.handler}}
+router_settings: {{disable_cooldowns: true}}  # else one test's refused key is the next one's answer
 general_settings: {{master_key: sk-proxy-1234}}
 '''
 
@@ -200,6 +275,23 @@ def test_any_openai_client_can_stream(client, server):
     chunks = list(client.chat.completions.create(model='reader', messages=MESSAGES, stream=True, stream_options=dict(include_usage=True)))
     assert ''.join(chunk.choices[0].delta.content or '' for chunk in chunks if chunk.choices) == 'clams, says the walrus'
     assert [chunk.usage.prompt_tokens for chunk in chunks if chunk.usage] == [told(server)[1]]
+    shown = ''.join(reasoning_of(chunks))
+    assert shown.index('turn 1') < shown.index('five subs') < shown.index('turn 2')
+
+
+def test_a_client_that_goes_away_stops_the_run(client, server):
+    server.script(rules=HANGS)
+    with client.chat.completions.create(model='reader', messages=MESSAGES, stream=True) as stream:
+        next(iter(stream))
+        until(server, hangs)
+    until(server, was_left)
+
+
+def test_a_stream_that_cannot_begin_tells_the_client_why(client, server):
+    import openai
+    with pytest.raises(openai.BadRequestError, match='not for clients'): client.chat.completions.create(model='reader', messages=MESSAGES, stream=True, extra_body=dict(rlm=dict(env='process')))
+    server.script(rules=[('.', dict(content='', status=401))])
+    with pytest.raises(openai.AuthenticationError): client.chat.completions.create(model='reader', messages=MESSAGES, stream=True)
 
 
 def test_a_client_may_lower_limits(client, server):
