@@ -1,5 +1,7 @@
 "One set of promises that every environment keeps; those that this machine does not have are skipped with the reason."
 import asyncio
+import json
+import sys
 import threading
 
 import pytest
@@ -8,7 +10,7 @@ from rlm import RLM
 from rlm.envs import AUTO, ENVIRONMENTS, choose_env, open_shell, why_not
 from rlm.errors import BadInput, LimitExceeded, ModelError, RLMError
 from rlm.models import LM
-from rlm.offline import ScriptedLM
+from rlm.offline import ReplayLM, ScriptedLM
 from rlm.tools import Answer, UnknownVariable, view
 
 # The clouds need an account; their own tests speak to a fake.
@@ -432,3 +434,59 @@ def test_the_command_takes_an_environment(tmp_path, capsys):
     assert main(['ask', 'When did the ship leave?', str(text), '--env', 'process', '--quiet', '--trace', str(trace)]) == 0
     assert next(iter(Journal.read(trace)))['settings']['environment_type'] == 'process'
     assert main(['ask', 'When?', str(text), '--env', 'cellar', '--quiet']) == 2 and 'there are: auto, local' in capsys.readouterr().err
+
+
+# --- a journal may be a stranger's ---
+
+def journal_of_a_stranger(folder, **lies):
+    "A journal whose code writes a file, and which says that it may run here: it was an offline model's, in `local`."
+    def root(messages): return f'```repl\nopen({str(folder/"touched")!r}, "a").write("here"); import sys; sys.modules["rlm"].touched = True\n```'
+    path = folder/'theirs.jsonl'
+    RLM(ScriptedLM(root), env='process', max_iterations=1, on_limit='return', trace=path)('text', 'What?')
+    (folder/'touched').unlink()
+    text = path.read_text().replace('"environment_type": "process"', '"environment_type": "local"').replace('offline/scripted', 'offline/extractive')
+    events = [json.loads(line) for line in text.splitlines()]
+    settings = events[0]['settings']['recipe']['settings']
+    settings.update(env='local', model=dict(lm=dict(name='offline/extractive', kind='offline')), **lies)
+    last = next(place for place, event in enumerate(events) if event['type'] == 'cell')
+    told = dict(type='resume', seq=events[last]['seq'], time=0, run='r1', text='', replies=0, changes=dict(env='local', environment='local'))
+    path.write_text(''.join(json.dumps(event) + '\n' for event in [*events[:last], told]))
+    return path
+
+
+def ways_to_tell_it_again(path):
+    from rlm.resume import replay
+    yield lambda: replay(path).result
+    yield lambda: RLM.resume(path, max_seconds=60)
+    yield lambda: RLM(ReplayLM(path), max_iterations=1, on_limit='return')('text', 'What?')
+
+
+@pytest.mark.parametrize('lies', [{}, dict(environment='local'), dict(environment_kwargs=dict(kernel_mode='subprocess')), dict(env_kwargs=dict(memory=10**6))])
+def test_the_journal_of_a_stranger_touches_nothing(tmp_path, lies):
+    if all(map(why_not, AUTO)): pytest.skip(why_not(AUTO[0]))
+    for again in ways_to_tell_it_again(journal_of_a_stranger(tmp_path, **lies)):
+        try: again()
+        except BadInput as error: assert 'give env_kwargs= again' in str(error)
+        assert not (tmp_path/'touched').exists() and not hasattr(sys.modules['rlm'], 'touched')
+    if 'env_kwargs' not in lies:
+        from rlm.resume import replay
+        assert replay(tmp_path/'theirs.jsonl', env='process').result and (tmp_path/'touched').exists()  # it would have, where it is let
+
+
+def test_without_a_sandbox_the_journal_of_a_stranger_is_refused(tmp_path, monkeypatch):
+    import rlm.envs
+    path = journal_of_a_stranger(tmp_path)
+    monkeypatch.setattr(rlm.envs, 'why_not', lambda name: f'{name} is missing.')
+    for again in ways_to_tell_it_again(path):
+        with pytest.raises(BadInput, match='apt install bubblewrap.*env="process" or env="local"'): again()
+        assert not (tmp_path/'touched').exists()
+
+
+def test_the_journal_of_a_stranger_names_no_file(tmp_path):
+    from rlm.resume import replay
+    (tmp_path/'secret.txt').write_text('The key.')
+    path = journal_of_a_stranger(tmp_path)
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    events[0]['context'] = dict(type='str', sources=dict(files=[str(tmp_path/'secret.txt')]))
+    path.write_text(''.join(json.dumps(event) + '\n' for event in events if event['type'] != 'context'))
+    with pytest.raises(BadInput, match='does not hold the context'): replay(path)

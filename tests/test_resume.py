@@ -14,7 +14,7 @@ from rlm import LM, RLM, SRLM, Direct, LambdaRLM
 from rlm.envs import why_not
 from rlm.errors import BadInput, BudgetExceeded, Cancelled, CallsExceeded, IterationsExceeded, LimitExceeded, ModelError, TimeExceeded
 from rlm.models import Usage
-from rlm.resume import replay
+from rlm.resume import replay as rlm_replay
 from rlm.runs import Settings, Strategy
 from rlm.trace import Journal, messages_of
 
@@ -60,6 +60,12 @@ def wait_for(path):
 def rlm(model, path, **settings): return RLM(model, env='local', trace=path, **settings)
 
 
+# These journals are our own: their cells may run where no journal could let them run by itself.
+def resume(strategy, path, *context, **changes): return strategy.resume(path, *context, **dict(env='local') | changes)
+def replay(path, *context, **given): return rlm_replay(path, *context, **(dict(env='local') if ran_cells(path) else {}) | given)
+def ran_cells(path): return any((event.get('settings') or {}).get('environment_type') for event in (path.events if isinstance(path, Journal) else Journal.read(path)))
+
+
 # --- limits: what was spent counts, and nothing is paid twice ---
 
 THREE = (cell('a = llm_query_batched(["one", "two", "three"])\nprint(a)'), cell('b = llm_query("four")\nprint(b)'), cell('FINAL(f"{len(a)} {b}")'))
@@ -73,26 +79,26 @@ def test_a_limit_that_is_raised(tmp_path, limit, raised, kind):
     with pytest.raises(kind): rlm(Model(*THREE), tmp_path/'run.jsonl', **limit)(TEXT, QUESTION)
     known = sum(event['type'] == 'reply' and not event['error'] for event in Journal.read(tmp_path/'run.jsonl'))
     model = Model(*THREE)
-    result = RLM.resume(tmp_path/'run.jsonl', model=model, **raised)
+    result = resume(RLM, tmp_path/'run.jsonl', model=model, **raised)
     assert (result.answer, result.usage, result.differences) == (whole.answer, whole.usage, ())
     assert len(model.asked) == whole.usage.calls - known
     assert not replay(tmp_path/'run.jsonl').differences
-    assert RLM.resume(tmp_path/'run.jsonl').answer == whole.answer
+    assert resume(RLM, tmp_path/'run.jsonl').answer == whole.answer
 
 
 def test_a_limit_that_is_not_raised_ends_it_again(tmp_path):
     with pytest.raises(CallsExceeded): rlm(Model(*THREE), tmp_path/'run.jsonl', max_calls=3)(TEXT, QUESTION)
     for _ in range(2):
         model = Model(*THREE)
-        with pytest.raises(CallsExceeded) as caught: RLM.resume(tmp_path/'run.jsonl', model=model)
+        with pytest.raises(CallsExceeded) as caught: resume(RLM, tmp_path/'run.jsonl', model=model)
         assert model.asked == [] and caught.value.result.usage.calls == 3
-    assert RLM.resume(tmp_path/'run.jsonl', model=Model(*THREE), max_calls=7).answer == '3 Read: four'
+    assert resume(RLM, tmp_path/'run.jsonl', model=Model(*THREE), max_calls=7).answer == '3 Read: four'
 
 
 def test_a_changed_limit_holds_for_the_resumption_after_it(tmp_path):
     with pytest.raises(CallsExceeded): rlm(Model(*THREE), tmp_path/'run.jsonl', max_calls=1)(TEXT, QUESTION)
-    with pytest.raises(CallsExceeded, match='max_calls=5'): RLM.resume(tmp_path/'run.jsonl', model=Model(*THREE), max_calls=5)
-    with pytest.raises(CallsExceeded, match='max_calls=5'): RLM.resume(tmp_path/'run.jsonl', model=Model(*THREE))
+    with pytest.raises(CallsExceeded, match='max_calls=5'): resume(RLM, tmp_path/'run.jsonl', model=Model(*THREE), max_calls=5)
+    with pytest.raises(CallsExceeded, match='max_calls=5'): resume(RLM, tmp_path/'run.jsonl', model=Model(*THREE))
 
 
 def test_money_counts_from_the_start(tmp_path):
@@ -101,8 +107,8 @@ def test_money_counts_from_the_start(tmp_path):
     limit = whole.usage.cost * 0.6
     with pytest.raises(BudgetExceeded):
         rlm(priced(Model(*THREE)), tmp_path/'run.jsonl', max_cost=limit, sampling_args=dict(max_tokens=100), sub_sampling_args=dict(max_tokens=100))(TEXT, QUESTION)
-    with pytest.raises(BudgetExceeded): RLM.resume(tmp_path/'run.jsonl', model=priced(Model(*THREE)))
-    result = RLM.resume(tmp_path/'run.jsonl', model=priced(Model(*THREE)), max_cost=1.0)
+    with pytest.raises(BudgetExceeded): resume(RLM, tmp_path/'run.jsonl', model=priced(Model(*THREE)))
+    result = resume(RLM, tmp_path/'run.jsonl', model=priced(Model(*THREE)), max_cost=1.0)
     assert result.answer == whole.answer and result.usage.cost == pytest.approx(whole.usage.cost)
 
 
@@ -110,9 +116,9 @@ def test_seconds_count_from_the_start(tmp_path):
     waiting = Model(*THREE)
     waiting.repeat = lambda prompt: threading.Event().wait(20)
     with pytest.raises(TimeExceeded): rlm(waiting, tmp_path/'run.jsonl', max_seconds=0.5)(TEXT, QUESTION)
-    with pytest.raises(TimeExceeded): RLM.resume(tmp_path/'run.jsonl', model=Model(*THREE))
+    with pytest.raises(TimeExceeded): resume(RLM, tmp_path/'run.jsonl', model=Model(*THREE))
     model = Model(*THREE)
-    result = RLM.resume(tmp_path/'run.jsonl', model=model, max_seconds=600)
+    result = resume(RLM, tmp_path/'run.jsonl', model=model, max_seconds=600)
     assert result.answer == '3 Read: four' and len(model.asked) == 7 - 1 and result.seconds > 0.5
 
 
@@ -120,7 +126,7 @@ def test_more_turns(tmp_path):
     slow = (cell('print("one")'), cell('print("two")'), cell('print("three")'), 'FINAL(done)')
     with pytest.raises(IterationsExceeded): rlm(Model(*slow), tmp_path/'run.jsonl', max_iterations=2)(TEXT, QUESTION)
     model = Model(*slow)
-    result = RLM.resume(tmp_path/'run.jsonl', model=model, max_iterations=8)
+    result = resume(RLM, tmp_path/'run.jsonl', model=model, max_iterations=8)
     # The last turn was asked for as the last: now it is not, so the run leaves the record there, and the transcript is that of a run with more turns.
     assert result.answer == 'done' and len(model.asked) == 3
     assert result.history == rlm(Model(*slow), tmp_path/'whole.jsonl')(TEXT, QUESTION).history
@@ -131,13 +137,13 @@ def test_more_turns(tmp_path):
 def test_a_run_that_left_its_record_and_was_killed_then(tmp_path):
     slow = (cell('print("one")'), cell('print("two")'), cell('print("three")'), 'FINAL(done)')
     with pytest.raises(IterationsExceeded): rlm(Model(*slow), tmp_path/'run.jsonl', max_iterations=2)(TEXT, QUESTION)
-    RLM.resume(tmp_path/'run.jsonl', model=Model(*slow), max_iterations=8)
+    resume(RLM, tmp_path/'run.jsonl', model=Model(*slow), max_iterations=8)
     lines, begun = written(tmp_path/'run.jsonl'), next(event['seq'] for event in Journal.read(tmp_path/'run.jsonl') if event['type'] == 'resume')
     for end in range(begun + 4, len(lines) + 1, 3):
         (tmp_path/'again.jsonl').write_bytes(b''.join(lines[:end]))
         known = sum(json.loads(line)['type'] == 'reply' for line in lines[begun:end])
         model = Model(*slow)
-        assert RLM.resume(tmp_path/'again.jsonl', model=model).answer == 'done'
+        assert resume(RLM, tmp_path/'again.jsonl', model=model).answer == 'done'
         assert len(model.asked) == 3 - known, end
 
 
@@ -209,7 +215,7 @@ def test_calls_that_failed_are_told_as_they_were(tmp_path):
             return super().repeat(prompt)
     whole = rlm(Stumbling(*THREE), tmp_path/'run.jsonl')(TEXT, QUESTION)
     path, model = cut_after(tmp_path/'run.jsonl', 'cell'), Stumbling(*THREE)
-    result = RLM.resume(path, model=model)
+    result = resume(RLM, path, model=model)
     assert (result.answer, result.differences, len(model.asked)) == (whole.answer, (), 3)
     assert not replay(tmp_path/'run.jsonl').differences
 
@@ -223,7 +229,7 @@ def test_empty_replies_are_told_as_they_were(tmp_path):
     whole = rlm(Silent(), tmp_path/'run.jsonl')(TEXT, QUESTION)
     assert not replay(tmp_path/'run.jsonl').differences
     model = Silent()
-    result = RLM.resume(cut_after(tmp_path/'run.jsonl', 'cell'), model=model)
+    result = resume(RLM, cut_after(tmp_path/'run.jsonl', 'cell'), model=model)
     assert (result.answer, result.usage, len(model.asked)) == (whole.answer, whole.usage, 1)
 
 
@@ -234,7 +240,7 @@ def test_a_run_that_failed_by_its_model_is_tried_again(tmp_path):
             return super().__call__(messages)
     with pytest.raises(ModelError): rlm(Broken(*THREE), tmp_path/'run.jsonl')(TEXT, QUESTION)
     model = Model(*THREE)
-    assert RLM.resume(tmp_path/'run.jsonl', model=model).answer == '3 Read: four' and len(model.asked) == 1
+    assert resume(RLM, tmp_path/'run.jsonl', model=model).answer == '3 Read: four' and len(model.asked) == 1
     assert not replay(tmp_path/'run.jsonl').differences
 
 
@@ -262,7 +268,7 @@ def test_other_output_is_named_and_the_record_stays(tmp_path):
     rlm(Model(*turns), tmp_path/'run.jsonl')(TEXT, QUESTION)
     path, model = cut_after(tmp_path/'run.jsonl', 'cell', 2), Model(*turns)
     recorded = [event['stdout'] for event in Journal.read(path) if event['type'] == 'cell']
-    result = RLM.resume(path, model=model)
+    result = resume(RLM, path, model=model)
     # The prompt has another time in it, and is answered from the record all the same.
     assert len(model.asked) == 1 and recorded[0].strip() in model.asked[0][3]['content']
     assert [one.place for one in result.differences] == ['cell 1, stdout', 'cell 2, prompt of a sub-call']
@@ -283,7 +289,7 @@ print(RLM(Model(*{turns!r}), env='local', trace=sys.argv[1])(TEXT, QUESTION).ans
         path = tmp_path/f'{seed}.jsonl'
         subprocess.run([sys.executable, '-c', script, path], check=True, timeout=120, cwd=Path(__file__).parent.parent, env=dict(os.environ, PYTHONHASHSEED=seed))
         model = Model(*turns)
-        assert RLM.resume(cut_after(path, 'cell'), model=model).answer == 'Read: Who is Cem?' and len(model.asked) == 1
+        assert resume(RLM, cut_after(path, 'cell'), model=model).answer == 'Read: Who is Cem?' and len(model.asked) == 1
 
 
 def test_children_are_found_by_what_they_are_asked(tmp_path):
@@ -299,7 +305,7 @@ def test_children_are_found_by_what_they_are_asked(tmp_path):
     for count, kind in ((1, 'cell'), (3, 'cell'), (4, 'cell'), (4, 'reply'), (6, 'reply'), (9, 'reply')):
         path, model = cut_after(tmp_path/'run.jsonl', kind, count), Family(*turns)
         known = sum(event['type'] == 'reply' for event in Journal.read(path))
-        result = RLM.resume(path, model=model)
+        result = resume(RLM, path, model=model)
         assert (result.answer, result.usage) == ('two', whole.usage) and len(model.asked) == whole.usage.calls - known
 
 
@@ -315,7 +321,7 @@ def test_tool_calls(tmp_path):
         path, model = tmp_path/f'cut_{lines}.jsonl', Model(*turns)
         path.write_bytes(b''.join(written(tmp_path/'run.jsonl')[:lines]))
         known = sum(event['type'] == 'reply' for event in Journal.read(path))
-        result = RLM.resume(path, model=model)
+        result = resume(RLM, path, model=model)
         assert (result.answer, result.usage, result.history, len(model.asked)) == (whole.answer, whole.usage, whole.history, whole.usage.calls - known)
     assert not replay(tmp_path/'run.jsonl').differences
 
@@ -333,7 +339,7 @@ def test_compaction(tmp_path):
         path, model = tmp_path/f'cut_{lines}.jsonl', Long()
         path.write_bytes(b''.join(written(tmp_path/'run.jsonl')[:lines]))
         known = sum(event['type'] == 'reply' for event in Journal.read(path))
-        result = RLM.resume(path, model=model)
+        result = resume(RLM, path, model=model)
         assert (result.answer, result.history, len(model.asked)) == (whole.answer, whole.history, whole.usage.calls - known)
     assert not replay(tmp_path/'run.jsonl').differences
 
@@ -360,7 +366,7 @@ def test_a_vote_that_was_over_is_not_asked_for_more(tmp_path):
     assert whole.answer == '42' and whole.candidates[3].state == 'cancelled'
     for kind in ('notice', 'choice'):
         refusing = lambda messages, sample: pytest.fail(f'candidate {sample} asked again')
-        result = SRLM.resume(cut_after(tmp_path/'run.jsonl', kind), model=refusing)
+        result = resume(SRLM, cut_after(tmp_path/'run.jsonl', kind), model=refusing)
         assert (result.answer, result.choice.winner.number) == ('42', whole.choice.winner.number)
     assert not replay(tmp_path/'run.jsonl').differences
 
@@ -375,7 +381,7 @@ def test_candidates_keep_their_numbers_and_temperatures(tmp_path):
         return model(messages, sample, temperature)
     path = cut_after(tmp_path/'run.jsonl', 'reply', 4)
     known = Counter(event['sampling']['sample'] for event in Journal.read(path) if event['type'] == 'reply')
-    result = SRLM.resume(path, model=counting)
+    result = resume(SRLM, path, model=counting)
     assert [candidate.answer for candidate in result.candidates] == [candidate.answer for candidate in whole.candidates]
     assert [candidate.usage for candidate in result.candidates] == [candidate.usage for candidate in whole.candidates]
     assert asked == Counter({1: 2, 2: 2, 3: 2}) - known
@@ -387,7 +393,7 @@ def test_another_context_is_refused(tmp_path):
     rlm(Model(*THREE), tmp_path/'run.jsonl')(TEXT, QUESTION)
     path = cut_after(tmp_path/'run.jsonl', 'cell')
     before = path.read_bytes()
-    with pytest.raises(BadInput, match='is not what the run was about'): RLM.resume(path, TEXT + ' ', model=Model(*THREE))
+    with pytest.raises(BadInput, match='is not what the run was about'): resume(RLM, path, TEXT + ' ', model=Model(*THREE))
     with pytest.raises(BadInput, match='is not what the run was about'): replay(path, [TEXT])
     assert path.read_bytes() == before
 
@@ -401,15 +407,15 @@ def test_a_context_that_is_long_or_no_data_must_be_given(tmp_path):
         whole = rlm(Model(*THREE), path)(context, QUESTION)
         assert path.stat().st_size < 100_000
         path = cut_after(path, 'cell')
-        with pytest.raises(BadInput, match=f'does not hold the context \\({about}'): RLM.resume(path, model=Model(*THREE))
-        assert RLM.resume(path, context, model=Model(*THREE)).answer == whole.answer
+        with pytest.raises(BadInput, match=f'does not hold the context \\({about}'): resume(RLM, path, model=Model(*THREE))
+        assert resume(RLM, path, context, model=Model(*THREE)).answer == whole.answer
 
 
 @pytest.mark.parametrize('context', ['a\r\nb\ud800c', ['a', 'b'], dict(a=[1, 2.5, None, True]), dict(a='text')])
 def test_a_short_context_is_in_the_journal(tmp_path, context):
     turns = (cell('print(1)'), cell('FINAL(repr(context))'))
     whole = rlm(Model(*turns), tmp_path/'run.jsonl')(context, QUESTION)
-    assert RLM.resume(cut_after(tmp_path/'run.jsonl', 'cell'), model=Model(*turns)).answer == whole.answer == repr(context)
+    assert resume(RLM, cut_after(tmp_path/'run.jsonl', 'cell'), model=Model(*turns)).answer == whole.answer == repr(context)
 
 
 @pytest.mark.parametrize('context', [('a', 'b'), {1: 'a'}, dict(key='sk-0123456789abcdef0123')])
@@ -428,7 +434,7 @@ def test_keys_are_never_written(tmp_path):
 
 def test_a_persistent_session_cannot_go_on(tmp_path):
     with rlm(Model(*THREE), tmp_path/'run.jsonl', persistent=True) as session: session(TEXT, QUESTION)
-    for again in (lambda: RLM.resume(cut_after(tmp_path/'run.jsonl', 'cell'), model=Model(*THREE)), lambda: replay(tmp_path/'run.jsonl')):
+    for again in (lambda: resume(RLM, cut_after(tmp_path/'run.jsonl', 'cell'), model=Model(*THREE)), lambda: replay(tmp_path/'run.jsonl')):
         with pytest.raises(BadInput, match='persistent session, whose shell is gone'): again()
 
 
@@ -436,22 +442,22 @@ def test_tools_must_be_given_again(tmp_path):
     turns = (cell('found = look("walrus")\nprint(found)'), cell('FINAL(found)'))
     tools = dict(look=lambda name: f'{name}: 12')
     rlm(Model(*turns), tmp_path/'run.jsonl', tools=tools)(TEXT, QUESTION)
-    with pytest.raises(BadInput, match='setting tools held the function'): RLM.resume(cut_after(tmp_path/'run.jsonl', 'cell'), model=Model(*turns))
-    assert RLM.resume(cut_after(tmp_path/'run.jsonl', 'cell'), model=Model(*turns), tools=tools).answer == 'walrus: 12'
+    with pytest.raises(BadInput, match='setting tools held the function'): resume(RLM, cut_after(tmp_path/'run.jsonl', 'cell'), model=Model(*turns))
+    assert resume(RLM, cut_after(tmp_path/'run.jsonl', 'cell'), model=Model(*turns), tools=tools).answer == 'walrus: 12'
     assert not replay(tmp_path/'run.jsonl', tools=tools).differences
 
 
 def test_another_model_goes_on(tmp_path):
     rlm(Model(*THREE), tmp_path/'run.jsonl')(TEXT, QUESTION)
     def other(messages): return 'FINAL(from another one)'
-    result = RLM.resume(cut_after(tmp_path/'run.jsonl', 'turn_end', 1), model=other)
+    result = resume(RLM, cut_after(tmp_path/'run.jsonl', 'turn_end', 1), model=other)
     assert result.answer == 'from another one' and {name: used.calls for name, used in result.by_model.items()} == dict(model=4, other=1)
 
 
 def test_words_that_changed_do_not_pay_again(tmp_path):
     rlm(Model(*THREE), tmp_path/'run.jsonl')(TEXT, QUESTION)
     model = Model(*THREE)
-    result = RLM.resume(cut_after(tmp_path/'run.jsonl', 'turn_end', 2), model=model, system_prompt='Be brief.')
+    result = resume(RLM, cut_after(tmp_path/'run.jsonl', 'turn_end', 2), model=model, system_prompt='Be brief.')
     assert result.answer == '3 Read: four' and len(model.asked) == 1 and model.asked[0][0]['content'] != 'Be brief.'
     assert [one.place for one in result.differences] == ['message 1 (system)']
 
@@ -462,14 +468,14 @@ def test_a_journal_of_two_runs_goes_on_with_the_last(tmp_path):
         RLM(Model(*THREE), env='local', trace=journal, keep_context=10_000)('Another text.', QUESTION)
     assert first.answer == 'first'
     model = Model(*THREE)
-    result = RLM.resume(cut_after(tmp_path/'run.jsonl', 'turn_end', 2), model=model)
+    result = resume(RLM, cut_after(tmp_path/'run.jsonl', 'turn_end', 2), model=model)
     assert (result.answer, result.usage.calls, len(model.asked)) == ('3 Read: four', 7, 3)
 
 
 def test_what_is_told_again_reaches_those_who_listen(tmp_path):
     rlm(Model(*THREE), tmp_path/'run.jsonl')(TEXT, QUESTION)
     events, turns, calls = [], [], []
-    RLM.resume(cut_after(tmp_path/'run.jsonl', 'turn_end', 2), model=Model(*THREE), on_event=events.append, on_iteration=lambda turn, event: turns.append(turn),
+    resume(RLM, cut_after(tmp_path/'run.jsonl', 'turn_end', 2), model=Model(*THREE), on_event=events.append, on_iteration=lambda turn, event: turns.append(turn),
         on_subcall_complete=lambda *told: calls.append(told))
     assert turns == [1, 2, 3] and len(calls) == 4
     assert [event['type'] for event in events].count('run_start') == 1 and events[-1]['type'] == 'run_end'
@@ -477,7 +483,7 @@ def test_what_is_told_again_reaches_those_who_listen(tmp_path):
 
 def test_usage_of_a_finished_run_is_in_its_result(tmp_path):
     whole = rlm(Model(*THREE), tmp_path/'run.jsonl')(TEXT, QUESTION)
-    result = RLM.resume(tmp_path/'run.jsonl')
+    result = resume(RLM, tmp_path/'run.jsonl')
     assert (result.answer, result.usage, result.by_model, result.stop_reason) == (whole.answer, whole.usage, whole.by_model, 'final')
     assert isinstance(result.usage, Usage) and result.history == whole.history
 
@@ -489,10 +495,11 @@ def test_cells_run_again_where_they_ran(tmp_path, env):
     if problem := why_not(env): pytest.skip(f'env={env!r} cannot be used here: {problem}')
     whole = RLM(Model(*THREE), env=env, trace=tmp_path/'run.jsonl')(TEXT, QUESTION)
     model = Model(*THREE)
-    result = RLM.resume(cut_after(tmp_path/'run.jsonl', 'cell', 2), model=model)
+    said = {} if env == 'sandbox' else dict(env=env)  # what contains them needs no word of ours
+    result = RLM.resume(cut_after(tmp_path/'run.jsonl', 'cell', 2), model=model, **said)
     assert (result.answer, result.differences, len(model.asked)) == (whole.answer, (), 1)
     assert [event['settings']['environment_type'] for event in result.trace.events if event['type'] == 'run_start'] == [env]
-    assert not replay(tmp_path/'run.jsonl').differences
+    assert not rlm_replay(tmp_path/'run.jsonl', **said).differences
 
 
 LETTERS = '\n\n'.join(f'Letter {number}. ' + 'The weather is fine here. ' * 20 for number in range(12))
@@ -547,7 +554,7 @@ def test_threads_and_tasks_inside_of_cells(tmp_path):
     whole = rlm(Family(*turns), tmp_path/'run.jsonl', max_depth=2)(TEXT, QUESTION)
     for count in range(2, whole.usage.calls, 3):
         path, model = cut_after(tmp_path/'run.jsonl', 'reply', count), Family(*turns)
-        result = RLM.resume(path, model=model)
+        result = resume(RLM, path, model=model)
         assert (result.answer, result.usage, result.differences, len(model.asked)) == (whole.answer, whole.usage, (), whole.usage.calls - count)
 
 
@@ -562,10 +569,10 @@ def test_the_commands_find_the_files(tmp_path):
     (tmp_path/'docs'/'a.txt').write_text('The spare key lies under the blue pot.\n' + 'Nothing else happens here. ' * 60_000)
     asked = command('ask', 'Where does the spare key lie?', 'docs', '--trace', 'run.jsonl', '--quiet', cwd=tmp_path)
     assert asked.returncode == 0, asked.stderr
-    told = command('replay', 'run.jsonl', cwd=tmp_path)
+    told = command('replay', 'run.jsonl', '--env', 'local', cwd=tmp_path)
     assert (told.returncode, told.stdout, told.stderr) == (0, asked.stdout, 'rlm: the same as recorded\n')
     cut = cut_after(tmp_path/'run.jsonl', 'cell', 2)
-    resumed = command('resume', cut.name, '--quiet', cwd=tmp_path)
+    resumed = command('resume', cut.name, '--env', 'local', '--quiet', cwd=tmp_path)
     assert (resumed.returncode, resumed.stdout) == (0, asked.stdout), resumed.stderr
     (tmp_path/'docs'/'a.txt').write_text('Another text.')
     refused = command('replay', 'run.jsonl', cwd=tmp_path)

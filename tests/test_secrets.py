@@ -206,7 +206,7 @@ def test_the_viewer_shows_no_key(everything):
 def test_a_replay_shows_no_key(everything, server):
     from rlm.resume import replay
     *_, folder, _ = everything
-    again = replay(folder/'trace.jsonl', context=CONTEXT, model=lm(server))
+    again = replay(folder/'trace.jsonl', context=CONTEXT, model=lm(server), env='local')
     assert not shown(repr(again), str(again), repr(again.result), str(again.result.trace.events), *map(str, again.differences))
 
 
