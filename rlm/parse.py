@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['find_final', 'clean_reply', 'CodeBlock', 'FinalText', 'find_blocks', 'syntax_tree']
 
-# %% ../nbs/13_parse.ipynb #0e69082a
+# %% ../nbs/13_parse.ipynb #7ee31ae1
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from .blocks import CodeBlock,find_blocks,parts_to_run,read_parts
+from .blocks import CodeBlock,find_blocks,parts_to_run,read_parts,tool_code
 from .fences import PYTHON_LANGS
 from .finals import FinalText,final_in_fence,weak_finals
 from .source import literal_at,syntax_tree
 
-# %% ../nbs/13_parse.ipynb #08144821
+# %% ../nbs/13_parse.ipynb #c0177fe1
 _all_ = ['CodeBlock', 'FinalText', 'find_blocks', 'syntax_tree']
 
-# %% ../nbs/13_parse.ipynb #85ac0281
+# %% ../nbs/13_parse.ipynb #e91510d0
 def find_final(
     text: str | None, # a reply, as `clean_reply` leaves it
 ) -> FinalText | None: # None where the reply holds no answer
@@ -30,7 +30,7 @@ def find_final(
     strong = [final for final in weak if not final.weak]
     return (statements or strong or weak or [None])[-1]
 
-# %% ../nbs/13_parse.ipynb #574d06f7
+# %% ../nbs/13_parse.ipynb #97fa1b1e
 _THINK = re.compile(r'<(/?)think(?:ing)?>', re.I)
 
 def _first_action(
@@ -53,7 +53,7 @@ def _without_leading_thoughts(
         position = closing.end()
     return text[position:].lstrip() if position else text
 
-# %% ../nbs/13_parse.ipynb #f4cfcb79
+# %% ../nbs/13_parse.ipynb #4527e41c
 def _kinds(
     text: str, # the reply
     start: int, # where the code starts
@@ -84,7 +84,7 @@ def _outside_of_code(
         kept += [sign for sign, kind in zip(inside, kinds) if kind == 'code']
     return sorted(kept, key=lambda sign: sign.start())
 
-# %% ../nbs/13_parse.ipynb #3fa1686a
+# %% ../nbs/13_parse.ipynb #916e3866
 def _is_mention(
     text: str, # the reply
     sign: re.Match, # a tag or a token
@@ -112,8 +112,74 @@ def _without_thoughts(
             position, opened = closing.end(), True
     return (''.join(pieces) + text[position:]).strip() if position else text
 
-# %% ../nbs/13_parse.ipynb #32aa0837
-_TOKEN = re.compile(r'<\|(?:im_start|im_end|endoftext|end_of_text|eot_id|eom_id|start_header_id)\|>|<(?:start|end)_of_turn>|<｜end▁of▁sentence｜>')
+# %% ../nbs/13_parse.ipynb #abceed1f
+_MESSAGE = re.compile(r'(?=<\|(?:start|channel)\||\A\s*assistant<\|)(?:<\|start\|>(?P<role>[^<\n]{0,80})|\s*assistant)?'
+                      r'(?P<about>(?:<\|(?:channel|constrain)\|>[^<\n]{0,120}){0,9})<\|message\|>')
+_MESSAGE_END = re.compile(r'<\|(?:end|return|call)\|>')
+_BARE_CHANNEL = re.compile(r'(\A\s*(?:assistant)?(?=analysis[A-Z])|assistant(?=final|analysis|commentary))'
+                           r'(final|analysis|commentary)(?:( to=[\w.-]{1,80})(?: ?(?:json|code)(?=[\s{]))?)?')
+_RECIPIENT = re.compile(r'\bto=(?:functions\.)?(?!assistant|user)([\w.-]+)')
+
+def _with_tokens(
+    text: str, # the reply
+) -> str: # the same where no channel is named outside of code
+    "Put the tokens of gpt-oss back where only the names of its channels are left."
+    if not _BARE_CHANNEL.search(text): return text
+    names = [name for name in _outside_of_code(text, list(_BARE_CHANNEL.finditer(text))) if not (name.start() and _is_mention(text, name))]
+    if not any(name[1] == 'assistant' for name in names): return text
+    pieces, position = [], 0
+    for name in names:
+        pieces += [text[position:name.start()], f'<|start|>assistant<|channel|>{name[2]}{name[3] or ""}<|message|>']
+        position = name.end()
+    return ''.join(pieces) + text[position:]
+
+# %% ../nbs/13_parse.ipynb #3108da16
+_REPL_NAMES = ('run_repl', 'repl', 'python', 'ipython')
+
+def _call_as_fence(
+    tool: str, # its name
+    body: str, # its arguments
+) -> str: # empty where it holds no code
+    "A leaked tool call as a fence that the REPL runs."
+    code = tool_code(body)
+    if code is None and tool in _REPL_NAMES: code = body
+    ticks = '`' * max([3, *(len(run[0]) + 1 for run in re.finditer('`{3,}', code or ''))])
+    return f'{ticks}repl\n{code.strip()}\n{ticks}' if code else ''
+
+def _message_heads(
+    text: str, # the reply
+) -> list[re.Match]: # in order
+    "Where leaked messages start; what code or a sentence quotes is none."
+    found = list(_MESSAGE.finditer(text))
+    if not found: return []
+    outside = {head.start() for head in _outside_of_code(text, found) if not (head.start() and _is_mention(text, head))}
+    # Once the reply is known to be a row of messages, a fence that its reasoning left open hides none.
+    in_row = found[0].start() == len(text) - len(text.lstrip())
+    def follows_another(head): return in_row and text[max(head.start() - 12, 0):head.start()].rstrip().endswith(('<|end|>', '<|call|>', '<|return|>'))
+    return [head for head in found if head.start() in outside or follows_another(head)]
+
+def _without_channels(
+    text: str, # the reply
+) -> str: # unchanged where it names no channel
+    "What a reply of gpt-oss says and does, without its reasoning and its tokens."
+    text = _with_tokens(text)
+    heads, kept = _message_heads(text), []
+    if not heads: return text
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    for number, (head, end) in enumerate(zip(heads, ends)):
+        role, about, body = head['role'] or 'assistant', head['about'], text[head.end():end]
+        tool = _RECIPIENT.search(role + about)
+        thinks = 'analysis' in about and not tool
+        # What stands before the first message is reasoning too, if that message is what the reasoning led to.
+        if not number and (thinks or not (tool or 'final' in about)): kept.append(_MESSAGE_END.sub('', text[:head.start()]))
+        if not role.startswith('assistant'): break
+        close = _MESSAGE_END.search(body) if thinks or tool else re.compile(r'<\|(?:end|return|call)\|>\s*\Z').search(body)
+        said, rest = (body[:close.start()], body[close.end():]) if close else (body, '')
+        kept += ['' if thinks else _call_as_fence(tool[1], said) if tool else said, rest]
+    return '\n\n'.join(piece.strip() for piece in kept if piece.strip())
+
+# %% ../nbs/13_parse.ipynb #5c9e1039
+_TOKEN = re.compile(r'<\|(?:im_start|im_end|endoftext|end_of_text|eot_id|eom_id|start_header_id|start|channel|message|constrain|end|return|call)\|>|<(?:start|end)_of_turn>|<｜end▁of▁sentence｜>')
 _OWN_HEADER = re.compile(r'\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>)[ \t]*(?:assistant|model)(?:<\|end_header_id\|>)?[ \t]*\r?\n')
 
 def _token_cut(
@@ -128,7 +194,7 @@ def _token_cut(
         if at_start or not rest or _TOKEN.match(rest): return token.start()
     return len(text)
 
-# %% ../nbs/13_parse.ipynb #3cca24bb
+# %% ../nbs/13_parse.ipynb #0fb96ec1
 _NEXT_TURN = re.compile(r'^(?:#{1,6} )?\**(?:(?:user|human|assistant)\**:?\**[ \t]*\r?$|(?:User|Human|Assistant)\**:[ \t])', re.M | re.I)
 _REPL_OUTPUT = re.compile(r'\s*(?:#{1,6} )?\**\[?(?:REPL|code|execution)[ _](?:output|result|results|variables|executed)\]?\**:', re.I)
 _ANY_OUTPUT = re.compile(r'\s*(?:#{1,6} )?\**(?:output|result|results|stdout|observation)\**:', re.I)
@@ -152,9 +218,10 @@ def _invention_cut(
 def clean_reply(
     text: str | None, # what a model sent; None where it sent no text
 ) -> str: # unchanged where there is nothing to remove
-    "The reply without reasoning tags, leaked tokens and invented turns; never raises."
+    "The reply without reasoning, leaked tokens and invented turns; never raises."
     if not text: return ''
-    cleaned = _without_thoughts(_OWN_HEADER.sub('', text, count=1) if _OWN_HEADER.match(text) else text)
+    own = _OWN_HEADER.match(text)
+    cleaned = _without_thoughts(_without_channels(text[own.end():] if own else text))
     for cut in (_token_cut, _invention_cut):
         end = cut(cleaned)
         cleaned = cleaned if end == len(cleaned) else cleaned[:end].rstrip()

@@ -1,0 +1,42 @@
+"Replies of gpt-oss whose tokens a server did not take apart: a run reads them as they were meant, and its transcript holds none."
+import pytest
+
+from rlm import RLM
+from rlm.errors import LimitExceeded
+
+THOUGHT = '<|channel|>analysis<|message|>Maybe FINAL(3)?\n```repl\nFINAL(3)\n```<|end|>'
+CALL = '<|start|>assistant<|channel|>commentary to=functions.run_repl <|constrain|>json<|message|>{"python_code": "seen = len(context)\\nprint(seen)"}<|call|>'
+ANSWER = '<|start|>assistant<|channel|>final<|message|>FINAL_VAR(seen)<|return|>'
+DROPPED = ('analysisMaybe FINAL(3)?', 'assistantcommentary to=functions.run_repl json{"code": "seen = len(context)"}', 'assistantfinalFINAL_VAR(seen)')
+
+
+def scripted(*replies):
+    "A model that says one reply after the other, and what it was asked."
+    left, asked = list(replies), []
+    def model(messages):
+        asked.append([dict(message) for message in messages])
+        return left.pop(0)
+    return model, asked
+
+
+@pytest.mark.parametrize('tool_calls', [False, True])
+@pytest.mark.parametrize('thought,call,answer', [(THOUGHT, CALL, ANSWER), DROPPED], ids=['tokens', 'tokens dropped'])
+def test_a_leaked_call_runs_and_the_final_channel_answers(thought, call, answer, tool_calls):
+    model, asked = scripted(thought + call, thought + answer)
+    result = RLM(model, env='local', tool_calls=tool_calls)('x' * 77, 'How long is it?')
+    assert result.answer == '77' and result.code_executions == 1
+    said = '\n'.join(message['content'] for message in asked[-1] if message['role'] == 'assistant')
+    assert 'seen = len(context)' in said and '<|' not in said and 'FINAL(3)' not in said
+
+
+def test_reasoning_alone_is_an_empty_reply():
+    model, asked = scripted(THOUGHT, '<|channel|>analysis<|message|>It was cut off at FINAL(3', ANSWER.replace('_VAR(seen)', '(7)'))
+    assert RLM(model, env='local')('x', 'How many?').answer == '7'
+    assert [messages[-1]['role'] for messages in asked[1:]] == ['user', 'user']
+
+
+def test_a_leaked_call_of_another_tool_is_no_answer():
+    call = CALL.replace('functions.run_repl', 'functions.search').replace('python_code', 'query')
+    model, _ = scripted(*[call] * 2)
+    with pytest.raises(LimitExceeded) as caught: RLM(model, env='local', tool_calls=True, max_iterations=2)('x', 'Who?')
+    assert not caught.value.result.answer
