@@ -17,6 +17,7 @@ from .envs import choose_env
 from .errors import BadInput,LimitExceeded,ModelError,RLMError
 from .loop import RLMSettings,Trajectory
 from .models import LM,Limits,as_lm
+from .parse import plain_answer
 from .runs import Result,Settings,Strategy,Tree,check_question,takes
 from .tools import Shell
 
@@ -131,7 +132,7 @@ async def solve(self: Direct,
             raise BadInput(f'The prompt has {tokens:,} tokens and {self.lm.name} reads at most {window:,}: use RLM, which reads a long text in parts.')
         tree.journal.write('turn_start', run, turn=1)
         reply = await tree.ask(run, self.lm, [dict(role='user', content=prompt)], 'turn', None, settings.sampling_args, turn=1)
-        reason, answer = 'final', reply.text
+        reason, answer = 'final', plain_answer(reply.text, self.lm.name)
     except RLMError as error: reason, problem = getattr(error, 'stop_reason', 'model'), error
     finally: result = end(reason, answer, problem)
     if problem:

@@ -15,7 +15,7 @@ from . import prompts
 from .envs import ENVIRONMENTS,choose_env,open_shell
 from .errors import BadInput,IterationsExceeded,LimitExceeded,ModelError,RLMError
 from .models import LM,EmptyReply,Limits,ToolCall
-from .parse import FinalText,clean_reply,find_blocks,find_final
+from .parse import FinalText,clean_reply,find_blocks,find_final,plain_answer
 from .runs import Result,Settings,Tree
 from .tools import Answer,Cell,Shell,read_tools,view
 
@@ -243,7 +243,7 @@ async def ask_leaf(self: Trajectory, lm: LM, prompt: str | list[dict], context: 
     if context is not None: prompt = prompts.fill(self.settings.text('DIRECT_PROMPT'), context=prompts.as_text(context), query=prompt)
     messages = [dict(role='user', content=prompt)] if isinstance(prompt, str) else prompt
     reply = await self.tree.ask(self.run, lm, messages, 'subcall', None, self.settings.sub_sampling_args, turn=self.turn, cell=self.cells, prompt=prompt)
-    return reply.text
+    return plain_answer(reply.text, lm.name)
 
 @patch
 async def ask_child(self: Trajectory, lm: LM, prompt: str | list[dict], context: Any) -> str:

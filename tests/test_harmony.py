@@ -1,7 +1,7 @@
 "Replies of gpt-oss whose tokens a server did not take apart: a run reads them as they were meant, and its transcript holds none."
 import pytest
 
-from rlm import RLM
+from rlm import RLM, Direct
 from rlm.errors import LimitExceeded
 
 THOUGHT = '<|channel|>analysis<|message|>Maybe FINAL(3)?\n```repl\nFINAL(3)\n```<|end|>'
@@ -40,3 +40,14 @@ def test_a_leaked_call_of_another_tool_is_no_answer():
     model, _ = scripted(*[call] * 2)
     with pytest.raises(LimitExceeded) as caught: RLM(model, env='local', tool_calls=True, max_iterations=2)('x', 'Who?')
     assert not caught.value.result.answer
+
+
+def test_a_plain_call_answers_with_the_final_channel():
+    model, _ = scripted(THOUGHT + ANSWER.replace('FINAL_VAR(seen)', 'It is 7.'))
+    assert Direct(model)('x', 'How many?').answer == 'It is 7.'
+
+
+def test_a_sub_call_brings_no_reasoning_into_the_shell():
+    model, _ = scripted('```repl\nprint(llm_query("?"))\n```', '<think>6 * 7</think>' + ANSWER.replace('FINAL_VAR(seen)', '42'), 'FINAL(42)')
+    result = RLM(model, env='local')('x', 'How many?')
+    assert [event['stdout'] for event in result.trace.events if event['type'] == 'cell'] == ['42\n']
