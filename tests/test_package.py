@@ -1,4 +1,5 @@
 "What people install: the wheel, the source distribution, the conda recipe."
+import re
 import subprocess
 import sys
 import tarfile
@@ -53,4 +54,10 @@ def test_the_conda_recipe_says_what_setup_says():
     recipe = yaml.safe_load(template.render(load_setup_py_data=lambda **where: told, PYTHON='python'))
     assert recipe['package'] == dict(name='rlm', version=__version__)
     assert [need.replace(' ', '') for need in recipe['requirements']['run'][1:]] == [need for need in facts()['requirements'].split() if ';' not in need]
-    assert recipe['build']['entry_points'] == ['rlm = rlm.cli:main']
+    assert recipe['build']['entry_points'] == ['rlm = rlm.cli:main'] and recipe['build']['noarch'] == 'python'
+    assert (ROOT/recipe['about']['license_file']).is_file() and recipe['test']['commands'] == ['rlm --version', 'rlm ask --help']
+
+
+def test_the_workflows_name_what_they_use_by_its_commit():
+    used = [line for path in (ROOT/'.github'/'workflows').glob('*.yml') for line in path.read_text().splitlines() if 'uses:' in line]
+    assert used and [line for line in used if not re.search(r'uses: [\w./-]+@[0-9a-f]{40} # v[\d.]+$', line)] == []
