@@ -604,7 +604,7 @@ def _recipe_of(start: dict) -> dict:
 
 # %% ../nbs/40_resume.ipynb #3300911d
 async def go_on(
-    wanted: type[Strategy], # what the run should be of
+    wanted: type[Strategy] | Strategy, # what the run should be of; a strategy goes on with it as it is
     path: str | os.PathLike, # its journal
     context: Any, # None: what the journal knows
     changes: Mapping[str, Any], # settings that are to be others from now on
@@ -619,8 +619,10 @@ async def go_on(
         end = record.pasts[record.root].end
         more_turns = end and end['stop_reason'] == 'max_iterations' and 'max_iterations' in changes
         if end and _is_finished(end) and not more_turns: return _known_result(record, journal)
-        changes = _earlier_changes(record, journal.events, changes) | dict(changes)
-        strategy = _contained(record, wanted, changes)
+        if isinstance(wanted, Strategy): strategy, changes = wanted, {name: amount for name, amount in vars(wanted.settings.limits).items() if amount is not None}
+        else:
+            changes = _earlier_changes(record, journal.events, changes) | dict(changes)
+            strategy = _contained(record, wanted, changes)
         context = await asyncio.to_thread(find_context, journal.events, context)
         strategy.check(context, record.start['query'], optional=True)
         journal.follow(record)
