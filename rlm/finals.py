@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FINAL_HEAD', 'FinalText', 'final_statement', 'final_in_fence', 'boxed', 'weak_finals']
 
-# %% ../nbs/68_finals.ipynb #33b0dd66
+# %% ../nbs/68_finals.ipynb #7fbab037
 import ast,keyword,re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from dataclasses import dataclass,replace
 from .fences import PYTHON_LANGS,Part
 from .source import UNPARSABLE,called_name,known_escapes,parse_python,syntax_tree
 
-# %% ../nbs/68_finals.ipynb #e047439b
+# %% ../nbs/68_finals.ipynb #331a88c9
 @dataclass(frozen=True)
 class FinalText:
     "An answer that is written in the text of a reply."
@@ -26,9 +26,10 @@ class FinalText:
     start: int = 0 # where the statement starts in the reply
     end: int = 0 # where it ends
 
-# %% ../nbs/68_finals.ipynb #ebd742c2
+# %% ../nbs/68_finals.ipynb #ccc6cd43
 FINAL_HEAD = re.compile(r'^[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(?:\*\*|__)?(FINAL_VAR|FINAL)[ \t]*\(', re.M)
-_CLEAN_TAIL = re.compile(r'[ \t]{0,9}[.;]?(?:\*\*|__)?[.;]?[ \t]{0,2}(?:</?\w{1,30}>)?[ \t]{0,2}(?:#[^\n]*|[ \t]*)\r?$', re.M)
+_CONFIDENCE = r'''[ \t]{0,9},?[ \t]{0,9}`?\{[ \t]{0,9}["'“”]?confidence["'“”]?[ \t]{0,9}:[ \t]{0,9}["'“”]?[\d.]{1,9}[ \t]?%?["'“”]?[ \t]{0,9}\}`?'''
+_CLEAN_TAIL = re.compile(rf'[ \t]{{0,9}}[.;]?(?:\*\*|__)?[.;]?(?:{_CONFIDENCE})?[ \t]{{0,2}}(?:</?\w{{1,30}}>)?[ \t]{{0,2}}(?:#[^\n]*|[ \t]*)\r?$', re.M | re.I)
 _PARENS = re.compile(r'[()]')
 _PARENS_AND_STRINGS = re.compile(r'''""".*?"""|\'\'\'.*?\'\'\'|(?<![\w\\])"(?:\\.|[^"\\\n])*"|(?<![\w\\])'(?:\\.|[^'\\\n])*'(?!\w)|[()]''', re.S)
 
@@ -45,7 +46,7 @@ def _balanced(
         if not depth: return token.start()
     return None
 
-# %% ../nbs/68_finals.ipynb #c033297a
+# %% ../nbs/68_finals.ipynb #969a3692
 _OPENING_QUOTE = re.compile(r'''\s*[rbfu]{0,2}("""|\'\'\'|"|')''', re.I)
 
 def _closing_paren(
@@ -66,7 +67,7 @@ def _closing_paren(
     close = text.rfind(')', closes[1] + 1, limit if line_end < 0 else line_end)
     return close if close > 0 and is_clean(close) and 'FINAL' not in text[start:close] else None
 
-# %% ../nbs/68_finals.ipynb #013a47fb
+# %% ../nbs/68_finals.ipynb #8ef6b022
 _PURE_CALLS = frozenset('str repr len sum sorted max min round list dict set int float'.split())
 
 def _needs_evaluation(
@@ -93,7 +94,7 @@ def _unquoted(
     is_quoted = len(source) > 1 and source[0] in '"\'' and source[-1] == source[0]
     return source[1:-1] if is_quoted and source[inner_quote - 1] in ' (\n\t' else None
 
-# %% ../nbs/68_finals.ipynb #cfa41263
+# %% ../nbs/68_finals.ipynb #18a3d885
 def _read_argument(
     call: str, # 'FINAL' or 'FINAL_VAR'
     source: str, # what stands between the parentheses
@@ -123,7 +124,7 @@ def final_statement(
     end = close + len(_CLEAN_TAIL.match(text, close + 1)[0]) + 1 if close < limit else limit
     return final and replace(final, start=head.start(), end=end)
 
-# %% ../nbs/68_finals.ipynb #183445cc
+# %% ../nbs/68_finals.ipynb #ac3e5781
 def final_in_fence(
     part: Part, # any part
 ) -> FinalText | None: # None where it is no such fence
@@ -134,7 +135,7 @@ def final_in_fence(
     final = head and final_statement(body, head, len(body))
     return replace(final, start=part.start, end=part.end) if final and final.end == len(body) else None
 
-# %% ../nbs/68_finals.ipynb #dc5b9366
+# %% ../nbs/68_finals.ipynb #109f6daa
 _FINAL_LINE = re.compile(r'^[ \t]*(#{1,6}[ \t]*)?(?:\*\*|__)?(?:the )?final answer(?!\w)(?:\*\*|__)?[ \t]*(:)?[ \t]*(?:\*\*|__)?[ \t]*(?:is:?[ \t]+)?([^\n]*)$', re.M | re.I)
 _BOXED = re.compile(r'\\[{}]|\\boxed[ \t]*\{|[{}]')
 _LATEX_TEXT = re.compile(r'\\text(?:bf|it)?\{([^{}]*)\}')
@@ -153,7 +154,7 @@ def boxed(
             found.append((start.start(), sign.end(), plain[1] if plain else content))
     return found
 
-# %% ../nbs/68_finals.ipynb #dff235dc
+# %% ../nbs/68_finals.ipynb #2d621c90
 def _weak_value(
     value: str, # what the model marked as its answer
 ) -> str: # without decoration

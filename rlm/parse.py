@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_final', 'plain_answer', 'clean_reply', 'CodeBlock', 'FinalText', 'find_blocks', 'syntax_tree']
 
-# %% ../nbs/13_parse.ipynb #15af1250
+# %% ../nbs/13_parse.ipynb #21874326
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ from .fences import PYTHON_LANGS
 from .finals import FinalText,final_in_fence,weak_finals
 from .source import literal_at,syntax_tree
 
-# %% ../nbs/13_parse.ipynb #0bb17349
+# %% ../nbs/13_parse.ipynb #d8a9dddb
 _all_ = ['CodeBlock', 'FinalText', 'find_blocks', 'syntax_tree']
 
-# %% ../nbs/13_parse.ipynb #4c76df17
+# %% ../nbs/13_parse.ipynb #cc0e34f3
 def find_final(
     text: str | None, # a reply, as `clean_reply` leaves it
 ) -> FinalText | None: # None where the reply holds no answer
@@ -31,7 +31,7 @@ def find_final(
     strong = [final for final in weak if not final.weak]
     return (statements or strong or weak or [None])[-1]
 
-# %% ../nbs/13_parse.ipynb #99531589
+# %% ../nbs/13_parse.ipynb #8f4e6c94
 _THINK = re.compile(r'<(/?)think(?:ing)?>', re.I)
 
 def _first_action(
@@ -54,7 +54,7 @@ def _without_leading_thoughts(
         position = closing.end()
     return text[position:].lstrip() if position else text
 
-# %% ../nbs/13_parse.ipynb #5335897c
+# %% ../nbs/13_parse.ipynb #111148db
 def _kinds(
     text: str, # the reply
     start: int, # where the code starts
@@ -85,7 +85,7 @@ def _outside_of_code(
         kept += [sign for sign, kind in zip(inside, kinds) if kind == 'code']
     return sorted(kept, key=lambda sign: sign.start())
 
-# %% ../nbs/13_parse.ipynb #b13def30
+# %% ../nbs/13_parse.ipynb #1e15534f
 def _is_mention(
     text: str, # the reply
     sign: re.Match, # a tag or a token
@@ -113,7 +113,7 @@ def _without_thoughts(
             position, opened = closing.end(), True
     return (''.join(pieces) + text[position:]).strip() if position else text
 
-# %% ../nbs/13_parse.ipynb #0e79faa5
+# %% ../nbs/13_parse.ipynb #7af8aa76
 _MESSAGE = re.compile(r'(?=<\|(?:start|channel)\||\A\s*assistant<\|)(?:<\|start\|>(?P<role>[^<\n]{0,80})|\s*assistant)?'
                       r'(?P<about>(?:<\|(?:channel|constrain)\|>[^<\n]{0,120}){0,9})<\|message\|>')
 _MESSAGE_END = re.compile(r'<\|(?:end|return|call)\|>')
@@ -134,7 +134,7 @@ def _with_tokens(
         position = name.end()
     return ''.join(pieces) + text[position:]
 
-# %% ../nbs/13_parse.ipynb #bffe41eb
+# %% ../nbs/13_parse.ipynb #7d661507
 _REPL_NAMES = ('run_repl', 'repl', 'python', 'ipython')
 
 def _call_as_fence(
@@ -179,7 +179,7 @@ def _without_channels(
         kept += ['' if thinks else _call_as_fence(tool[1], said) if tool else said, rest]
     return '\n\n'.join(piece.strip() for piece in kept if piece.strip())
 
-# %% ../nbs/13_parse.ipynb #a1193046
+# %% ../nbs/13_parse.ipynb #674efa67
 _TOKEN = re.compile(r'<\|(?:im_start|im_end|endoftext|end_of_text|eot_id|eom_id|start_header_id|start|channel|message|constrain|end|return|call)\|>|<(?:start|end)_of_turn>|<｜end▁of▁sentence｜>')
 _OWN_HEADER = re.compile(r'\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>)[ \t]*(?:assistant|model)(?:<\|end_header_id\|>)?[ \t]*\r?\n')
 
@@ -195,7 +195,7 @@ def _token_cut(
         if at_start or not rest or _TOKEN.match(rest): return token.start()
     return len(text)
 
-# %% ../nbs/13_parse.ipynb #9e9911d8
+# %% ../nbs/13_parse.ipynb #1657a6aa
 def _spoken(
     text: str, # what a model sent
 ) -> str: # unchanged where there is nothing to remove
@@ -215,7 +215,7 @@ def plain_answer(
         raise ModelError(f'{model} sent its reasoning and no answer; raise max_tokens, or ask for less reasoning.', model)
     return spoken
 
-# %% ../nbs/13_parse.ipynb #1ef68932
+# %% ../nbs/13_parse.ipynb #8af0592b
 _NEXT_TURN = re.compile(r'^(?:#{1,6} )?\**(?:(?:user|human|assistant)\**:?\**[ \t]*\r?$|(?:User|Human|Assistant)\**:[ \t])', re.M | re.I)
 _REPL_OUTPUT = re.compile(r'\s*(?:#{1,6} )?\**\[?(?:REPL|code|execution)[ _](?:output|result|results|variables|executed)\]?\**:', re.I)
 _ANY_OUTPUT = re.compile(r'\s*(?:#{1,6} )?\**(?:output|result|results|stdout|observation)\**:', re.I)
