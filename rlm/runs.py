@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
-# %% ../nbs/18_runs.ipynb #77e8e00c
+# %% ../nbs/18_runs.ipynb #a9e6a56b
 import asyncio,functools,importlib,itertools,json,os,queue,sys,time,uuid
 from collections.abc import AsyncIterator,Callable,Coroutine,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
@@ -20,10 +20,10 @@ from .inputs import read_input
 from .models import LM,Ledger,Limits,Reply,Usage,as_lm,on_engine,run_sync,start_on_engine
 from .parse import clean_reply
 from .prompts import describe_context
-from .recipe import fingerprint,recipe
+from .recipe import Fingerprint,fingerprint,is_literal,recipe,take_fingerprint
 from .trace import Journal,LiveDisplay,engine_log,messages_of,to_html,to_markdown
 
-# %% ../nbs/18_runs.ipynb #6fab2981
+# %% ../nbs/18_runs.ipynb #b3c3251e
 _SYNONYMS = dict(response='answer', execution_time='seconds', root_model='model', cost='usage.cost',
     total_input_tokens='usage.input', total_output_tokens='usage.output', prompt='query')
 
@@ -58,7 +58,7 @@ class Result:
     def _repr_html_(self) -> str: return to_html(self.trace.events)
     def _repr_markdown_(self) -> str: return to_markdown(self.trace.events)
 
-# %% ../nbs/18_runs.ipynb #1bddab47
+# %% ../nbs/18_runs.ipynb #55ba3109
 @patch(as_prop=True)
 def history(self: Result) -> list[dict]: # messages of role and content
     "The root's transcript, as it was sent."
@@ -75,7 +75,7 @@ def metadata(self: Result) -> dict: # run_metadata and iterations
     first, *turns = engine_log(self.trace.events)
     return dict(run_metadata=first, iterations=turns)
 
-# %% ../nbs/18_runs.ipynb #6a91f8c5
+# %% ../nbs/18_runs.ipynb #0a260771
 class Tree:
     "What all trajectories of one run share."
     def __init__(self,
@@ -130,15 +130,21 @@ def _about_reply(kind: str, text: str, reply: Reply | None, problem: BaseExcepti
     cleaned = clean_reply(text) if kind == 'turn' else text
     return about | (dict(kept=cleaned) if cleaned != text else {})
 
-# %% ../nbs/18_runs.ipynb #0fe0a32d
+# %% ../nbs/18_runs.ipynb #27fae0bc
 @patch
-def fingerprint(self: Tree, context: Any) -> str: # 64 hexadecimal digits
+def look_through(self: Tree, context: Any) -> Fingerprint: # without digits where nobody will ask for them
     "The context's fingerprint; candidates and children that share a context have it read once."
+    if not (self.record.has_fingerprint if self.record else self.journal.path): return Fingerprint(None)
     if id(context) not in self._prints:
         while len(self._prints) >= 4: self._prints.pop(next(iter(self._prints)))
         # Kept beside it, the context cannot make room for another one with the same id.
-        self._prints[id(context)] = context, fingerprint(context)
+        self._prints[id(context)] = context, take_fingerprint(context)
     return self._prints[id(context)][1]
+
+@patch
+def fingerprint(self: Tree, context: Any) -> str | None: # 64 hexadecimal digits; None: nobody will ask for them
+    "What children are told apart by."
+    return self.look_through(context).sha256
 
 @patch
 def new_run(self: Tree,
@@ -164,7 +170,7 @@ def start(self: Tree,
 ) -> None:
     "Write the start of a trajectory down."
     about, is_root = describe_context(context), parent is None and self.level == 0
-    what = dict(type=about['type'], chars=about['chars'], preview=about['preview'], sha256=self.fingerprint(context))
+    what = dict(type=about['type'], chars=about['chars'], preview=about['preview']) | self.look_through(context).known
     if is_root and self.strategy:
         if self.strategy.settings.sources: what['sources'] = self.strategy.settings.sources
         made = recipe(self.strategy)
@@ -183,7 +189,7 @@ def keep_context(self: Tree, run: str, context: Any, chars: int | None) -> None:
     if not isinstance(context, str) and fingerprint(json.loads(text)) != self.fingerprint(context): return
     self.journal.write('context', run, form='text' if isinstance(context, str) else 'json', text=text)
 
-# %% ../nbs/18_runs.ipynb #3a50fd16
+# %% ../nbs/18_runs.ipynb #8ca11979
 @patch
 def said(self: Tree, run: str, role: str, content: str) -> str:
     "What is said next in a transcript: in a resumed run, what was said there before."
@@ -199,7 +205,7 @@ def count_known(self: Tree, used: Usage, model: str) -> None:
     "Account for a reply that a record holds; a resumed run has paid for all of them already."
     if self.record.counts_anew: self.ledger.settle(-1, used, model)
 
-# %% ../nbs/18_runs.ipynb #b3021baf
+# %% ../nbs/18_runs.ipynb #ac7de707
 @patch
 def finish(self: Tree,
     run: str, # the trajectory that ends
@@ -215,14 +221,15 @@ def finish(self: Tree,
     "Write the end of a trajectory down and make its result."
     text = None if value is None and not answered else str(value)
     if self.record: value, text = self.record.ended(run, value, text)
+    told = dict(literal=True) if is_literal(value, text) else {}
     ledger, seconds = self.ledger, time.perf_counter() - started + (self.seconds_before if run.count('.') == self.level == 0 else 0)
-    self.journal.write('run_end', run, answer=text, stop_reason=reason, usage=vars(ledger.spent), seconds=seconds, error=str(error) if error else None)
+    self.journal.write('run_end', run, answer=text, stop_reason=reason, usage=vars(ledger.spent), seconds=seconds, error=str(error) if error else None, **told)
     result = Result(text, value, reason, ledger.spent, seconds, model, query, sub_calls=self.sub_calls, by_model=dict(ledger.by_model),
         trace=self.journal, run=run, **counts)
     if run.count('.') == self.level: self.result = result
     return result
 
-# %% ../nbs/18_runs.ipynb #993f75d2
+# %% ../nbs/18_runs.ipynb #ad768388
 @dataclass(kw_only=True)
 class Settings:
     "What a strategy can be told besides its models."
@@ -247,7 +254,7 @@ class Settings:
         if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
         if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
-# %% ../nbs/18_runs.ipynb #9d1f5396
+# %% ../nbs/18_runs.ipynb #1b4c21b5
 def takes(
     settings: type, # a dataclass of settings
 ) -> Callable: # a decorator for `__init__`
@@ -261,7 +268,7 @@ def takes(
         return init
     return decorate
 
-# %% ../nbs/18_runs.ipynb #b42f504f
+# %% ../nbs/18_runs.ipynb #8bc53e6e
 class Callbacks:
     "A listener that turns events into the calls that the settings ask for."
     def __init__(self, settings: Settings):
@@ -292,7 +299,7 @@ class Callbacks:
         start = self._runs[event['run']]
         if start['parent'] and start['depth']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
 
-# %% ../nbs/18_runs.ipynb #61aa230c
+# %% ../nbs/18_runs.ipynb #61b10dfc
 @patch
 def _on_call_start(self: Callbacks, event: dict) -> None:
     if event['kind'] == 'subcall': self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
@@ -317,7 +324,7 @@ def _on_turn_end(self: Callbacks, event: dict) -> None:
     self._tell('on_iteration_complete', depth, event['turn'], event['seconds'])
     if depth == 0: self._tell('on_iteration', event['turn'], self._turns[event['run']])
 
-# %% ../nbs/18_runs.ipynb #15f12934
+# %% ../nbs/18_runs.ipynb #abcc02d6
 class Strategy:
     "A way to answer a question about a context. Subclasses write `solve`."
     method = 'strategy'
@@ -357,7 +364,15 @@ class Strategy:
         "Answer the question."
         raise NotImplementedError(f'{type(self).__name__} has no solve().')
 
-# %% ../nbs/18_runs.ipynb #2c950ad6
+    @classmethod
+    def recall(cls,
+        plain: Result, # with what every result has
+        again: Callable[[], Coroutine], # awaited, it tells the run again without a model and gives that result; it raises `BadInput` for what must be given
+    ) -> Coroutine | Result: # as it was returned then
+        "The result of a recorded run that had ended, from its journal."
+        return plain
+
+# %% ../nbs/18_runs.ipynb #87ac35e2
 def check_question(
     context: Any, # what the question is about
     query: str | None, # the question
@@ -372,7 +387,7 @@ def check_question(
     if query is None and optional: return
     if not (isinstance(query, str) and query.strip()): raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
 
-# %% ../nbs/18_runs.ipynb #016282bb
+# %% ../nbs/18_runs.ipynb #6b562627
 @patch
 async def drive(self: Strategy,
     context: Any, # what the question is about
@@ -383,12 +398,19 @@ async def drive(self: Strategy,
     "Run on the engine's loop: open the journal, watch the clock, close up."
     settings, tree = self.settings, tree or Tree(self.open_journal(), self.settings.limits)
     journal, tree.strategy = tree.journal, self
-    followers = (*listeners, settings.on_event, Callbacks(settings), LiveDisplay() if settings.verbose else None)
-    leave = [journal.subscribe(listener) for listener in followers if listener]
-    if settings.logger: leave.append(settings.logger.attach(journal).finish)
-    # Reading a long context takes a while: in a thread, so that other runs go on.
-    if not isinstance(context, str) or len(context) > 1_000_000: await asyncio.to_thread(tree.fingerprint, context)
-    task = asyncio.ensure_future(self.solve(tree, context, query))
+    followers, leave = (*listeners, settings.on_event, Callbacks(settings), LiveDisplay() if settings.verbose else None), []
+    try:
+        for listener in filter(None, followers): leave.append(journal.subscribe(listener))
+        if settings.logger: leave.append(settings.logger.attach(journal).finish)
+        return await self.watch(tree, context, query)
+    finally:
+        for step_back in leave: step_back()
+        if journal is not settings.trace: journal.close()
+
+@patch
+async def watch(self: Strategy, tree: Tree, context: Any, query: str | None) -> Result:
+    "Stop the run when its time is over, or when it is cancelled, and let it wind up."
+    settings, task = self.settings, asyncio.ensure_future(self._work(tree, context, query))
     try:
         done, _ = await asyncio.wait({task}, timeout=tree.ledger.remaining_seconds)
         if done: return task.result()
@@ -402,13 +424,17 @@ async def drive(self: Strategy,
             task.cancel() # once more where a library below lost it
             await asyncio.wait({task}, timeout=1)
         if not task.cancelled(): task.exception() # looked at, or asyncio reports it as forgotten
-        for step_back in leave: step_back()
-        if journal is not settings.trace: journal.close()
     stopped.result = tree.result
-    if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded): return stopped.result
+    if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded) and stopped.result: return stopped.result
     raise stopped
 
-# %% ../nbs/18_runs.ipynb #60ced147
+@patch
+async def _work(self: Strategy, tree: Tree, context: Any, query: str | None) -> Result:
+    # Reading a long context takes a while: in a thread, so that other runs go on.
+    if not isinstance(context, str) or len(context) > 1_000_000: await asyncio.to_thread(tree.look_through, context)
+    return await self.solve(tree, context, query)
+
+# %% ../nbs/18_runs.ipynb #845010cd
 @patch
 def open_journal(self: Strategy) -> Journal: # for one run
     "The journal that the settings ask for: in memory, one file, or a file of its own in a folder."
@@ -420,7 +446,7 @@ def open_journal(self: Strategy) -> Journal: # for one run
         path = path/f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
     return Journal(path)
 
-# %% ../nbs/18_runs.ipynb #3ef74a8a
+# %% ../nbs/18_runs.ipynb #88996b5e
 @patch
 async def acall(self: Strategy,
     context: Any, # what the question is about: a text, a list, a dict, a table, a path, an open file, any object
@@ -457,7 +483,7 @@ def completion(self: Strategy,
     prompt = self.read(prompt, root_prompt, optional=True)
     return run_sync(self.drive(prompt, root_prompt))
 
-# %% ../nbs/18_runs.ipynb #6f5410e3
+# %% ../nbs/18_runs.ipynb #03d0ff40
 @patch(cls_method=True)
 async def aresume(cls: Strategy,
     path: str | os.PathLike, # the journal of the run, a .jsonl file
@@ -478,7 +504,7 @@ def resume(cls: Strategy,
     "Go on with a recorded run where it ended, and wait for it; raises what `aresume` raises."
     return run_sync(cls.aresume(path, context, model, **changes))
 
-# %% ../nbs/18_runs.ipynb #e6979bdd
+# %% ../nbs/18_runs.ipynb #87d2c343
 @patch
 def stream(self: Strategy,
     context: Any, # what the question is about

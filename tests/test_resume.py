@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from rlm import LM, RLM, SRLM, Direct, LambdaRLM
 from rlm.envs import why_not
 from rlm.errors import BadInput, BudgetExceeded, Cancelled, CallsExceeded, IterationsExceeded, LimitExceeded, ModelError, TimeExceeded
 from rlm.models import Usage
+from rlm.recipe import take_fingerprint
 from rlm.resume import replay as rlm_replay
 from rlm.runs import Settings, Strategy
 from rlm.trace import Journal, messages_of
@@ -479,6 +481,79 @@ def test_what_is_told_again_reaches_those_who_listen(tmp_path):
         on_subcall_complete=lambda *told: calls.append(told))
     assert turns == [1, 2, 3] and len(calls) == 4
     assert [event['type'] for event in events].count('run_start') == 1 and events[-1]['type'] == 'run_end'
+
+
+def voting(messages, sample, temperature=None):
+    "Two of three say the same; the answers are objects."
+    if messages[0]['role'] != 'system': return 'NO'
+    return cell('FINAL({"walrus": 3})' if sample == 2 else 'FINAL([42, (1, "clams")])') + f'\n{{"confidence": 9{sample}}}'
+
+
+def same_result(first, second):
+    "Whether two results are the same in all but the objects that they refer to."
+    assert type(first) is type(second)
+    for part in fields(first):
+        one, other = getattr(first, part.name), getattr(second, part.name)
+        if part.name == 'choice': assert (str(one), vars(one)) == (str(other), vars(other))
+        elif part.name not in ('trace', 'differences', 'plan'): assert one == other, part.name
+    assert first.history == second.history and second.differences == ()
+
+
+@pytest.mark.parametrize('settings', [dict(), dict(early_stop=False, judge=voting), dict(abstain_below=0.9, early_stop=False), dict(direct_threshold=1000), dict(engine=Direct),
+    dict(confidence_elicitation=False, k=4)])
+def test_a_finished_vote_is_read_back_whole(tmp_path, settings):
+    model = Model() if settings.keys() & {'engine', 'direct_threshold'} else voting
+    engine = {} if 'engine' in settings else dict(env='local')
+    whole = SRLM(model, **dict(k=3) | settings | engine, trace=tmp_path/'run.jsonl')(TEXT, QUESTION)
+    written_then = (tmp_path/'run.jsonl').read_bytes()
+    for kind in (SRLM, Strategy): same_result(whole, kind.resume(tmp_path/'run.jsonl'))
+    assert (tmp_path/'run.jsonl').read_bytes() == written_then
+    if model is voting and whole.answer: assert whole.value == [42, (1, 'clams')]
+
+
+def test_a_finished_plan_is_read_back_whole(tmp_path):
+    model = lambda messages: 'sunny: 3\nrainy: 1'
+    made = lambda path, **settings: LambdaRLM(model, task='aggregate', labels=['sunny', 'rainy'], window=800, trace=path, **settings)
+    whole = made(tmp_path/'run.jsonl')(LETTERS, QUESTION)
+    again = Strategy.resume(tmp_path/'run.jsonl', max_calls=1)
+    same_result(whole, again)
+    assert again.value == whole.value != whole.answer and again.plan.explain() == whole.plan.explain()
+    # Without the context there is no plan, and still the answer that was paid for.
+    made(tmp_path/'long.jsonl', keep_context=10)(LETTERS, QUESTION)
+    assert (LambdaRLM.resume(tmp_path/'long.jsonl').plan, LambdaRLM.resume(tmp_path/'long.jsonl').answer) == (None, whole.answer)
+    assert LambdaRLM.resume(tmp_path/'long.jsonl', LETTERS).plan.explain() == whole.plan.explain()
+
+
+def test_a_context_is_read_through_only_for_a_journal_that_lasts(tmp_path, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr('rlm.runs.take_fingerprint', lambda context: looked_at.append(context) or take_fingerprint(context))
+    RLM(Model(*THREE), env='local')(TEXT, QUESTION)
+    assert looked_at == []
+    told = replay(rlm(Model(*THREE), Journal())(TEXT, QUESTION).trace, TEXT)
+    assert (looked_at, told.differences) == ([], []) and 'has no fingerprint of the context' in str(told)
+    rlm(Model(*THREE), tmp_path/'run.jsonl')(TEXT, QUESTION)
+    assert looked_at == [TEXT] and str(replay(tmp_path/'run.jsonl')) == 'the same as recorded'
+
+
+@pytest.mark.parametrize('library', ['pandas', 'polars'])
+def test_a_table_that_differs_in_its_middle_is_another_one(tmp_path, library):
+    frame = pytest.importorskip(library).DataFrame
+    table = lambda middle: frame(dict(sender=['Ada', 'Max', 'Eve'] * 2000, words=[12.5] * 3000 + [middle] + [12.5] * 2999))
+    assert str(table(1.0)) == str(table(2.0))
+    rlm(Model(cell('print(len(context))'), 'FINAL(6000)'), tmp_path/'run.jsonl')(table(1.0), QUESTION)
+    with pytest.raises(BadInput, match='is not what the run was about'): replay(tmp_path/'run.jsonl', table(2.0))
+    assert str(replay(tmp_path/'run.jsonl', table(1.0))) == 'the same as recorded'
+
+
+def test_what_cannot_be_told_apart_is_said(tmp_path):
+    class Zoo:
+        def __init__(self, *animals): self.animals = animals
+    rlm(Model(*THREE), tmp_path/'run.jsonl')([Zoo('walrus')], QUESTION)
+    assert Journal.read(tmp_path/'run.jsonl')[0]['context']['unread'] == ['Zoo']
+    assert str(replay(tmp_path/'run.jsonl', [Zoo('seal')], env='local')).startswith('the same as recorded; the context holds what could not be looked into (Zoo)')
+    path = cut_after(tmp_path/'run.jsonl', 'cell')
+    result = RLM.resume(path, [Zoo('seal')], model=Model(*THREE), env='local')
+    assert 'could not be looked into (Zoo)' in next(event['text'] for event in result.trace.events if event['type'] == 'resume')
 
 
 def test_usage_of_a_finished_run_is_in_its_result(tmp_path):
