@@ -86,10 +86,14 @@ def close(self: RLM) -> None:
     self._shell, self._session = None, []
 
 @patch
-def __enter__(self: RLM) -> RLM: return self
+def __enter__(self: RLM) -> RLM:
+    "Begin a session; its shell is closed at the end of the block."
+    return self
 
 @patch
-def __exit__(self: RLM, *exception) -> None: self.close()
+def __exit__(self: RLM, *exception) -> None:
+    "End the session."
+    self.close()
 
 # %% ../nbs/00_core.ipynb #e1dc3a2d
 @dataclass(kw_only=True)
