@@ -343,14 +343,17 @@ class Shell:
 # %% ../nbs/01_tools.ipynb #79353efe
 @patch
 def __getitem__(self: Shell, name: str) -> Any: # the value; raises KeyError
+    "A variable."
     return self._workspace.variables[name]
 
 @patch
 def __setitem__(self: Shell, name: str, value: Any) -> None:
+    "Bind a variable."
     self._workspace.set(name, value)
 
 @patch
 def __contains__(self: Shell, name: str) -> bool:
+    "Whether there is such a variable."
     return name in self._workspace.variables
 
 @patch
