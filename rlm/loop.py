@@ -51,6 +51,7 @@ class RLMSettings(Settings):
 # %% ../nbs/19_loop.ipynb #28af5482
 @patch
 def __post_init__(self: RLMSettings):
+    "Raise `BadInput` for settings that make no sense."
     Settings.__post_init__(self)
     if self.env not in ('auto', *ENVIRONMENTS): raise BadInput(f'env={self.env!r} is not known; there are: auto, {", ".join(ENVIRONMENTS)}.')
     texts = {name for name in vars(prompts) if name.isupper()}
