@@ -152,6 +152,7 @@ def cell_texts(self: _Outline, cell: CellNode, label: str = 'code') -> list:
 
 @patch
 def variables(self: _Outline, end: dict) -> list:
+    "Names, types and sizes, after a cell."
     names = end.get('variables')
     if not isinstance(names, dict) or not names: return []
     return [['facts', 'variables', [[_one_line(name), _one_line(value, 200)] for name, value in names.items()], 1]]
@@ -292,11 +293,13 @@ def run_texts(self: _Outline, run: RunNode, total: dict, more: list) -> list:
 # %% ../nbs/49_viewer.ipynb #7433d7cf
 @patch(as_prop=True)
 def numbers(self: _Outline) -> dict[str, int]: # id of a run -> number of the candidate
+    "All candidates of the run."
     if not hasattr(self, '_numbers'): self._numbers = {child: number for run in self.tree.runs.values() for child, number in _candidates(run).items()}
     return self._numbers
 
 @patch(as_prop=True)
 def winners(self: _Outline) -> set[str]: # ids of runs
+    "The candidates that were chosen."
     if not hasattr(self, '_winners'):
         chosen = [(run, run.choice.get('winner')) for run in self.tree.runs.values() if run.choice]
         self._winners = {child for run, winner in chosen for child, number in _candidates(run).items() if number == winner}
