@@ -215,6 +215,9 @@ class RunTree:
 def _on_notice(self: RunTree, run: RunNode, event: dict) -> None: run.place.notices.append(event.get('text') or '')
 
 @patch
+def _on_resume(self: RunTree, run: RunNode, event: dict) -> None: self._on_notice(run, event)
+
+@patch
 def _on_message(self: RunTree, run: RunNode, event: dict) -> None: run.unsent.append(event)
 
 @patch
@@ -389,7 +392,17 @@ def _call_label(call: dict) -> str:
 def _end_label(run: RunNode) -> str:
     used, end = _used(run), run.end or {}
     counts = _joined(_many(len(run.turns), 'turn') if run.turns else '', _many(used['calls'], 'call'), _spent(used), _took(end.get('seconds')))
-    return _joined(end.get('stop_reason') or 'did not end', counts, _last_line(end.get('error')))
+    return _joined(end.get('stop_reason') or _not_ended(run), counts, _last_line(end.get('error')))
+
+def _not_ended(run: RunNode) -> str:
+    "That a run did not end, and what was on its way then."
+    waiting = _in_flight(run)
+    return 'did not end' + (f', {_many(waiting, "call")} in flight when it stopped (may have been charged for)' if waiting else '')
+
+def _in_flight(node: Node) -> int:
+    "How many calls below a node have no reply."
+    inner = (*node.children, *getattr(node, 'turns', ()), *getattr(node, 'cells', ()))
+    return sum(call['type'] == 'call_start' for call in node.calls.values()) + sum(map(_in_flight, inner))
 
 # %% ../nbs/22_tree.ipynb #1a2e621c
 def _stage_label(run: RunNode, stage: str, calls: list[dict]) -> str:
