@@ -4,9 +4,9 @@
 
 # %% ../nbs/54_methods.ipynb #aeb10ef9
 from __future__ import annotations
-import ast,concurrent.futures,difflib,functools,threading,time,weakref
+import ast,concurrent.futures,difflib,functools,os,threading,time,weakref
 from collections.abc import Callable,Iterable,Mapping
-from dataclasses import dataclass,field,fields
+from dataclasses import dataclass,field,fields,replace
 from pathlib import Path
 from typing import Any
 from . import prompts
@@ -15,11 +15,13 @@ from .core import RLM,Direct,DirectSettings
 from .errors import BadInput,BudgetExceeded,LimitExceeded,ModelError
 from .lambda_rlm import LambdaRLM,write_value
 from .loop import RLMSettings
-from .models import LM,Limits,as_lm,start_on_engine
+from .models import LM,Limits,Usage,as_lm,start_on_engine
 from .program import LambdaSettings
+from .resume import go_on
 from .runs import Result,Settings,Strategy
 from .srlm import SRLM,SRLMSettings
 from .tasks import TASKS,Kit,Task
+from .unfinished import Begun,since,take_up,wait_for
 
 # %% auto #0
 __all__ = ['KINDS', 'Kind', 'kind', 'task_of', 'read_value', 'read_options', 'Method', 'Common', 'Models', 'name_of', 'Job',
@@ -204,7 +206,8 @@ class Job:
     models: Models # who is asked
     common: Common = Common() # settings of all methods
     max_cost: float | None = None # USD that this run may spend
-    trace: str | None = None # file for its journal
+    trace: str | None = None # file for its journal, in a folder that is there
+    whole: bool = True # whether the journal holds the text too, so that it can be read without the sample
 
     def strategy(self) -> Strategy: # ready to be asked
         "Make the strategy where the run takes place."
@@ -212,11 +215,8 @@ class Job:
         own = self.method.options.get('max_cost')
         most = min((amount for amount in (own, self.max_cost) if amount is not None), default=None)
         limits = {} if most is None else dict(max_cost=most)
-        if self.trace:
-            # A run that is repeated writes its journal anew.
-            Path(self.trace).parent.mkdir(parents=True, exist_ok=True)
-            Path(self.trace).unlink(missing_ok=True)
-        return self.method.kind.build(lm, sub_lm, self.sample, trace=self.trace, **self.common.of(self.method.kind) | dict(self.method.options) | limits)
+        journal = dict(trace=self.trace) | ({} if self.whole else dict(keep_context=0))
+        return self.method.kind.build(lm, sub_lm, self.sample, **journal, **self.common.of(self.method.kind) | dict(self.method.options) | limits)
 
 # %% ../nbs/54_methods.ipynb #e9b33205
 # Both by the identity of the job: what it runs as, and those that are not to start any more.
@@ -234,33 +234,49 @@ def cancel_jobs(
         futures = [_running[id(job)] for job in jobs if id(job) in _running]
     for future in futures: future.cancel()
 
-def _ask(strategy: Strategy, job: Job) -> Result:
+def _ask(strategy: Strategy, job: Job, begun: Begun | None) -> Result:
     sample = job.sample
     strategy.check(sample.context, sample.query)
     with _changing:
         if id(job) in _stopped: raise concurrent.futures.CancelledError
-        future = _running[id(job)] = start_on_engine(strategy.drive(sample.context, sample.query))
+        running = go_on(strategy, begun.path, sample.context, {}) if begun else strategy.drive(sample.context, sample.query)
+        future = _running[id(job)] = start_on_engine(running)
     try: return future.result()
     finally: del _running[id(job)]
 
+# %% ../nbs/54_methods.ipynb #c70e031b
+def _begin(job: Job) -> tuple[Job, Begun | None, str | None]: # as it can be made here, what it goes on with, what there is to say
+    "See whether a run was begun before."
+    if not job.trace: return job, None, None
+    folder = Path(job.trace).parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return replace(job, trace=None), None, f'{folder} cannot be written to where runs take place: they leave no journals, and one that is stopped begins anew.'
+    wait_for(job.trace, lambda: id(job) in _stopped)
+    if id(job) in _stopped: raise concurrent.futures.CancelledError
+    begun, said = take_up(job.trace, job.strategy(), job.sample.context, job.sample.query)
+    if begun and job.max_cost is not None: job = replace(job, max_cost=job.max_cost + (begun.cost or 0.0))
+    return job, begun, said
+
+# %% ../nbs/54_methods.ipynb #a063234d
 def run_job(
     job: Job, # what to run
 ) -> dict: # a row of plain values
     "Run one method on one sample; errors are kept in the row."
-    started, result, problem, strategy = time.perf_counter(), None, None, None
+    started, result, problem, strategy, begun, said, funded = time.perf_counter(), None, None, None, None, None, job
     try:
-        strategy = job.strategy()
-        result = _ask(strategy, job)
+        funded, begun, said = _begin(job)
+        strategy = funded.strategy()
+        result = _ask(strategy, job, begun)
     except LimitExceeded as error: result, problem = error.result, error
     except concurrent.futures.CancelledError: raise
     # A strategy may be anybody's: whatever it raises is the outcome of this run.
     except Exception as error: result, problem = getattr(error, 'result', None), error
     row = dict(key=job.key, answer=getattr(result, 'answer', None), stop_reason=_reason(result, problem), error=_said(problem, strategy, job))
-    used = getattr(result, 'usage', None)
-    row |= dict(calls=used.calls, input=used.input, output=used.output, cost=_round(used.cost)) if used else dict(calls=0, input=0, output=0, cost=0.0)
-    return row | dict(starved=_starved(problem, job), seconds=round(time.perf_counter() - started, 3))
+    # What went on from a journal took the time of its first part, too.
+    seconds = result.seconds if begun and result else time.perf_counter() - started
+    return row | _taken(result, begun) | dict(starved=_starved(problem, funded), seconds=round(seconds, 3), since=since(funded.trace) if funded.trace else None, said=said)
 
-# %% ../nbs/54_methods.ipynb #5061cb63
+# %% ../nbs/54_methods.ipynb #f13d7f55
 def _reason(result: Result | None, problem: Exception | None) -> str:
     reason = getattr(problem, 'stop_reason', None) or ('final' if problem is None else 'model' if isinstance(problem, ModelError) else 'error')
     return result.stop_reason if problem is None and result else reason
@@ -271,6 +287,10 @@ def _said(problem: Exception | None, strategy: Strategy | None, job: Job) -> str
     text = str(problem) if isinstance(problem, (BadInput, ModelError)) else f'{type(problem).__name__}: {problem}'
     # Offline models are numbered in each process.
     return text.replace(strategy.lm.name, name_of(job.models.model)) if strategy else text
+
+def _taken(result: Result | None, begun: Begun | None) -> dict: # calls, input, output, cost
+    used = getattr(result, 'usage', None) or Usage(begun.replies if begun else 0, cost=begun.cost if begun else 0.0)
+    return dict(calls=used.calls, input=used.input, output=used.output, cost=_round(used.cost))
 
 def _round(cost: float | None) -> float | None: return None if cost is None else round(cost, 9)
 

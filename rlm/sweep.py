@@ -16,9 +16,10 @@ from .errors import BadInput,BudgetExceeded,RLMError,redact
 from .methods import Common,Job,Method,Models,cancel_jobs,name_of,run_job
 from .models import RESERVED_OUTPUT,Usage
 from .prompts import as_text,describe_context
+from .unfinished import is_written,take_up
 
 # %% auto #0
-__all__ = ['Store', 'Budget', 'digest_of', 'Sweep', 'interval', 'cells_of', 'averages_of', 'SweepResult']
+__all__ = ['Store', 'Budget', 'Account', 'digest_of', 'Sweep', 'interval', 'cells_of', 'averages_of', 'SweepResult']
 
 # %% ../nbs/45_sweep.ipynb #e1b71abd
 class Store:
@@ -122,11 +123,36 @@ class Budget:
 
     def settle(self,
         key: str, # of a run
-        cost: float | None, # USD; None: not known, which only happens without a limit
+        cost: float, # USD that it spent of that
     ) -> None:
         "Take back what was lent, less what was spent."
         self._lent.pop(key, None)
-        self.spent += cost or 0.0
+        self.spent += cost
+
+# %% ../nbs/45_sweep.ipynb #9c9dd1dc
+class Account:
+    "What the runs of a sweep have cost."
+    def __init__(self,
+        rows: Iterable[Mapping] = (), # of runs
+    ):
+        self._costs: dict[tuple, float | None] = {}
+        for row in rows: self.count(row['key'], row.get('since'), row['cost'])
+
+    def count(self,
+        key: str, # of a run
+        since: float | None, # when its journal begins; None: it has none, and nobody goes on with it
+        cost: float | None, # USD, from its beginning; None: not known
+    ) -> float: # USD that were not counted before
+        "Put down what a run has cost up to now."
+        run = (key, len(self._costs) if since is None else since)
+        before = self._costs.get(run, 0.0)
+        self._costs[run] = None if None in (cost, before) else max(before, cost)
+        return 0.0 if self._costs[run] is None else self._costs[run] - before
+
+    @property
+    def total(self) -> float | None: # USD; None: some price is not known
+        "What all have cost."
+        return None if None in self._costs.values() else sum(self._costs.values())
 
 # %% ../nbs/45_sweep.ipynb #91cd84e3
 def digest_of(
@@ -155,22 +181,21 @@ class Sweep:
         concurrency: int = 4, # runs at once
         executor: concurrent.futures.Executor | None = None, # where they run; threads of this process where None
         retry_errors: bool = False, # make runs again that ended with an error
-        traces: bool = False, # keep each run's journal, in the folder's `traces`
+        traces: bool = False, # keep the journals of all runs, in the folder's `traces`; else they are there until a run has its answer
         progress: bool = True, # show a bar on standard error
         about: Mapping[str, Any] | None = None, # further settings that must be the same when the sweep goes on
     ):
         self.samples, self.methods = list(samples), [Method.read(one) for one in methods]
         self.models, self.common, self.budget_limit = Models(model, sub_model, api_base), common, max_cost
         self.score, self.store, self.concurrency, self.executor = score or _standard_score, Store(folder), concurrency, executor
-        self.retry_errors, self.traces, self.progress, self.about = retry_errors, traces, progress, dict(about or {})
+        self.retry_errors, self.traces, self.progress, self.about, self._said = retry_errors, traces, progress, dict(about or {}), set()
         self._check()
         self.jobs = [self._job(sample, method) for sample in self.samples for method in self.methods]
+        if folder is not None: self.jobs = self._with_journals(self.jobs)
         self._places = {job.key: place for place, job in enumerate(self.jobs)}
 
     def _job(self, sample: Any, method: Method) -> Job:
-        key = f'{sample.dataset}/{bucket(sample.tokens)}/{sample.id}/{method.label}'
-        path = self.store.folder/'traces'/f'{re.sub("[^A-Za-z0-9._=-]+", "_", key)}.jsonl' if self.traces and self.store.folder else None
-        return Job(key, sample, method, self.models, self.common, trace=str(path) if path else None)
+        return Job(f'{sample.dataset}/{bucket(sample.tokens)}/{sample.id}/{method.label}', sample, method, self.models, self.common, whole=self.traces)
 
 def _standard_score(sample: Any, answer: str | None) -> float:
     from rlm.scores import score
@@ -244,6 +269,8 @@ def averages_of(
     return {method: _figures(group) | dict(datasets={name: _figures(of(group, name)) for name in dict.fromkeys(row['dataset'] for row in group)}) for method, group in found.items()}
 
 # %% ../nbs/45_sweep.ipynb #563f5814
+_OF_THE_START = ('seconds', 'starved', 'since', 'said') # what is otherwise where a sweep was stopped, or on another machine
+
 @dataclass(repr=False)
 class SweepResult:
     "What came of a sweep."
@@ -261,7 +288,7 @@ class SweepResult:
         folder: str | os.PathLike, # where to
     ) -> None:
         "Write results.json, stats.json and averages.json."
-        rows = [{name: value for name, value in row.items() if name not in ('seconds', 'starved')} for row in self.rows]
+        rows = [{name: value for name, value in row.items() if name not in _OF_THE_START} for row in self.rows]
         for name, value in dict(results=dict(sweep=self.settings, results=rows), stats=self.stats, averages=averages_of(self.rows)).items():
             part = Path(folder)/f'{name}.json.part'
             part.write_text(json.dumps(value, indent=1) + '\n')
@@ -300,14 +327,19 @@ def run(self: Sweep) -> SweepResult: # rows, statistics, averages
     "Make all runs that are missing. Raises `BudgetExceeded` with the result so far where the money does not last."
     store = self.store.open(self.settings)
     try:
-        budget = Budget(self.budget_limit, sum(row['cost'] or 0.0 for row in store.rows))
         done = self._done(store.rows)
         waiting = deque(job for job in self.jobs if job.key not in done)
-        with _bar(len(self.jobs), len(done), self.progress) as bar, self._pool() as pool: missing = self._run(waiting, pool, budget, bar)
+        account = Account(store.rows)
+        self._find_begun(waiting, account)
+        budget = Budget(self.budget_limit, account.total or 0.0)
+        with _bar(len(self.jobs), len(done), self.progress) as bar, self._pool() as pool: missing = self._run(waiting, pool, budget, account, bar)
     finally:
         store.close()
         result = self.result()
-        if store.folder: result.write(store.folder)
+        if store.folder:
+            # Only where it is empty, since every run has its answer.
+            with contextlib.suppress(OSError): os.rmdir(store.folder/'traces')
+            result.write(store.folder)
     if missing:
         error = BudgetExceeded(f'max_cost={self.budget_limit:g} does not last: ${budget.spent:.4f} are spent and {len(missing)} of {len(self.jobs)} runs are not done; '
             'give a larger max_cost and the same folder to go on.')
@@ -325,12 +357,51 @@ def result(self: Sweep) -> SweepResult: # of the runs that are there
     "What is known so far, in the order of the samples."
     ended = {row['key']: row for row in self.store.rows if not row['starved'] and row['key'] in self._places}
     rows = [ended[key] for key in sorted(ended, key=self._places.get)]
-    costs = [row['cost'] for row in self.store.rows]
-    return SweepResult(self.settings, rows, None if None in costs else sum(costs))
+    return SweepResult(self.settings, rows, Account(self.store.rows).total)
+
+# %% ../nbs/45_sweep.ipynb #e18d641d
+@patch
+def _with_journals(self: Sweep, jobs: Sequence[Job]) -> list[Job]:
+    "The same jobs, each with a file for its journal."
+    clean = lambda job: re.sub('[^A-Za-z0-9._=-]+', '_', job.key)
+    # Names that are too long, or that two runs would have, get a part of their own; some systems tell no capitals from small letters.
+    count, folder = Counter(clean(job).lower() for job in jobs), self.store.folder.absolute()/'traces'
+    def name(job: Job) -> str:
+        made = clean(job)
+        return made if count[made.lower()] == 1 and len(made) <= 200 else f'{made[:150]}-{hashlib.sha256(job.key.encode()).hexdigest()[:12]}'
+    return [replace(job, trace=str(folder/f'{name(job)}.jsonl')) for job in jobs]
+
+@patch
+def _find_begun(self: Sweep, waiting: Iterable[Job], account: Account) -> None:
+    "Count what runs that were stopped have cost, and set journals aside that nobody can go on with."
+    if not self.store.folder: return
+    try: (self.store.folder/'traces').mkdir(exist_ok=True)
+    except OSError as error: raise BadInput(f'{self.store.folder/"traces"} cannot hold journals ({error.strerror}): give another folder.') from None
+    for job in waiting:
+        # A process that was left behind may still write: the run waits for it.
+        if not os.path.exists(job.trace) or is_written(job.trace): continue
+        begun, said = take_up(job.trace, job.strategy(), job.sample.context, job.sample.query)
+        if begun: account.count(job.key, begun.since, begun.cost)
+        if said: self._say(said)
+
+@patch
+def _say(self: Sweep, text: str) -> None:
+    "Tell the user something, once."
+    from tqdm import tqdm
+    if text not in self._said: tqdm.write(redact(f'rlm: {text}'), file=sys.stderr)
+    self._said.add(text)
+
+@patch
+def _close(self: Sweep, job: Job, row: Mapping) -> None:
+    "A run has its row: its journal has done its work, unless the run may go on later."
+    if row['said']: self._say(row['said'])
+    if job.trace and not (self.traces or row['error'] or row['starved']): Path(job.trace).unlink(missing_ok=True)
+
+
 
 # %% ../nbs/45_sweep.ipynb #b419766a
 @patch
-def _run(self: Sweep, waiting: deque[Job], pool: Any, budget: Budget, bar: Any) -> list[Job]: # that are not done
+def _run(self: Sweep, waiting: deque[Job], pool: Any, budget: Budget, account: Account, bar: Any) -> list[Job]: # that are not done
     "Keep the executor busy until nothing waits; gives the jobs that there is no money for."
     running, enough = {}, 0.0
     try:
@@ -346,8 +417,9 @@ def _run(self: Sweep, waiting: deque[Job], pool: Any, budget: Budget, bar: Any) 
             for future in sorted(done, key=lambda one: self._places[running[one][0].key]):
                 job, share, whole = running.pop(future)
                 row = self._outcome(future, job)
-                budget.settle(job.key, row['cost'])
+                budget.settle(job.key, account.count(job.key, row['since'], row['cost']))
                 self.store.add(row)
+                self._close(job, row)
                 bar.update(0 if row['starved'] else 1)
                 bar.set_postfix_str(_money(budget))
                 if not row['starved']: continue
