@@ -57,6 +57,11 @@ class Key:
         found = [(text.find(str(answer)), str(answer)) for answer in answers if str(answer) in text]
         return [answer for _, answer in sorted(found)]
 
+    def facts(self, text: str) -> list[tuple[str, str]]: # (year, what), in the order of time; empty where no such thing is asked for
+        "What the text says about the life that is asked for."
+        person = self.meta.get('person')
+        return sorted(set(re.findall(rf'In (\d{{4}}), {re.escape(person)} became a ([^.]+)\.', text))) if person else []
+
     def records(self, text: str) -> list[tuple[str, str, str]]: # (user, label, date)
         "The records of a text, with their labels."
         return [(user, self.labels[instance], date) for date, user, instance in _RECORD.findall(text) if instance in self.labels]
@@ -98,15 +103,17 @@ def right_reply(
     if what == 'detect': return key.sample.task or 'general'
     if what == 'rule': return json.dumps(key.meta.get('rule') or dict(one={}, labels=sorted(set(key.labels.values()))))
     if what == 'judge': return 'NO'
-    if task == 'filter': return 'YES' if key.labels and key.records(text) or key.evidence(text) else 'NO'
+    if task == 'filter': return 'YES' if (key.records(text) if key.labels else key.facts(text) if 'person' in key.meta else key.evidence(text)) else 'NO'
     if task == 'aggregate': return _lines(key.counts(text)) or prompts.NOT_IN_PART
     if task == 'pairwise': return _rows(key.records(text)) or prompts.NOT_IN_PART
+    if what == 'leaf' and 'person' in key.meta: return _dated(key.facts(text)) or prompts.NOT_IN_PART
     if what == 'leaf': return _finish(key, key.records(text)) if key.labels else ', '.join(key.evidence(text)) or prompts.NOT_IN_PART
     if task == 'closing': return _pairs(key, text) if key.sample.task == 'pairwise' else _close(key, text)
     if what == 'reduce': return _join(key, parts_of(text))
     return gold_text(key.sample)
 
 def _lines(counts: Mapping[str, int]) -> str: return '\n'.join(f'{name}: {number}' for name, number in counts.items())
+def _dated(facts: Iterable[Sequence[str]]) -> str: return '\n'.join(f'{year}: {what}' for year, what in facts)
 def _rows(records: Iterable[Sequence[str]]) -> str: return '\n'.join(' | '.join(record) for record in records)
 
 # %% ../nbs/55_simulated.ipynb #015506ba
@@ -115,7 +122,12 @@ def _finish(key: Key, records: Sequence[Sequence[str]]) -> str:
     if len(records) == len(key.records(key.sample.context)): return gold_text(key.sample)
     return (_rows(records) if key.sample.task == 'pairwise' else _lines(Counter(name for record in records for name in key._counted(*record)))) or prompts.NOT_IN_PART
 
+_FACT = re.compile(r'^(\d{4}): (.+)$', re.M)
+
 def _join(key: Key, parts: Sequence[str]) -> str:
+    "What parts say together."
+    # By the years that it was told, right or wrong.
+    if 'person' in key.meta and (told := sorted({fact for part in parts for fact in _FACT.findall(part)})): return _dated(told)
     if not key.labels:
         found = list(dict.fromkeys(answer for part in parts for answer in key.evidence(part)))
         return ', '.join(found) if found else next((part for part in parts if not says_nothing(part)), prompts.NOT_IN_PART)
@@ -191,12 +203,19 @@ def wrong_reply(
     if right.startswith('```repl'): return f'```repl\nFINAL("simulated wrong answer {dice.randint(1, 9)}")\n```'
     lines = right.split('\n')
     place = dice.randrange(len(lines))
+    if all(map(_FACT.fullmatch, lines)): return _misdated(lines, place, dice)
     counted, row, number = re.fullmatch(r'(.*: )(\d+)', lines[place]), lines[place].split(' | '), re.search(r'\d+', lines[place])
     if counted: lines[place] = counted[1] + str(int(counted[2]) + dice.randint(1, 3))
     elif len(row) == 3: lines[place] = ' | '.join((row[0], _another(row[1], [line.split(' | ')[1] for line in lines if line.count(' | ') == 2], dice), row[2]))
     elif number and len(lines) == 1: lines[place] = f'{right[:number.start()]}{int(number[0]) + dice.randint(1, 9)}{right[number.end():]}'
     else: return f'simulated wrong answer {dice.randint(1, 9)}'
     return '\n'.join(lines)
+
+def _misdated(lines: Sequence[str], place: int, dice: random.Random) -> str:
+    "The same facts, one of them with a year that puts it elsewhere."
+    years, off = [int(line[:4]) for line in lines], dice.randint(1, 9)
+    year = years[0] + dice.choice((-30, 30)) if len(lines) == 1 else years[-1] + off if place == 0 else years[0] - off
+    return '\n'.join(sorted([*lines[:place], f'{year}{lines[place][4:]}', *lines[place + 1:]]))
 
 def _another(label: str, known: Sequence[str], dice: random.Random) -> str:
     others = sorted(set(known) - {label})
