@@ -37,6 +37,9 @@ class Task:
     needs_rule: bool = False # whether it works by a rule of pairs, which one call reads from the question where none is given
     adapt: Callable[[Task, Kit], Task] = lambda task, kit: task # the task for this text
 
+    @property
+    def __name__(self) -> str: return self.name # its heading on this page
+
 TASKS: dict[str, Task] = {} # all that there are
 ALIASES = dict(qa='search', question_answering='search', find='search', summarize='summarise', summary='summarise', analyze='analyse', analysis='analyse',
     pairs='pairwise', classification='classify', translation='translate', extraction='extract', count='aggregate')
