@@ -630,7 +630,7 @@ class Long:
     def __repr__(self): return 'x' * 500_000_000
 first = Long()
 first
-''', open_in=(), timeout=12)
+''', open_in=(), timeout=60)
 attack('bombs', 'many_variables', 'makes 20,000 variables with names of 1,000 characters', '''
 for number in range(20_000): globals()['v' * 1000 + str(number)] = 'x' * 1000
 ''', open_in=())
@@ -645,7 +645,7 @@ print(len(replies))
 ''', open_in=())
 attack('bombs', 'large_subcalls', 'asks 24 sub-calls of 5 MB each', '''
 for _ in range(3): attempt(llm_query_batched, ['x' * 5_000_000] * 8)
-''', open_in=(), timeout=12)
+''', open_in=(), timeout=60)
 
 # --- cells that do not end ---
 

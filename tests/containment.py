@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -156,18 +156,31 @@ class User:
     number: int
     group: int
     python: str # an interpreter that this user can run
+    environment: dict[str, str] = field(default_factory=dict) # variables of its own
+
+    def rights(self) -> dict:
+        "Arguments of `subprocess.Popen`."
+        return dict(user=self.number, group=self.group, extra_groups=[]) if self.number != os.getuid() else {}
 
 
 def this_user() -> User: return User(pwd.getpwuid(os.getuid()).pw_name, os.getuid(), os.getgid(), sys.executable)
 
 
+def account_with_containers() -> str: # its name; '' where there is none
+    "An account besides root that may have containers: users get numbers in /etc/subuid when `useradd` makes them."
+    try: named = [line.partition(':')[0] for line in Path('/etc/subuid').read_text().splitlines()]
+    except OSError: return ''
+    accounts = {account.pw_name for account in pwd.getpwall() if account.pw_uid}
+    return next((name for name in named if name in accounts), '')
+
+
 @contextlib.contextmanager
-def ordinary_user() -> Iterator[User]:
-    "`nobody`, with an interpreter that it can read; raises `Missing`."
-    nobody = pwd.getpwnam('nobody')
+def ordinary_user(name: str = 'nobody') -> Iterator[User]:
+    "An account with an interpreter that it can read; raises `Missing`."
+    account = pwd.getpwnam(name)
     with tempfile.TemporaryDirectory(prefix='rlm-ordinary-', dir='/var/tmp') as folder:
         os.chmod(folder, 0o755)
-        user = User('nobody', nobody.pw_uid, nobody.pw_gid, sys.executable)
+        user = User(name, account.pw_uid, account.pw_gid, sys.executable)
         if not can_run(user): user.python = copied_python(Path(folder)/'venv')
         if not can_run(user): raise Missing(f'{user.name} cannot run this Python or a copy of it')
         yield user
@@ -295,22 +308,20 @@ class Range:
         self.folders = [str(self.home), str(self.scratch), str(self.temporary), '/etc', '/usr', '/usr/local', '/var/tmp', '/tmp', '/dev/shm', '/', str(self.cwd), real_home]
         self.new_file = f'rlm-attack-{self.number}.txt'
 
-    def as_user(self) -> dict:
-        return dict(user=self.user.number, group=self.user.group, extra_groups=[]) if self.user.number != os.getuid() else {}
-
     def start_victim(self) -> None:
         "A process of the user's that only sleeps."
-        self.victim = subprocess.Popen([f'rlm-victim-{self.number}', '100000'], executable=shutil.which('sleep'), stdin=subprocess.DEVNULL, start_new_session=True, **self.as_user())
+        self.victim = subprocess.Popen([f'rlm-victim-{self.number}', '100000'], executable=shutil.which('sleep'), stdin=subprocess.DEVNULL, start_new_session=True, **self.user.rights())
 
     def start_host(self) -> None:
         "Start the host and wait until it has opened its first shell; raises `Missing`."
         self.results, theirs = os.pipe()
         environment = dict(os.environ, PYTHONPATH=str(ROOT), RLM_TEST_API_KEY=self.tokens['environment'], HOME=str(self.home), PYTHONDONTWRITEBYTECODE='1')
         if self.user.number != os.getuid(): environment.pop('XDG_RUNTIME_DIR', None)
+        environment |= self.user.environment
         command = [self.user.python, '-m', 'tests.containment', '--host', self.env, json.dumps(self.settings), os.ttyname(self.terminal), self.open_file, f'rlm-{self.number}', self.tokens['keyring']]
         self.log = tempfile.TemporaryFile()
         self.host = subprocess.Popen(command, cwd=self.cwd, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self.log, pass_fds=[theirs],
-                                     start_new_session=True, text=True, **self.as_user())
+                                     start_new_session=True, text=True, **self.user.rights())
         os.close(theirs)
         self.buffer = b''
         told, fate = self.ask(str(theirs), 120)
@@ -497,11 +508,9 @@ def settings_for(env: str, user: User) -> Iterator[dict]:
         return
     from rlm.errors import RLMError
     from tests import containers
-    if user.number != os.getuid() and f'{user.name}:' not in Path('/etc/subuid').read_text():
-        raise Missing(f'{user.name} cannot have containers of its own: it has no numbers in /etc/subuid')
     before, containers.IMAGE = containers.IMAGE, f'rlm-attack-{os.getpid()}'
     try:
-        with containers.container_settings() as settings: yield settings
+        with containers.container_settings(user=user) as settings: yield settings
     except RLMError as error: raise Missing(str(error)) from None
     finally: containers.IMAGE = before
 
@@ -515,7 +524,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('environments', nargs='*', default=ENVIRONMENTS)
     parser.add_argument('--only', nargs='*', help='names of attacks')
-    parser.add_argument('--nobody', action='store_true', help='as an ordinary user')
+    parser.add_argument('--user', help='as another account, such as nobody, or one that may have containers')
     parser.add_argument('--write', action='store_true', help='write nbs/attacks.json and run nothing')
     parser.add_argument('--host', nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -528,7 +537,7 @@ def main() -> int:
         return 0
     attacks = [each for each in ATTACKS if not options.only or each.name in options.only]
     table: dict[str, dict[str, list[str]]] = {}
-    with ordinary_user() if options.nobody else contextlib.nullcontext(this_user()) as user:
+    with ordinary_user(options.user) if options.user else contextlib.nullcontext(this_user()) as user:
         for env in options.environments:
             started = time.monotonic()
             try:

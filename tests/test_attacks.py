@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.attacks import ATTACKS, Seen, escape
-from tests.containment import CONTAINED, ROOT, Missing, ordinary_user, run_all, settings_for, this_user
+from tests.containment import CONTAINED, ROOT, Missing, account_with_containers, ordinary_user, run_all, settings_for, this_user
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='the attacks are written for Linux')
-ROOT_TOO = ['this user', 'nobody'] if hasattr(os, 'getuid') and os.getuid() == 0 else ['this user']
-PLACES = [('sandbox', who) for who in ROOT_TOO] + [('docker', who) for who in ROOT_TOO] + [('landlock', 'this user'), ('process', 'this user')]
-if 'nobody' in ROOT_TOO and 'nobody:' not in (Path('/etc/subuid').read_text() if Path('/etc/subuid').exists() else ''):
-    PLACES.remove(('docker', 'nobody')) # it can have no containers of its own
+# Root tries it as an ordinary user too; containers of its own has not every account.
+ORDINARY = dict(sandbox='nobody', docker=account_with_containers()) if hasattr(os, 'getuid') and os.getuid() == 0 else {}
+PLACES = [(env, 'this user') for env in ('sandbox', 'docker', 'landlock', 'process')] + [(env, who) for env, who in ORDINARY.items() if who]
 CASES = [pytest.param(env, who, attack, id=f'{attack.name}-{env}-{who}') for env, who in PLACES for attack in ATTACKS
          if not attack.bomb or env in attack.contained_in] # a bomb that nothing would stop is not tried
 
@@ -32,7 +31,7 @@ def runs():
         key = env, who, bomb
         if key not in seen:
             try:
-                if who not in users: users[who] = closing.enter_context(ordinary_user())
+                if who not in users: users[who] = closing.enter_context(ordinary_user(who))
                 with settings_for(env, users[who]) as settings: seen[key] = run_all(env, settings, users[who], [each for each in ATTACKS if each.bomb == bomb])
             except Missing as error: seen[key] = str(error)
         return seen[key]

@@ -85,6 +85,24 @@ def test_too_much_memory_costs_the_variables_and_not_the_run(docker_settings):
         assert shell.run('context').value == "'abc'"
 
 
+def test_where_no_control_group_bounds_it_the_worker_bounds_itself(docker_settings):
+    "As with podman without root's rights on control groups of version 1, which takes the options, says that it ignores them, and starts."
+    transport = DockerTransport(memory=256, container_args=['--memory=0', '--memory-swap=-1', '--pids-limit=-1'])
+    with RemoteShell(transport, 'abc', timeout=60) as shell:
+        assert 'MemoryError' in shell.run('block = bytearray(700 * 2**20)').error
+        assert 'PermissionError' in shell.run('import os; os.fork()').error
+        assert shell.run('import resource; resource.getrlimit(resource.RLIMIT_NPROC)').value == '(512, 512)'
+        assert shell.run('import threading; done = []; thread = threading.Thread(target=done.append, args=[1]); thread.start(); thread.join(); context, done').value == "('abc', [1])"
+    with RemoteShell(DockerTransport(memory=0), 'abc', timeout=60) as shell:  # nobody asked for a cap
+        assert shell.run('import os; kept = bytearray(700 * 2**20); os.waitpid(os.fork() or os._exit(0), 0)[1]').value == '0'
+
+
+def test_files_without_number_end_the_worker(shell):
+    cell = shell.run('import os, itertools\nfor number in itertools.count(): os.mknod(f"/work/{number}")')
+    assert 'more than 20,000 files' in cell.error and 'lost' in cell.error
+    assert shell.run('len(context)').value == '10'
+
+
 def test_a_stuck_cell_is_ended_and_the_next_one_runs(shell):
     cell = shell.run(STUCK, timeout=1)
     assert 'TimeoutError' in cell.error and 'lost' in cell.error
