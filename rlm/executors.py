@@ -8,6 +8,7 @@ import concurrent.futures,contextlib,difflib,os
 from collections.abc import Callable,Iterator
 from typing import Any
 from .errors import BadInput
+from .unfinished import end_with_parent
 
 # %% auto #0
 __all__ = ['EXECUTORS', 'dask_executor', 'RayExecutor', 'ray_executor', 'open_executor']
@@ -78,7 +79,7 @@ def _processes(address: str | None = None, workers: int | None = None) -> Iterat
     import multiprocessing
     if address: raise BadInput(f'--executor processes has no address; leave {address!r} out.')
     # A fork would inherit threads and locks in the middle of something.
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn')) as pool: yield pool
+    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), end_with_parent) as pool: yield pool
 
 EXECUTORS: dict[str, Callable] = dict(processes=_processes, dask=dask_executor, ray=ray_executor) # by name
 

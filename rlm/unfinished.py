@@ -4,7 +4,7 @@
 
 # %% ../nbs/60_unfinished.ipynb #50979103
 from __future__ import annotations
-import json,os,sys,time
+import json,os,sys,threading,time
 from collections.abc import Callable,Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from .runs import Strategy
 from .trace import Journal
 
 # %% auto #0
-__all__ = ['Begun', 'since', 'look', 'set_aside', 'take_up', 'is_written', 'wait_for']
+__all__ = ['Begun', 'since', 'look', 'set_aside', 'take_up', 'end_with_parent', 'is_written', 'wait_for']
 
 # %% ../nbs/60_unfinished.ipynb #774bfbbd
 @dataclass(frozen=True)
@@ -93,6 +93,16 @@ def take_up(
     except BadInput as error: return None, f'{Path(path).name} cannot be gone on with and stands now in {set_aside(path).name}; its run begins anew. {error}'
     Path(path).unlink(missing_ok=True)
     return None, None
+
+# %% ../nbs/60_unfinished.ipynb #79fba247
+def end_with_parent() -> None:
+    "Let this worker process end when the one that started it is gone."
+    import multiprocessing.connection
+    parent = multiprocessing.parent_process().sentinel
+    def watch() -> None:
+        multiprocessing.connection.wait([parent])
+        os._exit(1)
+    threading.Thread(target=watch, name='rlm-parent', daemon=True).start()
 
 # %% ../nbs/60_unfinished.ipynb #6d2ebcc2
 def is_written(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,9 @@ from rlm import source
 from rlm.errors import BadInput, RLMError
 from rlm.executors import open_executor
 from rlm.sweep import Sweep
+from tests.mock_server import mock_server
 from tests.run import ROOT
+from tests.test_kill import asked_in, quiet
 
 METHODS = ['direct', 'rlm', 'lambda_rlm:task=given', 'srlm:k=2,early_stop=no']
 HOPEFULLY = 60  # seconds until a test that waits for something that never comes fails
@@ -96,6 +99,83 @@ def test_an_interrupted_sweep_leaves_what_is_done(tmp_path):
     process.send_signal(signal.SIGINT)
     assert 'KeyboardInterrupt' in process.communicate(timeout=HOPEFULLY)[1]
     assert [row['sample'] for row in json.loads((tmp_path/'results.json').read_text())['results']] == ids[:4]
+
+
+# --- killed in the middle of a run ---
+
+# What the server says, by the last message: the same in any order. Every prompt of a run tells its house.
+HOUSES = [SimpleNamespace(id=f'house-{house}', dataset='houses', tokens=300, query=f'What of house {house}?', answer='look', task='search',
+                          context=[f'Part {house}{place}: the lamp is lit. ' * 9 for place in 'abc']) for house in range(3)]
+TURNS = dict([('Question: What of house', 'print("begun", len(context))'), ('Question: Sub', 'FINAL(llm_query("Look. " + context))')] + [
+    ('begun', 'read = llm_query_batched([f"Read. {part}" for part in context])\nprint("read", read[0])'),
+    ('read Part', 'told = rlm_query("Sub of " + context[0], context=context[1])\nprint("told", told)'),
+    ('told', 'FINAL(told + " and " + llm_query("Last. " + context[2]))')])
+RULES = [(rf'^{verb}\. Part {house}{place}', f'Part {house}{place} is {verb.lower()}.') for verb in ('Read', 'Last', 'Look') for house in range(3) for place in 'abc']
+RULES += [(pattern, f'```repl\n{code}\n```') for pattern, code in TURNS.items()]
+
+# The sweep as a script, which kills itself and its workers where the journals have got a certain line.
+KILLED = '''
+import itertools, os, signal, sys
+from rlm.executors import open_executor
+from rlm.journal import Journal
+from rlm.sweep import Sweep
+from tests.test_bench import HOUSES, contains
+api_base, folder, where, line, step = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
+put, lines = Journal._put, itertools.count(1)
+def put_and_die(self, data):
+    if next(lines) != line: return put(self, data)
+    if step == 'torn':
+        self._file.seek(self._end)
+        self._file.write(data[:len(data) // 2])
+    if step == 'after': put(self, data)
+    os.killpg(0, signal.SIGKILL)
+Journal._put = put_and_die
+if __name__ == '__main__':
+    with open_executor(None if where == 'threads' else where, 2) as executor:
+        print(Sweep(HOUSES, ['rlm:env=local,max_depth=2'], 'openai/rules', api_base=api_base, folder=folder, score=contains, concurrency=2, executor=executor,
+                    traces='whole' in folder, progress=False).run())
+'''
+
+
+@pytest.fixture(scope='module')
+def houses(tmp_path_factory):
+    "Runs the sweep against one server: where runs take place, folder, and where it is killed."
+    folder = tmp_path_factory.mktemp('houses')
+    (folder/'killed.py').write_text(KILLED)
+    environment = os.environ | dict(OPENAI_API_KEY='none', LITELLM_LOCAL_MODEL_COST_MAP='True', PYTHONPATH=str(ROOT))
+    with mock_server() as server:
+        def run(where, results, line=0, step=''):
+            server.reset()
+            server.script(rules=RULES)
+            done = subprocess.run([sys.executable, str(folder/'killed.py'), server.api_base, str(folder/results), where, str(line), step], cwd=ROOT, env=environment,
+                                  capture_output=True, text=True, timeout=240, start_new_session=True)
+            return done, Counter(quiet(server))
+        done, prompts = run('threads', 'whole')
+        assert done.returncode == 0, done.stderr
+        traces = {query_of(path): asked_in(path) for path in (folder/'whole'/'traces').iterdir()}
+        assert sum(traces.values(), Counter()) == prompts and prompts.total() == 3 * 10
+        yield SimpleNamespace(run=run, folder=folder, traces=traces)
+
+
+def query_of(path): return json.loads(path.read_bytes().splitlines()[0])['query']
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no process groups to kill')
+@pytest.mark.parametrize('where, line, step', [('threads', 24, 'after'), ('threads', 61, 'torn'), ('processes', 30, 'before')])
+def test_a_sweep_that_is_killed_in_the_middle_of_its_runs_pays_for_no_reply_twice(houses, where, line, step):
+    name = f'{where}-{line}'
+    killed, _ = houses.run(where, name, line, step)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    rows = [json.loads(line) for line in (houses.folder/name/'results.jsonl').read_text().splitlines()]
+    ended = {f'What of house {row["sample"][-1]}?' for row in rows}
+    journals = [path for path in (houses.folder/name/'traces').iterdir() if path.read_bytes().count(b'\n') and query_of(path) not in ended]
+    known = sum(map(asked_in, journals), Counter())
+    assert known, 'the kill came too early'
+    done, paid = houses.run(where, name)
+    assert done.returncode == 0, done.stderr
+    assert paid + known == sum((asked for query, asked in houses.traces.items() if query not in ended), Counter())
+    assert files(houses.folder/name) == files(houses.folder/'whole')
+    assert not (houses.folder/name/'traces').exists()
 
 
 @pytest.fixture(scope='module')
