@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
-# %% ../nbs/18_runs.ipynb #a9e6a56b
+# %% ../nbs/18_runs.ipynb #62b372dd
 import asyncio,functools,importlib,itertools,json,os,queue,sys,time,uuid
 from collections.abc import AsyncIterator,Callable,Coroutine,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from fastcore.basics import patch
 from fastcore.meta import delegates
+from . import __version__
 from .compat import UsageSummary
 from .errors import BadInput,Cancelled,LimitExceeded,ModelError,RLMError,TimeExceeded,redact
 from .inputs import read_input
@@ -23,7 +24,7 @@ from .prompts import describe_context
 from .recipe import Fingerprint,fingerprint,is_literal,recipe,take_fingerprint
 from .trace import Journal,LiveDisplay,engine_log,messages_of,to_html,to_markdown
 
-# %% ../nbs/18_runs.ipynb #b3c3251e
+# %% ../nbs/18_runs.ipynb #932eb8cf
 _SYNONYMS = dict(response='answer', execution_time='seconds', root_model='model', cost='usage.cost',
     total_input_tokens='usage.input', total_output_tokens='usage.output', prompt='query')
 
@@ -58,7 +59,7 @@ class Result:
     def _repr_html_(self) -> str: return to_html(self.trace.events)
     def _repr_markdown_(self) -> str: return to_markdown(self.trace.events)
 
-# %% ../nbs/18_runs.ipynb #55ba3109
+# %% ../nbs/18_runs.ipynb #d1a46504
 @patch(as_prop=True)
 def history(self: Result) -> list[dict]: # messages of role and content
     "The root's transcript, as it was sent."
@@ -75,7 +76,7 @@ def metadata(self: Result) -> dict: # run_metadata and iterations
     first, *turns = engine_log(self.trace.events)
     return dict(run_metadata=first, iterations=turns)
 
-# %% ../nbs/18_runs.ipynb #0a260771
+# %% ../nbs/18_runs.ipynb #84a8d1bb
 class Tree:
     "What all trajectories of one run share."
     def __init__(self,
@@ -130,7 +131,7 @@ def _about_reply(kind: str, text: str, reply: Reply | None, problem: BaseExcepti
     cleaned = clean_reply(text) if kind == 'turn' else text
     return about | (dict(kept=cleaned) if cleaned != text else {})
 
-# %% ../nbs/18_runs.ipynb #27fae0bc
+# %% ../nbs/18_runs.ipynb #31935dff
 @patch
 def look_through(self: Tree, context: Any) -> Fingerprint: # without digits where nobody will ask for them
     "The context's fingerprint; candidates and children that share a context have it read once."
@@ -174,7 +175,7 @@ def start(self: Tree,
     if is_root and self.strategy:
         if self.strategy.settings.sources: what['sources'] = self.strategy.settings.sources
         made = recipe(self.strategy)
-        settings = dict(settings, recipe=made | dict(settings=made['settings'] | again))
+        settings = dict(settings, recipe=made | dict(settings=made['settings'] | again), version=__version__)
     self.journal.write('run_start', run, parent=parent, depth=depth, method=method, model=lm.name, query=query, context=what, settings=settings)
     if is_root and self.strategy and self.journal.path and not self.record: self.keep_context(run, context, about['chars'])
 
@@ -189,7 +190,7 @@ def keep_context(self: Tree, run: str, context: Any, chars: int | None) -> None:
     if not isinstance(context, str) and fingerprint(json.loads(text)) != self.fingerprint(context): return
     self.journal.write('context', run, form='text' if isinstance(context, str) else 'json', text=text)
 
-# %% ../nbs/18_runs.ipynb #8ca11979
+# %% ../nbs/18_runs.ipynb #fcbe4057
 @patch
 def said(self: Tree, run: str, role: str, content: str) -> str:
     "What is said next in a transcript: in a resumed run, what was said there before."
@@ -205,7 +206,7 @@ def count_known(self: Tree, used: Usage, model: str) -> None:
     "Account for a reply that a record holds; a resumed run has paid for all of them already."
     if self.record.counts_anew: self.ledger.settle(-1, used, model)
 
-# %% ../nbs/18_runs.ipynb #ac7de707
+# %% ../nbs/18_runs.ipynb #9fb1ba37
 @patch
 def finish(self: Tree,
     run: str, # the trajectory that ends
@@ -229,7 +230,7 @@ def finish(self: Tree,
     if run.count('.') == self.level: self.result = result
     return result
 
-# %% ../nbs/18_runs.ipynb #ad768388
+# %% ../nbs/18_runs.ipynb #2367a986
 @dataclass(kw_only=True)
 class Settings:
     "What a strategy can be told besides its models."
@@ -254,7 +255,7 @@ class Settings:
         if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
         if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
-# %% ../nbs/18_runs.ipynb #1b4c21b5
+# %% ../nbs/18_runs.ipynb #df48c46e
 def takes(
     settings: type, # a dataclass of settings
 ) -> Callable: # a decorator for `__init__`
@@ -268,7 +269,7 @@ def takes(
         return init
     return decorate
 
-# %% ../nbs/18_runs.ipynb #8bc53e6e
+# %% ../nbs/18_runs.ipynb #3874bc5c
 class Callbacks:
     "A listener that turns events into the calls that the settings ask for."
     def __init__(self, settings: Settings):
@@ -299,7 +300,7 @@ class Callbacks:
         start = self._runs[event['run']]
         if start['parent'] and start['depth']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
 
-# %% ../nbs/18_runs.ipynb #61b10dfc
+# %% ../nbs/18_runs.ipynb #b749f7da
 @patch
 def _on_call_start(self: Callbacks, event: dict) -> None:
     if event['kind'] == 'subcall': self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
@@ -324,7 +325,7 @@ def _on_turn_end(self: Callbacks, event: dict) -> None:
     self._tell('on_iteration_complete', depth, event['turn'], event['seconds'])
     if depth == 0: self._tell('on_iteration', event['turn'], self._turns[event['run']])
 
-# %% ../nbs/18_runs.ipynb #abcc02d6
+# %% ../nbs/18_runs.ipynb #5e36b8e9
 class Strategy:
     "A way to answer a question about a context. Subclasses write `solve`."
     method = 'strategy'
@@ -372,7 +373,7 @@ class Strategy:
         "The result of a recorded run that had ended, from its journal."
         return plain
 
-# %% ../nbs/18_runs.ipynb #87ac35e2
+# %% ../nbs/18_runs.ipynb #0b4dcf2e
 def check_question(
     context: Any, # what the question is about
     query: str | None, # the question
@@ -387,7 +388,7 @@ def check_question(
     if query is None and optional: return
     if not (isinstance(query, str) and query.strip()): raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
 
-# %% ../nbs/18_runs.ipynb #6b562627
+# %% ../nbs/18_runs.ipynb #420c83db
 @patch
 async def drive(self: Strategy,
     context: Any, # what the question is about
@@ -434,7 +435,7 @@ async def _work(self: Strategy, tree: Tree, context: Any, query: str | None) -> 
     if not isinstance(context, str) or len(context) > 1_000_000: await asyncio.to_thread(tree.look_through, context)
     return await self.solve(tree, context, query)
 
-# %% ../nbs/18_runs.ipynb #845010cd
+# %% ../nbs/18_runs.ipynb #e446ad54
 @patch
 def open_journal(self: Strategy) -> Journal: # for one run
     "The journal that the settings ask for: in memory, one file, or a file of its own in a folder."
@@ -446,7 +447,7 @@ def open_journal(self: Strategy) -> Journal: # for one run
         path = path/f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
     return Journal(path)
 
-# %% ../nbs/18_runs.ipynb #88996b5e
+# %% ../nbs/18_runs.ipynb #e8e3eeae
 @patch
 async def acall(self: Strategy,
     context: Any, # what the question is about: a text, a list, a dict, a table, a path, an open file, any object
@@ -483,7 +484,7 @@ def completion(self: Strategy,
     prompt = self.read(prompt, root_prompt, optional=True)
     return run_sync(self.drive(prompt, root_prompt))
 
-# %% ../nbs/18_runs.ipynb #03d0ff40
+# %% ../nbs/18_runs.ipynb #acf461e2
 @patch(cls_method=True)
 async def aresume(cls: Strategy,
     path: str | os.PathLike, # the journal of the run, a .jsonl file
@@ -504,7 +505,7 @@ def resume(cls: Strategy,
     "Go on with a recorded run where it ended, and wait for it; raises what `aresume` raises."
     return run_sync(cls.aresume(path, context, model, **changes))
 
-# %% ../nbs/18_runs.ipynb #87d2c343
+# %% ../nbs/18_runs.ipynb #d16b7d8b
 @patch
 def stream(self: Strategy,
     context: Any, # what the question is about

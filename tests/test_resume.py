@@ -427,6 +427,36 @@ def test_a_context_that_json_would_change_is_not(tmp_path, context):
     assert '0123456789abcdef' not in (tmp_path/'run.jsonl').read_text()
 
 
+def changed_start(path, change):
+    "The journal, with other settings at its start."
+    start, *rest = written(path)
+    event = json.loads(start)
+    change(event['settings'])
+    path.write_bytes(json.dumps(event).encode() + b'\n' + b''.join(rest))
+
+
+def test_a_journal_of_another_version_says_so(tmp_path):
+    turns = (cell('import time\nprint(time.perf_counter_ns())'), 'FINAL(1)')
+    for name in ('clock', 'strange'): rlm(Model(*turns), tmp_path/f'{name}.jsonl')(TEXT, QUESTION)
+    changed_start(tmp_path/'clock.jsonl', lambda settings: settings.update(version='99.1'))
+    assert 'rlm 99.1 wrote the journal, and this is rlm' in str(replay(tmp_path/'clock.jsonl'))
+    assert 'rlm 99.1' not in str(replay(tmp_path/'strange.jsonl'))
+    changed_start(tmp_path/'strange.jsonl', lambda settings: settings.update(version='99.1') or settings['recipe']['settings'].update(telepathy=True))
+    with pytest.raises(BadInput, match=r'telepathy= is no setting.*rlm 99\.1 wrote the journal'): replay(tmp_path/'strange.jsonl')
+
+
+def test_what_is_no_journal(tmp_path):
+    rlm(Model(*THREE), tmp_path/'run.jsonl')(TEXT, QUESTION)
+    lines, path = written(tmp_path/'run.jsonl'), tmp_path/'bad.jsonl'
+    cases = {b'Dear diary,\nnothing.\n': 'is no journal of a run', b'': 'holds no run', b'\x00\xff' * 100: 'is no journal of a run', b'{"a": 1}\n': 'is no journal of a run',
+        b''.join(lines[:5]) + lines[5][:30] + b'\n' + b''.join(lines[6:]): 'line 6 is no event of a journal.*cut it before that line', b''.join(lines + lines): 'more than one journal'}
+    for content, problem in cases.items():
+        for act in (replay, RLM.resume):
+            path.write_bytes(content)
+            with pytest.raises(BadInput, match=problem): act(path)
+            assert path.read_bytes() == content
+
+
 def test_keys_are_never_written(tmp_path):
     key = 'never-to-be-seen-9876543210'
     model = LM(Model(*THREE), api_key=key, extra_headers=dict(Authorization=f'Bearer {key}'), api_base=f'http://user:{key}@localhost')
