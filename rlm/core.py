@@ -57,6 +57,7 @@ class RLM(Strategy):
 async def continue_session(self: RLM, tree: Tree, context: Any, query: str | None) -> Result:
     "One more question to the shell that is kept."
     settings, asked, first = self.settings, len(self._session)//2, None
+    tree.asked_before = asked
     if self._shell is None: self._shell = settings.open_shell(context, self.writers, settings.tools)
     elif context is not None: number = self._shell.add_context(context)
     self._shell['history'] = list(self._session)

@@ -55,8 +55,8 @@ def _recipe_of(start: dict) -> dict:
     kept = (start.get('settings') or {}).get('recipe')
     if not kept:
         raise BadInput('The journal does not say how its strategy was built, so the run cannot be made again: its strategy wrote its start without Tree.start.')
-    if kept['settings'].get('persistent'):
-        raise BadInput('The run is part of a persistent session, whose shell is gone with its process: ask again in a new session.')
+    if asked := start['settings'].get('asked_before'):
+        raise BadInput(f'The run is question {asked + 1} of a persistent session; what the questions before it left in the shell is gone with its process: ask again in a new session.')
     return kept
 
 # %% ../nbs/40_resume.ipynb #d857f081
@@ -83,8 +83,12 @@ async def go_on(
         context = await asyncio.to_thread(find_context, journal.events, context)
         strategy.check(context, record.start['query'], optional=True)
         journal.follow(record)
-        return await _go_on_live(strategy, record, journal, context, changes)
+        try: return await _go_on_live(strategy, record, journal, context, changes)
+        finally: _leave(strategy, wanted)
     finally: journal.close()
+
+def _leave(strategy: Strategy, wanted: Any) -> None: # a session ends with the run for which it was made
+    if strategy is not wanted and hasattr(strategy, 'close'): strategy.close()
 
 def _earlier_changes(record: Record, events: Iterable[dict], given: Mapping[str, Any]) -> dict[str, Any]:
     "What earlier resumptions were told, but for what this one is told."
@@ -224,6 +228,7 @@ async def _replay(path: str | os.PathLike | Journal, context: Any, given: Mappin
     record.order.stuck = stop
     try: result = await running
     except (RLMError, asyncio.CancelledError) as error: result = getattr(error, 'result', None) or tree.result
+    finally: _leave(strategy, None)
     record.compare_rest()
     if result: result.differences = tuple(record.differences)
     return Replay(result, record.differences, record.is_finished, tuple(filter(None, (record.doubt, record.differences and record.other_version))))

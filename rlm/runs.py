@@ -90,6 +90,7 @@ class Tree:
         self.strategy: Strategy | None = None # whose run this is
         self.record: Any = None # of a run that is resumed: what is known is taken from there
         self.seconds_before = 0.0 # that a resumed run was at work before
+        self.asked_before = 0 # questions of a persistent session
         self._calls, self._prints = itertools.count(1), {}
 
     async def ask(self,
@@ -176,6 +177,7 @@ def start(self: Tree,
         if self.strategy.settings.sources: what['sources'] = self.strategy.settings.sources
         made = recipe(self.strategy)
         settings = dict(settings, recipe=made | dict(settings=made['settings'] | again), version=__version__)
+        if self.asked_before: settings['asked_before'] = self.asked_before
     self.journal.write('run_start', run, parent=parent, depth=depth, method=method, model=lm.name, query=query, context=what, settings=settings)
     if is_root and self.strategy and self.journal.path and not self.record: self.keep_context(run, context, about['chars'])
 

@@ -464,10 +464,19 @@ def test_keys_are_never_written(tmp_path):
     assert key not in (tmp_path/'run.jsonl').read_text()
 
 
-def test_a_persistent_session_cannot_go_on(tmp_path):
-    with rlm(Model(*THREE), tmp_path/'run.jsonl', persistent=True) as session: session(TEXT, QUESTION)
-    for again in (lambda: resume(RLM, cut_after(tmp_path/'run.jsonl', 'cell'), model=Model(*THREE)), lambda: replay(tmp_path/'run.jsonl')):
-        with pytest.raises(BadInput, match='persistent session, whose shell is gone'): again()
+def test_a_persistent_session(tmp_path):
+    "Its first question is a run like any other; for a later one the shell is gone."
+    whole = rlm(Model(*THREE), None)(TEXT, QUESTION)
+    with rlm(Model(*THREE), tmp_path/'runs', persistent=True) as session:
+        first = session(TEXT, QUESTION).trace.path
+        session.lm = LM(Model(cell('print(len(a))'), 'FINAL(0)'))
+        second = session.completion(None, 'How many were read?').trace.path
+    model = Model(*THREE)
+    assert RLM.resume(cut_after(first, 'cell', 2), model=model, env='local').answer == whole.answer and len(model.asked) == 1
+    assert str(rlm_replay(first, env='local')) == 'the same as recorded'
+    for act in (lambda: RLM.resume(cut_after(second, 'cell'), model=Model(*THREE)), lambda: replay(second)):
+        with pytest.raises(BadInput, match='question 2 of a persistent session; .* ask again in a new session'): act()
+    assert RLM.resume(second).answer == '0'
 
 
 def test_tools_must_be_given_again(tmp_path):
