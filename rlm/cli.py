@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse,importlib,json,os,sys
 from collections.abc import Iterable
 from . import __version__
-from .errors import BadInput,LimitExceeded,ModelError
+from .errors import BadInput,LimitExceeded,ModelError,RLMError
 from .inputs import read_context
 
 # %% auto #0
@@ -47,7 +47,8 @@ def ask(
     except LimitExceeded as error: result, problem = error.result, error
     if result and (result.answer is not None or args.json): print(_as_json(result) if args.json else result.answer, flush=True)
     if getattr(result, 'choice', None): say(result.choice)
-    if args.trace: say(f'rlm view {args.trace} shows the run.')
+    goes_on = f'; rlm resume {args.trace} goes on with it' if problem and str(args.trace).endswith('.jsonl') else ''
+    if args.trace: say(f'rlm view {args.trace} shows the run{goes_on}.')
     if problem: raise problem
     return 0
 
@@ -121,16 +122,16 @@ _LIMITS = [('cost', float, 'US dollars that the run may spend'), ('tokens', int,
 # %% ../nbs/11_cli.ipynb #a055b8d4
 def main(
     words: Iterable[str] | None = None, # the command's words; those of the process where None
-) -> int: # exit code: 0 answer, 2 bad usage, 3 limit reached, 4 model failed
+) -> int: # exit code: 0 answer, 1 something else failed, 2 bad usage, 3 limit reached, 4 model failed
     "Run the command `rlm`."
     # A text may hold characters that the terminal cannot show; that must not cost the answer.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace')
     args = parser().parse_args(None if words is None else list(words))
     try: return args.run(args)
-    except (BadInput, ModelError, LimitExceeded) as error:
+    except RLMError as error:
         print(f'rlm: {error}', file=sys.stderr)
-        return 2 if isinstance(error, BadInput) else 4 if isinstance(error, ModelError) else 3
+        return next((code for kind, code in {BadInput: 2, LimitExceeded: 3, ModelError: 4}.items() if isinstance(error, kind)), 1)
     except KeyboardInterrupt:
         print('rlm: stopped before there was an answer.', file=sys.stderr)
         return 3

@@ -11,7 +11,7 @@ from dataclasses import fields,is_dataclass
 from pathlib import Path
 from typing import Any,BinaryIO
 from fastcore.basics import patch
-from .errors import BadInput,redact
+from .errors import BadInput,RLMError,redact
 
 # %% auto #0
 __all__ = ['Journal']
@@ -221,9 +221,9 @@ def _put(self: Journal, line: bytes) -> None:
     left = memoryview(line)
     try:
         while left: left = left[self._file.write(left):]
-    except OSError:
+    except OSError as error:
         self._file.truncate(self._end)
-        raise
+        raise RLMError(f'The journal {self.path} cannot be written ({_reason(error)}): make room and resume the run; what stands in the file is whole.') from error
     self._end += len(line)
 
 @patch
@@ -232,7 +232,7 @@ def write(self: Journal,
     run: str, # the run that it happened in
     **payload, # what else there is to say; anything JSON cannot hold becomes its `repr`
 ) -> dict: # the event as it was recorded, without secrets
-    "Record an event, in memory and in the file, and tell the subscribers. Raises `BadInput` after `close`, `OSError` when the disk is full."
+    "Record an event, in memory and in the file, and tell the subscribers. Raises `BadInput` after `close`, `RLMError` when the disk is full."
     return self.append(type, run, self.cleaned(payload))
 
 @patch
