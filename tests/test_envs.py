@@ -106,16 +106,17 @@ def test_a_cell_that_swallows_interrupts_is_stopped_too(sh):
 
 def test_the_wait_for_sub_calls_is_not_counted(env):
     async def slow(kind, prompts, model, contexts):
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(4)
         return prompts
     with open_shell(env, subcalls=slow, timeout=30) as shell:
         shell.run('1')
-        cell = shell.run('llm_query("a")', timeout=0.5)
-        assert cell.value == "'a'" and cell.seconds > 0.7 and cell.calls == 1
+        cell = shell.run('llm_query("a")', timeout=3)
+        assert cell.value == "'a'" and cell.seconds > 3 and cell.calls == 1
 
 
 def test_interrupt_from_another_thread(sh):
     sh.run('kept = 1')
+    sh.grace = 60  # of a busy machine
     inside = threading.Event()
     async def waits(kind, prompts, model, contexts):
         inside.set()
@@ -256,15 +257,20 @@ def test_setup_code_runs_first(env):
 
 
 def test_awaiting_a_cell_does_not_block_the_loop(sh):
+    enough = threading.Event()
+    async def door(kind, prompts, model, contexts):
+        await asyncio.to_thread(enough.wait, 60)
+        return prompts
     async def both():
-        ticks = 0
-        task = asyncio.ensure_future(sh.arun('import time\ntime.sleep(0.4)\n5'))
+        ticks, task = 0, asyncio.ensure_future(sh.arun('llm_query("5")'))
         while not task.done():
             await asyncio.sleep(0.01)
             ticks += 1
+            if ticks > 5: enough.set()  # the cell ends only after the loop has turned
         return (await task).value, ticks
+    sh.subcalls = door
     value, ticks = asyncio.run(both())
-    assert value == '5' and ticks > 5
+    assert value == "'5'" and ticks > 5
 
 
 def test_a_cancelled_cell_leaves_a_shell_that_works(sh):
@@ -339,7 +345,7 @@ def test_a_killed_cell_loses_variables_and_not_the_run(apart, code):
     with open_shell(apart, 'kept', setup_code='import math', tools=dict(limits={1: 2}), timeout=30) as shell:
         shell.run('gone = 1')
         shell['given'] = (1,)
-        cell = shell.run(code, timeout=1)
+        cell = shell.run(code, timeout=1 if 'match' in code else 60)  # the one that ends only when its time is over
         assert 'All variables, functions and imports are lost; context is loaded again' in cell.error
         assert 'gone' not in shell and 'gone' not in shell.variables()
         assert shell.run('context, limits, math.pi > 3, given, "gone" in globals()').value == "('kept', {1: 2}, True, (1,), False)"
