@@ -23,7 +23,7 @@ const dollars = (node, unknown = '?') => !node.tokens ? '' : node.cost == null ?
 nodes.forEach((node, place) => {
   node.below = [];
   node.depth = node.parent < 0 ? 0 : nodes[node.parent].depth + 1;
-  if (node.parent >= 0) nodes[node.parent].below.push(place);
+  node.nth = node.parent < 0 ? 1 : nodes[node.parent].below.push(place);
 });
 const small = nodes.length <= 300;
 for (const node of nodes) node.unfolded = node.depth === 0 || (!node.folded && node.below.length <= 12 && (small || node.depth === 1 && node.kind !== 'turn'));
@@ -60,6 +60,9 @@ function row(place, line) {
   element.setAttribute('role', 'treeitem');
   element.setAttribute('aria-level', node.depth + 1);
   element.setAttribute('aria-selected', place === current);
+  // Only the rows in sight exist: a screen reader is told how many there are.
+  element.setAttribute('aria-posinset', node.nth);
+  element.setAttribute('aria-setsize', node.parent < 0 ? 1 : nodes[node.parent].below.length);
   if (node.below.length) element.setAttribute('aria-expanded', open);
   element.classList.toggle('bad', !!node.bad);
   element.classList.toggle('open', !!node.open);
@@ -175,7 +178,7 @@ function facts(pairs, flowing) { // in one flow of words, or one below the other
 function table(content) {
   const element = make('table'), head = make('tr');
   const right = place => content.right.includes(place) ? 'right' : '';
-  content.columns.forEach((name, place) => head.append(make('th', right(place), name)));
+  content.columns.forEach((name, place) => head.append(make(name ? 'th' : 'td', right(place), name)));
   element.append(head);
   content.rows.forEach((cells, line) => {
     const tr = make('tr', line === content.won ? 'won' : '');
@@ -183,7 +186,10 @@ function table(content) {
     const target = content.to[line];
     if (target != null) {
       tr.dataset.to = target;
-      tr.addEventListener('click', () => { select(target, true); tree.focus(); });
+      const go = () => { select(target, true); tree.focus(); };
+      tr.tabIndex = 0;
+      tr.addEventListener('click', go);
+      tr.addEventListener('keydown', event => { if (event.key === 'Enter') { go(); event.preventDefault(); event.stopPropagation(); } });
     }
     element.append(tr);
   });
@@ -313,11 +319,24 @@ find('#theme').addEventListener('click', switchTheme);
 if (['light', 'dark'].includes(stored.get())) document.documentElement.dataset.theme = stored.get();
 
 // ---- sizes
-find('#divider').addEventListener('pointerdown', event => {
-  const drag = moved => { find('#outline').style.width = `${Math.max(240, Math.min(innerWidth - 260, moved.clientX))}px`; };
-  find('#divider').setPointerCapture(event.pointerId);
-  find('#divider').addEventListener('pointermove', drag);
-  find('#divider').addEventListener('lostpointercapture', () => find('#divider').removeEventListener('pointermove', drag), { once: true });
+const divider = find('#divider');
+function divide(width) {
+  width = Math.max(240, Math.min(innerWidth - 260, width));
+  find('#outline').style.width = `${width}px`;
+  divider.setAttribute('aria-valuenow', Math.round(100 * width / innerWidth));
+}
+divider.addEventListener('pointerdown', event => {
+  const drag = moved => divide(moved.clientX);
+  divider.setPointerCapture(event.pointerId);
+  divider.addEventListener('pointermove', drag);
+  divider.addEventListener('lostpointercapture', () => divider.removeEventListener('pointermove', drag), { once: true });
+});
+divider.addEventListener('keydown', event => {
+  const step = { ArrowLeft: -24, ArrowRight: 24 }[event.key];
+  if (!step) return;
+  divide(find('#outline').offsetWidth + step);
+  event.preventDefault();
+  event.stopPropagation();
 });
 const fit = () => { height = matchMedia('(max-width: 760px)').matches ? 32 : 24; list(); };
 addEventListener('resize', fit);

@@ -22,7 +22,7 @@ from pathlib import Path
 
 FLAGS = ('--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--no-default-browser-check', '--disable-background-networking',
          '--disable-component-update', '--disable-sync', '--disable-extensions', '--hide-scrollbars', '--remote-debugging-pipe')
-TIMEOUT = 30  # seconds for one command
+TIMEOUT = 180  # seconds for one command, which a page of 10,000 rows needs where other processes have the processor
 # What is pressed: key -> (code, number), where they differ from the key itself.
 KEYS = {'ArrowDown': 40, 'ArrowUp': 38, 'ArrowLeft': 37, 'ArrowRight': 39, 'Enter': 13, 'Escape': 27, 'Home': 36, 'End': 35, 'PageDown': 34, 'PageUp': 33, 'Tab': 9}
 
@@ -102,7 +102,7 @@ class Browser:
         "Open a file and wait until it is loaded."
         target = self.send('Target.createTarget', url='about:blank')['targetId']
         session = self.send('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
-        page = self.pages[session] = Page(self, session)
+        page = self.pages[session] = Page(self, session, target)
         for domain in ('Page', 'Runtime', 'Log', 'Network', 'Audits'): page.send(f'{domain}.enable')
         page.send('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=phone)
         page.send('Emulation.setEmulatedMedia', features=[dict(name='prefers-color-scheme', value='dark' if dark else 'light')])
@@ -112,11 +112,16 @@ class Browser:
         self.wait_for(page, 'Page.loadEventFired')
         return page
 
+    def close_pages(self) -> None:
+        "Close what is open: pages in the background take memory and time too."
+        for page in self.pages.values(): self.send('Target.closeTarget', targetId=page.target)
+        self.pages.clear()
+
 
 class Page:
     "A page in a browser, and whatever went wrong in it."
-    def __init__(self, browser: Browser, session: str):
-        self.browser, self.session, self.address = browser, session, ''
+    def __init__(self, browser: Browser, session: str, target: str):
+        self.browser, self.session, self.target, self.address = browser, session, target, ''
         self.events: list[str] = []
         self.problems: list[str] = []  # console errors, exceptions, dialogs, requests, breaches of the page's policy
 

@@ -35,7 +35,8 @@ def browser():
 def show(browser, tmp_path):
     "Write the page of a run and open it."
     def shown(events, **how): return browser.open(write_view(events, tmp_path/'run.html'), **how)
-    return shown
+    yield shown
+    browser.close_pages()
 
 
 def names(page): return page.run('[...document.querySelectorAll(".row")].sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top)).map(row => row.querySelector(".name").textContent)')
@@ -80,6 +81,27 @@ def test_the_scoreboard_leads_to_the_candidates(show):
     assert cells[0][:2] == ['#', 'answer'] and [row[0] for row in cells[1:]] == ['1', '2', '3'] and cells[1][-1] == 'winner'
     page.click('#detail tr:nth-child(3)')
     assert selected(page) == 'candidate 2'
+
+
+def test_without_a_mouse_the_scoreboard_leads_to_candidates_and_the_outline_gets_its_width(show):
+    result = SRLM('offline/extractive', k=2, early_stop=False)(TEXT, QUESTION)
+    page = show(result.trace.events)
+    page.run('document.querySelector("#detail tr[data-to]:last-child").focus()')
+    page.press('Enter')
+    assert selected(page).startswith('candidate 2')
+    width = page.run('document.querySelector("#outline").offsetWidth')
+    page.run('document.querySelector("#divider").focus()')
+    page.press('ArrowLeft', 'ArrowLeft')
+    assert page.run('document.querySelector("#outline").offsetWidth') == width - 48 and selected(page).startswith('candidate 2')
+    assert page.run('document.querySelector("#divider").getAttribute("aria-valuenow")') == str(round(100 * (width - 48) / 1280)) and page.problems == []
+
+
+def test_rows_say_where_they_stand_among_how_many(show):
+    page = show(long_run())
+    told = page.run('[...document.querySelectorAll(".row")].map(row => ["aria-level", "aria-posinset", "aria-setsize"].map(name => row.getAttribute(name)))')
+    turns = [row[1:] for row in told if row[0] == '2']
+    assert told[0] == ['1', '1', '1'] and [int(nth) for nth, _ in turns] == list(range(1, len(turns) + 1))
+    assert {int(size) for _, size in turns} == {page.run('nodes[0].below.length')} and int(turns[0][1]) > len(turns)
 
 
 def test_keys_move_through_the_tree(show):
