@@ -4,7 +4,7 @@
 
 # %% ../nbs/54_methods.ipynb #aeb10ef9
 from __future__ import annotations
-import ast,concurrent.futures,difflib,functools,os,threading,time,weakref
+import ast,concurrent.futures,difflib,errno,functools,os,threading,time,weakref
 from collections.abc import Callable,Iterable,Mapping
 from dataclasses import dataclass,field,fields,replace
 from pathlib import Path
@@ -24,8 +24,8 @@ from .tasks import TASKS,Kit,Task
 from .unfinished import Begun,since,take_up,wait_for
 
 # %% auto #0
-__all__ = ['KINDS', 'Kind', 'kind', 'task_of', 'read_value', 'read_options', 'Method', 'Common', 'Models', 'name_of', 'Job',
-           'cancel_jobs', 'run_job']
+__all__ = ['KINDS', 'DISK_ERRORS', 'Kind', 'kind', 'task_of', 'read_value', 'read_options', 'Method', 'Common', 'Models',
+           'name_of', 'Job', 'cancel_jobs', 'run_job']
 
 # %% ../nbs/54_methods.ipynb #2b093f01
 @dataclass(frozen=True)
@@ -257,11 +257,13 @@ def _begin(job: Job) -> tuple[Job, Begun | None, str | None]: # as it can be mad
     if begun and job.max_cost is not None: job = replace(job, max_cost=job.max_cost + (begun.cost or 0.0))
     return job, begun, said
 
-# %% ../nbs/54_methods.ipynb #a063234d
+# %% ../nbs/54_methods.ipynb #f13d7f55
+DISK_ERRORS = {getattr(errno, name) for name in ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EIO') if hasattr(errno, name)} # by which a file is not written
+
 def run_job(
     job: Job, # what to run
 ) -> dict: # a row of plain values
-    "Run one method on one sample; errors are kept in the row."
+    "Run one method on one sample; errors are kept in the row. Raises what its journal raises where it cannot be written."
     started, result, problem, strategy, begun, said, funded = time.perf_counter(), None, None, None, None, None, job
     try:
         funded, begun, said = _begin(job)
@@ -270,13 +272,15 @@ def run_job(
     except LimitExceeded as error: result, problem = error.result, error
     except concurrent.futures.CancelledError: raise
     # A strategy may be anybody's: whatever it raises is the outcome of this run.
-    except Exception as error: result, problem = getattr(error, 'result', None), error
+    except Exception as error:
+        if job.trace and _is_of_the_disk(error): raise
+        result, problem = getattr(error, 'result', None), error
     row = dict(key=job.key, answer=getattr(result, 'answer', None), stop_reason=_reason(result, problem), error=_said(problem, strategy, job))
     # What went on from a journal took the time of its first part, too.
     seconds = result.seconds if begun and result else time.perf_counter() - started
     return row | _taken(result, begun) | dict(starved=_starved(problem, funded), seconds=round(seconds, 3), since=since(funded.trace) if funded.trace else None, said=said)
 
-# %% ../nbs/54_methods.ipynb #f13d7f55
+# %% ../nbs/54_methods.ipynb #94798021
 def _reason(result: Result | None, problem: Exception | None) -> str:
     reason = getattr(problem, 'stop_reason', None) or ('final' if problem is None else 'model' if isinstance(problem, ModelError) else 'error')
     return result.stop_reason if problem is None and result else reason
@@ -287,6 +291,8 @@ def _said(problem: Exception | None, strategy: Strategy | None, job: Job) -> str
     text = str(problem) if isinstance(problem, (BadInput, ModelError)) else f'{type(problem).__name__}: {problem}'
     # Offline models are numbered in each process.
     return text.replace(strategy.lm.name, name_of(job.models.model)) if strategy else text
+
+def _is_of_the_disk(error: BaseException) -> bool: return any(isinstance(one, OSError) and one.errno in DISK_ERRORS for one in (error, error.__cause__))
 
 def _taken(result: Result | None, begun: Begun | None) -> dict: # calls, input, output, cost
     used = getattr(result, 'usage', None) or Usage(begun.replies if begun else 0, cost=begun.cost if begun else 0.0)

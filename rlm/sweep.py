@@ -36,7 +36,7 @@ class Store:
         if self.folder is None: return self
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.folder/'results.jsonl', 'a+b')
+            self._file = open(self.folder/'results.jsonl', 'a+b', buffering=0)
         except OSError as error: raise BadInput(f'{self.folder} cannot hold results ({error.strerror}): give a folder that can be written to.') from None
         _lock(self._file, self.folder)
         self._compare(json.loads(json.dumps(settings)))
@@ -46,12 +46,16 @@ class Store:
     def add(self,
         row: Mapping[str, Any], # of one run
     ) -> None:
-        "Write a row down, at once."
+        "Write a row down, at once; raises `OSError` where it cannot be written whole."
         line = redact(json.dumps(row, default=str))
-        self.rows.append(json.loads(line))
         if self._file:
-            self._file.write(line.encode() + b'\n')
-            self._file.flush()
+            end, left = self._file.seek(0, os.SEEK_END), memoryview(line.encode() + b'\n')
+            try:
+                while left: left = left[self._file.write(left):]
+            except OSError:
+                self._file.truncate(end)
+                raise
+        self.rows.append(json.loads(line))
 
     def close(self) -> None:
         "Let others write."
@@ -333,19 +337,29 @@ def run(self: Sweep) -> SweepResult: # rows, statistics, averages
         self._find_begun(waiting, account)
         budget = Budget(self.budget_limit, account.total or 0.0)
         with _bar(len(self.jobs), len(done), self.progress) as bar, self._pool() as pool: missing = self._run(waiting, pool, budget, account, bar)
+    except OSError as error: raise self._full(error) from None
     finally:
         store.close()
         result = self.result()
         if store.folder:
             # Only where it is empty, since every run has its answer.
             with contextlib.suppress(OSError): os.rmdir(store.folder/'traces')
-            result.write(store.folder)
+            self._write(result)
     if missing:
         error = BudgetExceeded(f'max_cost={self.budget_limit:g} does not last: ${budget.spent:.4f} are spent and {len(missing)} of {len(self.jobs)} runs are not done; '
             'give a larger max_cost and the same folder to go on.')
         error.result = result
         raise error
     return result
+
+@patch
+def _full(self: Sweep, error: OSError) -> RLMError:
+    return RLMError(f'{self.store.folder} takes no more ({error.strerror or error}): make room, and run the sweep again to go on.')
+
+@patch
+def _write(self: Sweep, result: SweepResult) -> None:
+    try: result.write(self.store.folder)
+    except OSError as error: raise self._full(error) from None
 
 @patch
 def _done(self: Sweep, rows: Iterable[dict]) -> set[str]: # keys
@@ -452,6 +466,8 @@ def _outcome(self: Sweep, future: concurrent.futures.Future, job: Job) -> dict:
     try: row = dict(future.result())
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise BadInput(f'{job.key} cannot be sent to the executor ({error}): name the models, and define what a sample or a method needs in a module.') from error
+    # Its journal cannot be written: no run that is paid for could be kept.
+    except RLMError: raise
     except concurrent.futures.CancelledError: raise RLMError(f'{job.key} was cancelled by the executor: run the sweep again to go on.') from None
     except Exception as error: raise RLMError(f'The executor lost {job.key} ({type(error).__name__}: {error}): run the sweep again to go on.') from error
     sample, score = job.sample, 0.0
