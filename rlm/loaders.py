@@ -29,7 +29,7 @@ def read_rows(
 
 def _rows_of(path: Path) -> Iterator[tuple[str, dict]]:
     empty = True
-    with (gzip.open if path.suffix == '.gz' else open)(path, 'rt', encoding='utf-8') as lines:
+    with (gzip.open if path.suffix == '.gz' else open)(path, 'rt', encoding='utf-8-sig') as lines:
         for where, row in _listed(path, lines) if '.jsonl' not in path.name and path.name.removesuffix('.gz').endswith('.json') else _lines(path, lines):
             if not isinstance(row, dict): raise BadInput(f'{where} holds no object: write one row as {{"field": value, ...}}.')
             empty = False
@@ -78,7 +78,7 @@ def hub_rows(
     **options, # of `datasets.load_dataset`
 ) -> Iterator[tuple[str, dict]]: # where the row stands, and the row
     "The rows of a repository; raises `BadInput` where they cannot be had."
-    instead = f'give path= of a local JSONL file with the fields {fields}' + (f', or take the generated set {generated}' if generated else '')
+    instead = f'give path= of a local JSONL file (rlm bench: --data NAME=FILE) with the fields {fields}' + (f', or take the generated set {generated}' if generated else '')
     try: from datasets import load_dataset
     except ImportError: raise BadInput(f"{repository} is read with the package datasets: pip install 'rlm[bench]', or {instead}.") from None
     # Whatever goes wrong between here and the hub, the way out is the same.
@@ -105,7 +105,7 @@ def sequential_niah(
     part: bool = False, # score the share of the items that are in order, instead of all or nothing
 ) -> Iterator[Sample]: # tokens as the rows say
     "The rows of Sequential-NIAH."
-    if path is None: raise BadInput(f'Sequential-NIAH is not on the hub: give path= of its test_data_for_infer.jsonl (fields {_SEQUENTIAL}).')
+    if path is None: raise BadInput(f'Sequential-NIAH is not on the hub: give path= of its test_data_for_infer.jsonl (rlm bench: --data sequential_niah=FILE; fields {_SEQUENTIAL}).')
     for number, (where, row) in enumerate(read_rows(path)):
         said, raw = take(where, row, 'question'), row.get('raw_question')
         found = [*_QUESTION.finditer(said)]
@@ -264,7 +264,7 @@ def ruler(
     part: bool | None = None, # any of the outputs will do; where None, so for the question answering tasks
 ) -> Iterator[Sample]: # tokens as the rows say
     "The rows of RULER."
-    if path is None: raise BadInput("RULER's rows are made by its own scripts: give path= of a JSONL file of theirs (fields index, input, outputs, length), or take the generated set sniah.")
+    if path is None: raise BadInput("RULER's rows are made by its own scripts: give path= of a JSONL file of theirs (rlm bench: --data ruler=FILE; fields index, input, outputs, length), or take the generated set sniah.")
     for number, (where, row) in enumerate(read_rows(path)):
         name = '/'.join(Path(where.rpartition(', line')[0] or str(path)).parts[-2:])
         _, task, rule = next(found for found in _RULER_TASKS if re.search(rf'(?:^|[/_]){found[0]}', name))
