@@ -222,6 +222,7 @@ async def _replay(path: str | os.PathLike | Journal, context: Any, given: Mappin
 
     def stop() -> None:
         "Nothing goes on any more: here the recorded run was stopped, or its record ends."
+        record.order.stuck = lambda: None # once is enough; it may take a while to wind up
         end = record.pasts[record.root].end
         if end and end['stop_reason'] == 'time': tree.ledger.limits = replace(tree.ledger.limits, max_seconds=0)
         running.cancel()

@@ -6,7 +6,7 @@
 __all__ = ['Result', 'Tree', 'Settings', 'takes', 'Callbacks', 'Strategy', 'check_question']
 
 # %% ../nbs/18_runs.ipynb #62b372dd
-import asyncio,functools,importlib,itertools,json,os,queue,sys,time,uuid
+import asyncio,contextlib,functools,importlib,itertools,json,os,queue,sys,time,uuid
 from collections.abc import AsyncIterator,Callable,Coroutine,Iterator,Mapping
 from dataclasses import dataclass,field,is_dataclass
 from datetime import datetime
@@ -425,7 +425,8 @@ async def watch(self: Strategy, tree: Tree, context: Any, query: str | None) -> 
     finally:
         while not task.done():
             task.cancel() # once more where a library below lost it
-            await asyncio.wait({task}, timeout=1)
+            # Who cancels us a second time must not leave a run behind that writes to a closed journal.
+            with contextlib.suppress(asyncio.CancelledError): await asyncio.wait({task}, timeout=1)
         if not task.cancelled(): task.exception() # looked at, or asyncio reports it as forgotten
     stopped.result = tree.result
     if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded) and stopped.result: return stopped.result

@@ -23,7 +23,7 @@ def rlm(*words, server=None, stdin=None, **environment):
     if server and words[0] == 'ask': words += ('--env', 'local')  # what is tested here is the command
     address = {'OPENAI_API_BASE': server.api_base, 'OPENAI_API_KEY': 'sk-of-this-test-0123456789'} if server else {}
     return subprocess.run([sys.executable, '-c', 'import sys; from rlm.cli import main; sys.exit(main())', *map(str, words)],
-        env=os.environ | address | environment, input=stdin, capture_output=True, text=True, timeout=120)
+        env=os.environ | address | environment, input=stdin, capture_output=True, text=True, timeout=600)
 
 
 def test_the_answer_alone_is_on_standard_output(server, book):
@@ -99,7 +99,7 @@ def test_ctrl_c_ends_with_what_there_is(server, book, tmp_path):
     for line in process.stderr:
         if 'while True' in line: break # the second cell is running
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (3, 'perhaps Anna\n')
     assert 'Traceback (most recent call last)' not in err
     events = [json.loads(line) for line in trace.read_text().splitlines()]

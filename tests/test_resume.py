@@ -289,7 +289,7 @@ print(RLM(Model(*{turns!r}), env='local', trace=sys.argv[1])(TEXT, QUESTION).ans
     # Another process has another order of sets.
     for seed in ('1', '2'):
         path = tmp_path/f'{seed}.jsonl'
-        subprocess.run([sys.executable, '-c', script, path], check=True, timeout=120, cwd=Path(__file__).parent.parent, env=dict(os.environ, PYTHONHASHSEED=seed))
+        subprocess.run([sys.executable, '-c', script, path], check=True, timeout=600, cwd=Path(__file__).parent.parent, env=dict(os.environ, PYTHONHASHSEED=seed))
         model = Model(*turns)
         assert resume(RLM, cut_after(path, 'cell'), model=model).answer == 'Read: Who is Cem?' and len(model.asked) == 1
 
@@ -675,7 +675,7 @@ def test_threads_and_tasks_inside_of_cells(tmp_path):
 # --- the commands ---
 
 def command(*words, **settings):
-    return subprocess.run([Path(sys.executable).with_name('rlm'), *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, **settings)
+    return subprocess.run([Path(sys.executable).with_name('rlm'), *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, **settings)
 
 
 def test_the_commands_find_the_files(tmp_path):
