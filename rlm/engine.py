@@ -12,9 +12,10 @@ from .errors import Cancelled,RLMError
 # %% auto #0
 __all__ = ['engine_loop', 'run_sync', 'on_engine', 'start_on_engine', 'within', 'in_thread']
 
-# %% ../nbs/66_engine.ipynb #be0198ee
+# %% ../nbs/66_engine.ipynb #8197e142
 _engine: asyncio.AbstractEventLoop | None = None
 _engine_lock = threading.Lock()
+_left_behind: list[asyncio.AbstractEventLoop | None] = []
 
 def engine_loop() -> asyncio.AbstractEventLoop: # running, in a daemon thread
     "The one event loop of the engine, started when it is first asked for."
@@ -35,6 +36,8 @@ def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
 def _forget_engine() -> None:
     "A forked child inherits the loop but not its thread: it starts one of its own."
     global _engine, _engine_lock
+    # Kept, so that no new object gets its address, by which LiteLLM knows the connections that are still the parent's.
+    _left_behind.append(_engine)
     _engine, _engine_lock = None, threading.Lock()
 
 if hasattr(os, 'register_at_fork'):
@@ -89,22 +92,30 @@ def start_on_engine(
         except Cancelled as error: raise asyncio.CancelledError(str(error)) from None
     return asyncio.run_coroutine_threadsafe(run(), engine_loop())
 
-# %% ../nbs/66_engine.ipynb #f92ba99b
+# %% ../nbs/66_engine.ipynb #b06b8179
 _GRACE = 1.0 # seconds that a call gets to close its connection; one that does not even do that is left to itself
+_PART = 1.0 # seconds between two looks at the clock; what a look comes late by is our own doing
 
 async def within(
     coroutine: Coroutine, # what may take too long
     seconds: float | None, # until it is cancelled; None: no limit
 ) -> Any: # what it returns
-    "As `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes in the moment of the result; raises `TimeoutError`."
+    "Await `coroutine` for a time; raises `TimeoutError` after it. A cancellation that comes in the moment of the result is not forgotten."
     task = asyncio.ensure_future(coroutine)
-    try: done, _ = await asyncio.wait({task}, timeout=seconds)
+    clock, left = asyncio.get_running_loop().time, float('inf') if seconds is None else seconds
+    try:
+        while not task.done() and left > 0:
+            part, before = min(left, (seconds or _PART)/8, _PART), clock()
+            await asyncio.wait({task}, timeout=part)
+            left -= min(part, clock() - before)
     finally:
         task.add_done_callback(_look) # or asyncio reports its exception as forgotten
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=_GRACE)
-    if not done: raise asyncio.TimeoutError
+    # One that comes in the last moment was paid for.
+    if left <= 0 and (not task.done() or task.cancelled() or task.exception()): raise asyncio.TimeoutError
+    if task.cancelled(): raise RuntimeError('The call was cancelled from within.')
     return task.result()
 
 def _look(task: asyncio.Task) -> None:

@@ -19,7 +19,7 @@ The model's name says what it answers (`mode` or `mode-anything`):
 Any other name is an unknown model (404), unless the setting `serves` gives it a mode: `{"gpt-4o": "rules"}`. Settings, all of them also options on the command line: `latency` (seconds before every reply),
 `key` (the only API key let in; else 401), `seed`, `retry_after` (seconds; told with each 429) and `faults`, which maps a fault (`429`, `500`,
 `hung`, `malformed`, `no_choices`, `null`, `truncated`) to the share of requests that get it: `{"429": 0.1}`. Which ones is decided by seed and request
-number alone, so a run can be repeated.
+number alone, so a run can be repeated. `crowded`: of so many requests only the first is answered, the others get 429.
 
 Usage: a message's tokens are `ceil(characters / 4)` of its content, the prompt's are their sum, and so for the reply. Cached tokens are those of the longest
 earlier prompt that this prompt begins with.
@@ -64,6 +64,7 @@ class Settings:
     seed: int = 0
     retry_after: float = 1.0
     faults: dict[str, float] = field(default_factory=dict)
+    crowded: int = 1
     serves: dict[str, str] = field(default_factory=dict)
 
     def mode(self, model: str) -> str:
@@ -72,6 +73,7 @@ class Settings:
 
     def fault(self, number: int) -> str | None:
         "The fault that request `number` gets: a pure function of the seed and that number."
+        if number % self.crowded: return '429'
         draw = random.Random(f'{self.seed}:{number}').random()
         for kind, share in self.faults.items():
             draw -= share
@@ -314,6 +316,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='of the faults')
     parser.add_argument('--retry-after', type=float, default=1.0, help='seconds, told with each 429')
     parser.add_argument('--faults', type=json.loads, default={}, help='shares of requests, such as {"429": 0.1, "hung": 0.01}')
+    parser.add_argument('--crowded', type=int, default=1, help='of so many requests only the first is answered')
     parser.add_argument('--serves', type=json.loads, default={}, help='further names and their modes, such as {"gpt-4o": "extractive"}')
     parser.add_argument('--settings', type=json.loads, help='all of these as one JSON object, instead; the server then ends when its standard input does')
     options = vars(parser.parse_args())

@@ -10,9 +10,9 @@ from rlm import LM, RLM, SRLM, Direct
 from rlm.lambda_rlm import LambdaRLM
 from tests.mock_server import ROOT, Settings, mock_server
 
-# Shares that sum up to a fifth. An attempt that hangs is left after the timeout, so few do: a test need not wait.
+# Shares that sum up to a fifth. An attempt that hangs is left after the time limit, so few do: a test need not wait.
 FAULTS = {'429': 0.06, '500': 0.05, 'malformed': 0.03, 'truncated': 0.02, 'no_choices': 0.01, 'null': 0.01, 'hung': 0.02}
-TIMEOUT = 5.0  # seconds
+TIMEOUT = 5.0  # seconds, at least
 USELESS = {'no_choices', 'null'}  # paid for and asked for once more only
 CONTEXT = 'The walrus eats clams.'
 LETTERS = '\n\n'.join(f'Letter {number}. ' + 'The weather is fine here, and nothing happens. ' * 20 for number in range(100))
@@ -30,6 +30,15 @@ def seeds(surely, count=1, most=160):
         if 'hung' in rest or USELESS & set(rest): continue
         found.append(seed)
         if len(found) == count: return found
+
+
+@pytest.fixture(autouse=True)
+def patience(shared_server, monkeypatch):
+    "Only what hangs may meet the time limit: seconds enough for an answer, however busy this machine is."
+    lm = LM('openai/echo', api_base=shared_server.api_base, api_key='none')
+    lm('the first call takes longer')
+    slowest = max(reply.seconds for reply in lm.batch(['hello'] * 16))
+    monkeypatch.setitem(globals(), 'TIMEOUT', max(5.0, 10*slowest))
 
 
 def model(server, mode='rules', **settings):
@@ -114,6 +123,33 @@ def test_plain_calls():
         is_exact(server, *results)
 
 
+def test_a_storm_of_429s_uses_up_nobody_s_retries():
+    "The server answers one request in four: with its three retries alone, every third call would fail."
+    with mock_server(crowded=4, retry_after=0.02) as server:
+        lm = model(server, num_retries=3)
+        replies = lm.batch([f'number {n}' for n in range(60)])
+        assert [str(reply) for reply in replies] == [f'number {n}' for n in range(60)]
+        seen = server.stats()
+        assert seen['statuses']['200'] == 60 and seen['statuses']['429'] > 60
+        assert sum(reply.usage.calls for reply in replies) == seen['requests']
+
+
+def test_a_server_that_refuses_everybody_is_reported(server):
+    lm = model(server, '429', num_retries=2)
+    replies = lm.batch(['one', 'two'])
+    assert [(reply.status, reply.usage.calls) for reply in replies] == [(429, 3)] * 2
+    assert server.stats()['requests'] == 6
+
+
+@pytest.mark.parametrize('words', ['You exceeded your current quota, please check your plan and billing details.', 'Request too large for gpt-4o on tokens per min.'])
+def test_what_no_waiting_helps_is_not_waited_for(server, words):
+    server.script(rules=[['.', {'status': 429, 'content': words}]])
+    lm = model(server)
+    reply, = lm.batch(['hello'])
+    assert reply.status == 429 and words[:20] in str(reply) and server.stats()['requests'] == 1
+    assert lm.concurrency == lm.max_concurrency
+
+
 # --- replies that were paid for before ---
 
 WORKER = '''
@@ -131,8 +167,11 @@ def test_several_processes_share_a_cache(server, tmp_path):
     pytest.importorskip('diskcache')
     processes = [subprocess.Popen([sys.executable, '-c', WORKER, server.api_base, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
                  for _ in range(4)]
-    for process in processes: process.stdin.write('go\n'), process.stdin.flush()
-    told = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    try:
+        for process in processes: process.stdin.write('go\n'), process.stdin.flush()
+        told = [json.loads(process.communicate(timeout=300)[0]) for process in processes]
+    finally:
+        for process in processes: process.kill()
     assert all([text for text, *_ in replies] == [f'number {n}' for n in range(20)]*2 + ['number 0']*2 for replies in told)
     hits = [one for replies in told for one in replies if one[2]]
     assert all((calls, tokens, cost) == (0, 0, 0) for _, calls, _, tokens, cost in hits)

@@ -47,7 +47,7 @@ class Simulated:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     "Between attempts; how long that is has no part in what is tested here."
-    monkeypatch.setattr(retries, 'wait_seconds', lambda state: 0)
+    monkeypatch.setattr(retries, 'wait_seconds', lambda error, failures: 0)
 
 
 @pytest.fixture(scope='module')

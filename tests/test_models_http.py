@@ -241,24 +241,32 @@ def test_a_wait_longer_than_an_attempt_is_not_waited_for():
         assert (error.status, error.retry_after, server.stats()['requests']) == (429, 3600, 1)
 
 
+class Crowded(Exception): status_code, litellm_response_headers = 429, {'retry-after': '0.01'}
+
+
 def test_fewer_at_once_after_a_429_and_more_again_after_answers():
-    with mock_server(retry_after=0.05) as server:
-        lm = model(server, 'rules', max_concurrency=8)
-        server.script(rules=[['.', {'content': 'Slow down', 'status': 429, 'latency': 0.1}]])
-        lm.num_retries = 0
-        assert (lm.concurrency, lm.max_concurrency) == (8, 8)
-        assert {reply.status for reply in lm.batch(['x'] * 8)} == {429}
-        assert lm.concurrency == 4
-        server.reset()
-        server.script(rules=[['.', {'content': 'ok', 'latency': 0.1}]])
-        lm.batch(['x'] * 8)
-        assert server.stats()['peak'] == 4  # half of 8: one storm is one complaint
-        for _ in range(20): lm.batch(['x'] * 2)
-        assert lm.concurrency == 8
-        server.reset()
-        server.script(rules=[['.', {'content': 'ok', 'latency': 0.1}]])
-        lm.batch(['x'] * 16)
-        assert server.stats()['peak'] == 8
+    inside, most, refuses = 0, 0, True
+
+    async def busy(messages):
+        nonlocal inside, most
+        inside, most = inside + 1, max(most, inside + 1)
+        for _ in range(50): await asyncio.sleep(0)  # all that may come in are in by then
+        inside -= 1
+        if refuses: raise Crowded('Slow down')
+        return 'ok'
+
+    lm = LM(busy, max_concurrency=8, num_retries=0)
+    assert (lm.concurrency, lm.max_concurrency) == (8, 8)
+    assert {reply.status for reply in lm.batch(['x'] * 8)} == {429}
+    assert (lm.concurrency, most) == (4, 8)  # half of 8: one storm is one complaint
+    refuses, most = False, 0
+    lm.batch(['x'] * 4)
+    assert most == 4
+    for _ in range(4): lm.batch(['x'] * 2)
+    assert lm.concurrency == 8
+    most = 0
+    lm.batch(['x'] * 16)
+    assert most == 8
 
 
 def test_errors_of_the_server_are_tried_again_and_counted(server):
@@ -287,7 +295,7 @@ def test_an_unknown_model_is_named(server):
     assert '`nonesuch` does not exist' in str(error)
 
 
-@pytest.mark.parametrize('mode, came_back', [('malformed', '<html>Bad gateway</html>'), ('no_choices', 'choices=[]'), ('truncated', 'chatcmpl-1')])
+@pytest.mark.parametrize('mode, came_back', [('malformed', "a web page came instead of a reply ('Bad gateway')"), ('no_choices', 'choices=[]'), ('truncated', 'chatcmpl-1')])
 def test_what_is_no_reply_is_tried_again_and_shown(server, mode, came_back):
     error = failure(model(server, mode, num_retries=1))
     assert came_back in str(error) and server.stats()['requests'] == 2
@@ -322,7 +330,7 @@ def test_no_server_is_one_clear_sentence():
     ledger = Ledger()
     error = failure(lm, kind=Unreachable, ledger=ledger)
     assert re.fullmatch(r'openai/x cannot be reached at http://127\.0\.0\.1:9/v1 \(.*\): check the address and the network\.', str(error))
-    assert ledger.spent.calls == 2
+    assert ledger.spent.calls == error.usage.calls == 0  # nothing was sent
 
 
 @pytest.mark.parametrize('name, said', [('nonesuch/x', 'provider/model'), ('justaname', 'provider/model'), ('openai/x', 'no API key was found')])
@@ -330,7 +338,7 @@ def test_what_cannot_be_sent_says_what_is_missing(monkeypatch, name, said):
     for variable in ('OPENAI_API_KEY', 'OPENAI_API_BASE', 'OPENAI_BASE_URL'): monkeypatch.delenv(variable, raising=False)
     ledger = Ledger()
     assert said in str(failure(LM(name), ledger=ledger))
-    assert ledger.spent.calls == 1
+    assert ledger.spent.calls == 0
 
 
 @pytest.mark.parametrize('params, said', [(dict(max_concurency=3), 'did you mean max_concurrency='), (dict(base_url='http://x'), 'api_base='), (dict(max_retries=1), 'num_retries='),
