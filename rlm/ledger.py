@@ -124,7 +124,8 @@ def _try_reserve(self: Ledger, need: Usage) -> int | concurrent.futures.Future:
 def _wake(self: Ledger) -> None:
     waiting, self._waiting = self._waiting, []
     for future in waiting:
-        if not future.done(): future.set_result(None)
+        # Who waits may be cancelled in this very moment, in another thread.
+        if future.set_running_or_notify_cancel(): future.set_result(None)
 
 # %% ../nbs/64_ledger.ipynb #a48e8e1f
 @patch

@@ -85,7 +85,7 @@ _TAKEN = dict(base_url='is api_base= here', max_retries='is num_retries= here', 
 def _check_address(address: str | None) -> None:
     "Raise `BadInput` for what cannot be a server's address."
     for secret in re.findall(r':([^:@/]+)@', str(address)): hide(secret)
-    try: known = address is None or urllib.parse.urlsplit(address).scheme in ('http', 'https') and urllib.parse.urlsplit(address).port != 0
+    try: known = not address or urllib.parse.urlsplit(address).scheme in ('http', 'https') and urllib.parse.urlsplit(address).port != 0
     except (ValueError, TypeError, AttributeError): known = False
     if not known: raise BadInput(f'api_base={address!r} is no address: give one such as http://localhost:8000/v1.')
 
