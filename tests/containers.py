@@ -23,7 +23,7 @@ from rlm.containers import container_engine
 
 if TYPE_CHECKING: from tests.containment import User
 
-IMAGE = 'rlm-test-empty'
+IMAGE = f'rlm-test-{os.getpid()}'  # one for each process, so that none removes another's
 # For a machine without systemd, such as a container itself: tried where podman's own settings do not work.
 SIMPLE = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
 

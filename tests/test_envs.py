@@ -334,6 +334,7 @@ def test_a_session_that_persists(env):
 @pytest.fixture(params=[name for name in HERE if name != 'local'])
 def apart(request):
     "An environment whose worker can die without the host."
+    if request.param == 'docker': request.getfixturevalue('docker_settings')
     if problem := why_not(request.param): pytest.skip(problem)
     return request.param
 
