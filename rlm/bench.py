@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from .core import RLM,Direct
 from .data import Dataset,bucket,find_dataset,load
-from .errors import BadInput,BudgetExceeded
+from .errors import BadInput,BudgetExceeded,redact
 from .executors import open_executor
 from .methods import Common,read_options
 from .models import LM,as_lm
@@ -166,7 +166,7 @@ _FLAGS = [ # flag, default, how it is read, what it means
     ('--seed', 0, dict(type=int, metavar='N'), 'of generated samples'),
     ('--data', [], dict(nargs='+', metavar='NAME=PATH'), 'local files for data sets')]
 _SWITCHES = [('--dry-run', 'print what would be run, its calls and its cost; nothing is spent'), ('--retry-errors', 'make runs again that ended with an error'),
-    ('--traces', "keep each run's journal"), ('--no-plots', 'leave the plots out'), ('--quiet', 'no progress on standard error')]
+    ('--traces', "keep the journals of all runs, to be looked at with rlm view"), ('--no-plots', 'leave the plots out'), ('--quiet', 'no progress on standard error')]
 
 def add_command(
     name: str, # of the command: "bench"
@@ -182,7 +182,7 @@ def add_command(
 def run_command(
     args: argparse.Namespace, # of `rlm bench`
 ) -> int: # exit code
-    "Run the sweep; the table of scores goes to standard output."
+    "Run the sweep; the table of scores goes to standard output. The exit code is 4 where all runs failed."
     given, plots = dict(vars(args)), not args.no_plots
     for name in ('command', 'run', 'dry_run', 'no_plots', 'quiet', 'executor'): given.pop(name, None)
     given['data'] = _paths(args.data)
@@ -194,10 +194,15 @@ def run_command(
         print(error.result.table())
         raise
     except KeyboardInterrupt:
-        print(f'rlm: stopped; what is done stands in {args.output_dir}, and the same command goes on from there.', file=sys.stderr)
+        print(f'rlm: stopped; what is done stands in {args.output_dir}, and the same command goes on from there, in the middle of its runs too.', file=sys.stderr)
         return 3
     print(f'{result.table()}\n\n{result.about}\n{args.output_dir}: ' + ', '.join(sorted(path.name + ('/' if path.is_dir() else '') for path in Path(args.output_dir).iterdir())))
-    return 0
+    return _tell_failures(result)
+
+def _tell_failures(result: SweepResult) -> int: # exit code
+    failed = [row for row in result.rows if row['error']]
+    if failed: print(redact(f'rlm: {len(failed)} of {len(result.rows)} runs failed, the first by: {failed[0]["error"]}\nrlm: --retry-errors makes them again.'), file=sys.stderr)
+    return 4 if len(failed) == len(result.rows) else 0
 
 def _paths(words: Sequence[str]) -> dict[str, str]: # by the name of a set
     found = {}
