@@ -56,8 +56,10 @@ def _logarithmic(
     low, high = getattr(panel, f'get_{way}lim')()
     # What differs by a few per cent should look like it.
     if high < 4*low: low, high = getattr(panel, f'set_{way}lim')(math.sqrt(low*high)/2, 2*math.sqrt(low*high))
-    axis.set_major_locator(ticker.LogLocator(10, (1.0, 2.0, 5.0) if high < 1000*low else (1.0,)))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, place: f'{value:,.0f}' if value >= 1 else f'{value:g}'))
+    # Too few ticks, and matplotlib takes evenly spaced ones, whose labels run together.
+    steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high < 8*low else (1.0, 2.0, 5.0) if high < 1000*low else (1.0,)
+    axis.set_major_locator(ticker.LogLocator(10, steps))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, place: f'{value:,.0f}' if value >= 10 else f'{value:g}'))
     axis.set_minor_locator(ticker.NullLocator())
 
 # %% ../nbs/46_plots.ipynb #90a32898
@@ -135,12 +137,12 @@ def plot_differences(
         drawn = panel.imshow(grid, cmap='RdBu', vmin=-1, vmax=1, aspect='auto')
         for row, line in enumerate(grid):
             for column, value in enumerate(line):
-                if value == value: panel.text(column, row, f'{value:+.2f}', ha='center', va='center', fontsize=8, color='white' if abs(value) > 0.6 else 'black')
+                if value == value: panel.text(column, row, f'{value:+.2f}'.replace('+0.00', '0').replace('-0.00', '0'), ha='center', va='center', fontsize=8, color='white' if abs(value) > 0.6 else 'black')
         panel.set_title(method, fontsize=10)
         panel.set_xticks(range(len(buckets)), [f'$2^{{{bucket}}}$' for bucket in buckets])
         panel.set_yticks(range(len(datasets)), datasets)
         panel.set_xlabel('tokens')
-    figure.colorbar(drawn, ax=list(panels), shrink=0.9)
+    figure.colorbar(drawn, ax=list(panels), shrink=0.9, label='difference in score')
     return figure
 
 # %% ../nbs/46_plots.ipynb #a3af43c9
@@ -169,7 +171,7 @@ def plot_frontier(
             cost, score = (sum((part(cell) or 0)*cell['n'] for cell in group)/max(1, sum(cell['n'] for cell in group)) for part in (value, lambda cell: cell['score']))
             if not cost: continue
             points[method] = cost, score
-            panel.plot(*points[method], label=method, markersize=8, linestyle='', **style)
+            panel.plot(*points[method], label=method, markersize=8, linestyle='', clip_on=False, **style)
         line = frontier(list(points.values()))
         panel.step(*zip(*line), where='post', color='#999999', linewidth=1, zorder=0) if line else None
         panel.margins(x=0.12)
