@@ -178,6 +178,16 @@ def test_a_sweep_that_is_killed_in_the_middle_of_its_runs_pays_for_no_reply_twic
     assert not (houses.folder/name/'traces').exists()
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no SIGKILL')
+def test_worker_processes_end_with_the_one_that_started_them():
+    code = "import os, time\nfrom rlm.executors import open_executor\nwith open_executor('processes', 1) as pool: print(pool.submit(os.getpid).result(), flush=True), time.sleep(600)"
+    with subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        worker = int(process.stdout.readline())
+        process.kill()
+        # The worker holds this pipe too: it closes once both are gone.
+        assert process.stdout.read() == ''
+
+
 @pytest.fixture(scope='module')
 def serial(tmp_path_factory):
     folder = tmp_path_factory.mktemp('serial')
@@ -281,6 +291,18 @@ def test_a_budget_ends_the_sweep_and_is_told(tmp_path):
     assert done.returncode == 3 and 'max_cost=0.0015 does not last' in done.stderr and '| sniah | 2^10 |' in done.stdout
     done = command(*words, '--max-cost', '0.01')
     assert done.returncode == 0 and '2 runs' in done.stdout
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no limit for the size of files')
+def test_a_full_disk_ends_the_sweep_and_costs_no_further_run(tmp_path):
+    words = ['--datasets', 'sniah', '--buckets', '10', '--n-samples-per-bucket', '4', '--methods', 'rlm', '--output-dir', tmp_path/'x', '--no-plots', '--quiet', '--concurrency', '1']
+    import resource
+    def small(): resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
+    done = command(*words, preexec_fn=small)
+    assert done.returncode == 1 and '(File too large): make room' in done.stderr and done.stderr.count('\n') == 1, done.stderr
+    assert len(list((tmp_path/'x'/'traces').iterdir())) == 1
+    done = command(*words)
+    assert done.returncode == 0 and '4 runs, $' in done.stdout, done.stderr
 
 
 def test_without_matplotlib_nothing_is_begun(tmp_path):
