@@ -1,9 +1,11 @@
 "`LM` through LiteLLM against the mock server: what goes over the wire, what comes back, and what happens when things go wrong."
 import asyncio
+import contextlib
 import http.server
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -331,6 +333,52 @@ def test_no_server_is_one_clear_sentence():
     error = failure(lm, kind=Unreachable, ledger=ledger)
     assert re.fullmatch(r'openai/x cannot be reached at http://127\.0\.0\.1:9/v1 \(.*\): check the address and the network\.', str(error))
     assert ledger.spent.calls == error.usage.calls == 0  # nothing was sent
+
+
+@pytest.fixture
+def line():
+    "A function that starts a server which reads a request, sends some bytes and hangs up; it gives the port."
+    opened = []
+    def start(answer):
+        listener = socket.create_server(('127.0.0.1', 0))
+        opened.append(listener)
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(2**16)
+                        connection.sendall(answer)
+        threading.Thread(target=serve, daemon=True).start()
+        return listener.getsockname()[1]
+    yield start
+    for listener in opened: listener.close()
+
+
+@pytest.mark.parametrize('scheme, answer, calls, said', [
+    ('http', b'', 1, 'ended before a reply was there'), ('http', b'SSH-2.0-OpenSSH\r\n', 1, 'ended before a reply was there'),
+    ('http', b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"id"', 1, 'ended before a reply was there'),
+    ('https', b'HTTP/1.1 400 Bad Request\r\n\r\n', 0, 'no TLS is spoken there')], ids=['hangs up', 'no HTTP', 'half a reply', 'no TLS'])
+def test_a_request_that_was_sent_is_a_call_and_one_that_was_not_is_none(line, scheme, answer, calls, said):
+    lm, ledger = LM('openai/x', api_base=f'{scheme}://127.0.0.1:{line(answer)}/v1', api_key=KEY, num_retries=0), Ledger()
+    error = failure(lm, kind=Unreachable, ledger=ledger)
+    assert said in str(error) and ledger.spent == error.usage == Usage(calls)
+
+
+@pytest.mark.parametrize('address', ['localhost:8000/v1', 'http://localhost:99999/v1', 'ftp://files'])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(BadInput, match='is no address'): LM('openai/x', api_base=address)
+    with pytest.raises(BadInput) as caught: LM('openai/x', api_base=f'user:very-secret@{address}')
+    assert 'very-secret' not in str(caught.value)
+
+
+def test_a_cache_that_fails_costs_no_reply(tmp_path):
+    pytest.importorskip('diskcache')
+    with pytest.raises(BadInput, match='cannot be opened for writing'): LM(str.upper, cache=os.devnull)
+    lm = LM(lambda messages: 'paid for', cache=tmp_path)
+    def broken(*_): raise OSError('disk full')
+    lm._cache.get = lm._cache.set = broken
+    with pytest.warns(RuntimeWarning, match='disk full'): assert lm('hello').text == 'paid for'
 
 
 @pytest.mark.parametrize('name, said', [('nonesuch/x', 'provider/model'), ('justaname', 'provider/model'), ('openai/x', 'no API key was found')])
