@@ -11,6 +11,7 @@ from pathlib import Path
 from .data import Sample,count_tokens,dataset
 from .errors import BadInput
 from .generators import Dice
+from .source import syntax_tree
 
 # %% auto #0
 __all__ = ['CODE_KINDS', 'library_files', 'source_of', 'library_text', 'code']
@@ -47,7 +48,7 @@ def _beginning(source: str, room: int) -> str: # '' where no good part of the ro
     return ''
 
 def _parsed(source: str) -> ast.Module: # empty where another Python is meant
-    try: return ast.parse(source)
+    try: return syntax_tree(source)
     except (SyntaxError, ValueError): return ast.Module([], [])
 
 def library_text(

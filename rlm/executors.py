@@ -4,10 +4,10 @@
 
 # %% ../nbs/53_executors.ipynb #fe9e5af4
 from __future__ import annotations
-import concurrent.futures,contextlib,difflib,os
+import concurrent.futures,contextlib,os
 from collections.abc import Callable,Iterator
 from typing import Any
-from .errors import BadInput
+from .errors import BadInput,suggest
 from .unfinished import end_with_parent
 
 # %% auto #0
@@ -91,6 +91,5 @@ def open_executor(
     if not isinstance(given, str): return contextlib.nullcontext(given)
     name, _, address = given.partition('=')
     if name not in EXECUTORS:
-        near = difflib.get_close_matches(name, EXECUTORS, 1)
-        raise BadInput(f'There is no executor {name!r}; ' + (f'did you mean {near[0]}?' if near else f'there are: {", ".join(EXECUTORS)}.'))
+        raise BadInput(f'There is no executor {name!r}; {suggest(name, EXECUTORS)}')
     return EXECUTORS[name](address or None, workers)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/54_methods.ipynb #aeb10ef9
 from __future__ import annotations
-import ast,concurrent.futures,difflib,errno,functools,os,threading,time,weakref
+import ast,concurrent.futures,errno,functools,os,threading,time,weakref
 from collections.abc import Callable,Iterable,Mapping
 from dataclasses import dataclass,field,fields,replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from . import prompts
 from .algebra import M,Pure,Term,Unknown
 from .core import RLM,Direct,DirectSettings
-from .errors import BadInput,BudgetExceeded,LimitExceeded,ModelError
+from .errors import BadInput,BudgetExceeded,LimitExceeded,ModelError,suggest
 from .lambda_rlm import LambdaRLM,write_value
 from .loop import RLMSettings
 from .models import LM,Limits,Usage,as_lm,start_on_engine
@@ -103,8 +103,7 @@ def read_options(
         name, equals, value = (one.strip() for one in part.partition('='))
         if not equals or not value: raise BadInput(f'{whose}:{text} has no value for {name!r}: write {whose}:{name}=VALUE.')
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.5)
-            raise BadInput(f'{whose} has no option {name!r}; ' + (f'did you mean {near[0]}?' if near else f'there are: {", ".join(known)}.'))
+            raise BadInput(f'{whose} has no option {name!r}; {suggest(name, known, 0.5)}')
         if name in found: raise BadInput(f'{whose}:{text} has {name} twice: give it once.')
         found[name] = read_value(value)
     return found
@@ -125,8 +124,7 @@ class Method:
         if isinstance(text, Method): return text
         name, _, options = (part.strip() for part in str(text).partition(':'))
         if name not in KINDS:
-            near = difflib.get_close_matches(name, KINDS, 1, 0.5)
-            raise BadInput(f'There is no method {name!r}; ' + (f'did you mean {near[0]}?' if near else f'there are: {", ".join(KINDS)}.'))
+            raise BadInput(f'There is no method {name!r}; {suggest(name, KINDS, 0.5)}')
         return cls(str(text).strip(), KINDS[name], read_options(options, KINDS[name].options, name))
 
     def strategy(self,

@@ -4,13 +4,13 @@
 
 # %% ../nbs/43_scores.ipynb #943f10e6
 from __future__ import annotations
-import difflib,re,string
+import re,string
 from collections import Counter
 from collections.abc import Callable,Iterable,Sequence
 from datetime import date,datetime
 from typing import Any
 from .data import Sample
-from .errors import BadInput
+from .errors import BadInput,suggest
 
 # %% auto #0
 __all__ = ['SCORERS', 'scorer', 'score', 'words_of', 'exact', 'contains', 'f1', 'match_all', 'match_part', 'oolong_answer',
@@ -35,8 +35,7 @@ def score(
 ) -> float: # from 0 (wrong) to 1 (right)
     "Judge an answer; raises `BadInput` for a sample whose scorer does not exist."
     if sample.score not in SCORERS:
-        near = difflib.get_close_matches(str(sample.score), SCORERS, 1, 0.5)
-        raise BadInput(f'There is no scorer {sample.score!r}; ' + (f'did you mean {near[0]}?' if near else f'there are: {", ".join(SCORERS)}.'))
+        raise BadInput(f'There is no scorer {sample.score!r}; {suggest(str(sample.score), SCORERS, 0.5)}')
     return 0.0 if answer is None else float(SCORERS[sample.score](answer if isinstance(answer, str) else str(answer), sample))
 
 # %% ../nbs/43_scores.ipynb #2bef5c1c
