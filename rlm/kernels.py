@@ -14,7 +14,7 @@ from .errors import BadInput
 from .tools import Cell
 from .transports import ProcessTransport,_package_root
 from .wire import RemoteShell
-from .worker import SocketChannel,WorkerShell,serve
+from .worker import SocketChannel,WorkerShell,die_with_host,serve
 
 # %% auto #0
 __all__ = ['start_kernel', 'show_cells', 'kernel_main', 'KernelTransport', 'kernel_client', 'find_connection', 'attach',
@@ -111,6 +111,7 @@ def kernel_main(
     connection_file: str, # exists; says where to listen
 ) -> None:
     "Serve the host's frames and Jupyter's messages until the host is gone."
+    die_with_host()
     def join_them(shell: WorkerShell) -> None:
         shell.thread = threading.get_ident()
         signal.signal(signal.SIGINT, lambda *_: None) # wakes what waits; the shell itself raises the interrupt

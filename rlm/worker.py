@@ -18,7 +18,7 @@ from .tools import Cell,Shell,UnknownVariable,_Job,_Worker,_profile,show
 
 # %% auto #0
 __all__ = ['Channel', 'SocketChannel', 'StreamChannel', 'receive', 'read_value', 'WorkerShell', 'Server', 'set_limits',
-           'set_filter', 'become', 'counted', 'lock', 'silence', 'serve', 'main']
+           'set_filter', 'become', 'counted', 'lock', 'silence', 'serve', 'die_with_host', 'main']
 
 # %% ../nbs/35_worker.ipynb #38b3ab15
 class SocketChannel:
@@ -369,11 +369,15 @@ def serve(
     channel.write(encode_frame(dict(op='ready')), [folder] if 'folder' in opening else ())
     server.jobs._serve()
 
+def die_with_host() -> None:
+    "Let the kernel end this process with its parent, also where a call in C holds the interpreter and no thread of ours can see it go."
+    if sys.platform == 'linux': _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
 def main(
     descriptor: int | None = None, # of a socket; the standard streams where None
 ) -> None:
     "The program of a worker process."
-    if sys.platform == 'linux': _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_host()
     channel = SocketChannel(descriptor) if descriptor is not None else StreamChannel(os.dup(0), os.dup(1))
     if descriptor is None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -24,6 +24,11 @@ while True:
         while True: pass
     except BaseException: pass
 '''
+IN_C = '''
+import ctypes, re
+ctypes.CDLL(None).prctl(15, b'{mark}')
+re.match('(a+)+$', 'a' * 64 + 'b') # holds the interpreter: no thread of the worker sees the host go
+'''
 
 
 def many(env, settings, count):
@@ -103,11 +108,12 @@ def test_shells_leave_nothing_behind(settings, tmp_path):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize('cell', ['ENDLESS', 'IN_C'])
 @pytest.mark.parametrize('settings', [env for env in SHELLS if env != 'local'], indirect=True)
-def test_a_worker_ends_with_its_host(settings, tmp_path):
-    "Also where its cell ignores all signals and has asked the kernel to tell it nothing."
+def test_a_worker_ends_with_its_host(settings, cell, tmp_path):
+    "Also where its cell ignores all signals and has asked the kernel to tell it nothing, or does not come back from C."
     (env, given), mark = settings, f'rlml{os.getpid() % 10_000_000}'
-    with host(tmp_path, 'endless', env, json.dumps(given), mark[::-1]) as process: # only the cell has its true name
+    with host(tmp_path, cell, env, json.dumps(given), mark[::-1]) as process: # only the cell has its true name
         until = time.monotonic() + 60
         while not (running := marked(mark)) and time.monotonic() < until and process.poll() is None: time.sleep(0.02)
         family = {number: os.pidfd_open(number) for number in {*running, *descendants(process.pid)}}
@@ -127,7 +133,7 @@ def test_a_worker_ends_with_its_host(settings, tmp_path):
 def main(what, env, settings, *rest):
     from rlm.envs import open_shell
     if what == 'many': many(env, json.loads(settings), int(rest[0]))
-    else: open_shell(env, 'context', **json.loads(settings)).run(ENDLESS.replace('{mark}', rest[0][::-1]))
+    else: open_shell(env, 'context', **json.loads(settings)).run(globals()[what].replace('{mark}', rest[0][::-1]))
 
 
 if __name__ == '__main__': main(*sys.argv[1:])
