@@ -209,6 +209,24 @@ def recipe(
         kept[part.name] = keep(value)
     return dict(strategy=type(strategy).__name__, settings=kept | {name: keep(value) for name, value in strategy.ingredients().items()})
 
+# %% ../nbs/41_recipe.ipynb #1d01a945
+_THIS_MACHINE = re.compile(r'https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[\w./~-]*)?')
+_SHAPING = frozenset(('temperature', 'top_p', 'top_k', 'min_p', 'seed', 'stop', 'n', 'max_tokens', 'max_completion_tokens', 'presence_penalty', 'frequency_penalty',
+    'repetition_penalty', 'logit_bias', 'reasoning_effort', 'thinking', 'verbosity', 'response_format', 'tool_choice', 'parallel_tool_calls'))
+
+def _check_params(params: Mapping, whose: str, again: str) -> None:
+    if led := [word for word in params if word not in _SHAPING]:
+        raise BadInput(f"The journal calls {whose} with {led[0]}=, and it may be somebody else's: give {again} again, as you want it.")
+
+def _check_place(kept: Mapping, name: str) -> None:
+    "Raise `BadInput` for a model whose recipe leads to another machine or to files."
+    address, again = kept.get('api_base'), f'{name}=LM({kept["name"]!r}, ...)'
+    if address and not _THIS_MACHINE.fullmatch(address) or '://' in kept['name']:
+        raise BadInput(f"The journal sends {name} {kept['name']} to {address or 'an address of its own'}, and it may be somebody else's: "
+            f'give {name}=LM({kept["name"]!r}, api_base=...) again, so that your key goes where you want it (rlm resume: --model and --api-base).')
+    if kept.get('cache'): raise BadInput(f"The journal takes replies from the folder {kept['cache']}, and it may be somebody else's: give {again} again, with its cache=.")
+    _check_params(kept.get('params', {}), kept['name'], again)
+
 # %% ../nbs/41_recipe.ipynb #e96d051d
 class _StandIn:
     "Takes the place of a model that is never asked: it knows what a plan wants to know."
@@ -226,7 +244,8 @@ def _make_model(
     if prices := kept.get('lm_prices'): params |= dict(zip(('input_cost_per_token', 'output_cost_per_token'), prices))
     if lost := _notes(params): raise BadInput(f'{name}: {kept["name"]} was called with {lost[0]}, which a journal cannot hold; give {name}=LM(...) again.')
     settings = {key: kept[key] for key in ('api_base', 'max_concurrency', 'timeout', 'num_retries') if key in kept} | params
-    if kept['kind'] == 'litellm': return LM(kept['name'], cache=None if unasked else kept.get('cache'), **settings)
+    if not unasked: _check_place(kept, name)
+    if kept['kind'] == 'litellm': return LM(kept['name'], **settings)
     if unasked: return LM(_StandIn(kept), **settings)
     if kept['kind'] == 'offline' and kept['name'] == 'offline/extractive': return LM(kept['name'], **settings)
     what = 'a Python function' if kept['kind'] == 'function' else 'an object of its process'
@@ -284,6 +303,7 @@ def revive(
 ) -> Any: # as a strategy takes it
     "A kept setting again; raises `BadInput` for what could not be kept."
     if isinstance(value, Mapping) and set(value) == {'lm'}: return _make_model(value['lm'], name, unasked)
+    if name in ('sampling_args', 'sub_sampling_args') and not unasked: _check_params(value, 'the model', f'{name}=')
     if lost := _notes(value): raise BadInput(f'The recorded setting {name} held {lost[0]}, which a journal cannot hold; give {name}= again.')
     if isinstance(value, list): return [revive(part, name, unasked) for part in value]
     return value
