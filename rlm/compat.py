@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable,Mapping
 from dataclasses import dataclass,fields
 from typing import Any
-from .errors import BadInput
+from .errors import BadInput,suggest
 from .models import LM,Limits,Usage
 
 # %% auto #0
@@ -78,8 +78,7 @@ def _translate_environment(settings: dict[str, Any], given: dict[str, Any]) -> N
 
 def _refuse_unknown(given: Iterable[str], accepted: Iterable[str], offered: Iterable[str]) -> None:
     for name in set(given) - set(accepted):
-        near = difflib.get_close_matches(name, offered, 1)
-        raise BadInput(f'{name}= is no setting' + (f'; did you mean {near[0]}=?' if near else f'; there are: {", ".join(sorted(offered))}.'))
+        raise BadInput(f'{name}= is no setting; {suggest(name, sorted(offered), ending="=")}')
 
 # %% ../nbs/16_compat.ipynb #c8c3cfe9
 @dataclass(frozen=True)

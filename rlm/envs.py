@@ -4,10 +4,10 @@
 
 # %% ../nbs/08_envs.ipynb #70d0c0dc
 from __future__ import annotations
-import difflib,functools,importlib,inspect
+import functools,importlib,inspect
 from collections.abc import Mapping
 from typing import Any,NamedTuple
-from .errors import BadInput,ModelError
+from .errors import BadInput,ModelError,suggest
 from .tools import Shell,Subcalls
 from .transports import Transport
 from .wire import RemoteShell
@@ -137,5 +137,4 @@ def open_shell(
 def _refuse(env: str, given: Mapping[str, Any], shared: tuple[str, ...], own: tuple[str, ...]) -> None:
     "Raise for settings that `env` does not have."
     for name in given:
-        near = difflib.get_close_matches(name, shared + own, 1)
-        if name not in shared + own: raise BadInput(f'env={env!r} has no setting {name!r}; ' + (f'did you mean {near[0]!r}?' if near else f'it has: {", ".join(shared + own)}.'))
+        if name not in shared + own: raise BadInput(f'env={env!r} has no setting {name!r}; {suggest(name, shared + own)}')

@@ -15,7 +15,7 @@ from .errors import BadInput
 from .journal import Journal,_event_of,_reason
 from .logger import engine_events
 from .pages import COLOURS,colour_code,to_html
-from .tree import (CellNode,Node,RunNode,RunTree,TurnNode,_add_usage,_as_text,_by_stage,_calls_label,_candidates,_gist,_last_line,_many,_money,
+from .tree import (CellNode,Node,RunNode,RunTree,TurnNode,_add_usage,_as_text,_by_stage,_calls_label,_candidates,_gist,_last_line,_many,_money,_not_ended,
     _no_usage,_notices,_one_line,_outputs,_plan_label,_shorten,_took,_visible,tree_text)
 
 # %% auto #0
@@ -239,7 +239,7 @@ def _limits(run: RunNode) -> dict[str, float]: # those that are set
     limits = (run.start.get('settings') or {}).get('limits')
     return {name: value for name, value in limits.items() if _number(value) is not None} if isinstance(limits, dict) else {}
 
-def _ended(run: RunNode) -> str: return 'did not end' if run.end is None else _one_line(run.end.get('stop_reason')) or 'ended'
+def _ended(run: RunNode) -> str: return _not_ended(run) if run.end is None else _one_line(run.end.get('stop_reason')) or 'ended'
 
 @patch
 def run(self: _Outline, run: RunNode, parent: int) -> dict: # usage of all below it
