@@ -246,6 +246,9 @@ class _Failures:
     def __exit__(self, kind: type | None, error: BaseException | None, stack: Any) -> None:
         if isinstance(error, RLMError): raise _as_litellm_error(error, self.model) from None
 
+def _prepare(service: Service, model: str, messages: list[dict], request: Mapping) -> tuple[Strategy, Any, str]:
+    return prepare(service, model, messages, **{name: request.get(name) for name in _REQUEST})
+
 @functools.cache
 def _handler_class() -> type: # a litellm.CustomLLM
     logging.getLogger('LiteLLM').addFilter(_is_news)
@@ -254,17 +257,14 @@ def _handler_class() -> type: # a litellm.CustomLLM
             super().__init__()
             self.service, self.progress = service, progress
 
-        def _prepare(self, model: str, messages: list[dict], request: Mapping) -> tuple[Strategy, Any, str]:
-            return prepare(self.service, model, messages, **{name: request.get(name) for name in _REQUEST})
-
         async def acompletion(self, model: str, messages: list[dict], **request) -> Any:
             with _Failures(f'rlm/{model}'):
-                strategy, context, question = self._prepare(model, messages, request)
+                strategy, context, question = _prepare(self.service, model, messages, request)
                 return _finished(await strategy.acall(context, question), f'rlm/{model}')
 
         def completion(self, model: str, messages: list[dict], **request) -> Any:
             with _Failures(f'rlm/{model}'):
-                strategy, context, question = self._prepare(model, messages, request)
+                strategy, context, question = _prepare(self.service, model, messages, request)
                 return _finished(strategy(context, question), f'rlm/{model}')
 
         def streaming(self, model: str, messages: list[dict], **request) -> Iterator[Any]:
@@ -287,7 +287,7 @@ def _handler_class() -> type: # a litellm.CustomLLM
 
         def _checked(self, model: str, messages: list[dict], request: Mapping) -> tuple[Strategy, Any, str]:
             with _Failures(f'rlm/{model}'):
-                strategy, context, question = self._prepare(model, messages, request)
+                strategy, context, question = _prepare(self.service, model, messages, request)
                 return strategy, strategy.read(context, question), question
     return Handler
 
