@@ -77,8 +77,8 @@ def pytest_counts() -> tuple[int, int]:
         # A file stays with one worker, since its tests share what they started.
         command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-o', 'faulthandler_timeout=400', '-n', '2', '--dist', 'loadfile',
                    '--durations=15', f'--junitxml={report}', 'tests']
-        try: status = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=4 * TIMEOUT).returncode
-        except subprocess.TimeoutExpired: status = f'pytest was not done after {4 * TIMEOUT} s'
+        try: status = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=6 * TIMEOUT).returncode
+        except subprocess.TimeoutExpired: status = f'pytest was not done after {6 * TIMEOUT} s'
         suites = list(ElementTree.parse(report).getroot().iter('testsuite')) if report.exists() else []
     total, failed, errors, skipped = (sum(int(suite.get(name, 0)) for suite in suites) for name in ('tests', 'failures', 'errors', 'skipped'))
     failed += errors
