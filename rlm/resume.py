@@ -5,7 +5,7 @@
 # %% ../nbs/40_resume.ipynb #c56aee8f
 from __future__ import annotations
 import argparse,asyncio,itertools,json,os,sys
-from collections.abc import Callable,Coroutine,Iterable,Mapping
+from collections.abc import Iterable,Mapping
 from dataclasses import dataclass,fields,replace
 from pathlib import Path
 from typing import Any

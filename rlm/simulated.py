@@ -6,7 +6,7 @@
 from __future__ import annotations
 import json,random,re
 from collections import Counter
-from collections.abc import Callable,Iterable,Mapping,Sequence
+from collections.abc import Iterable,Mapping,Sequence
 from dataclasses import dataclass,fields
 from typing import Any
 from . import prompts

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError,Future
 from typing import Any,BinaryIO
 from fastcore.basics import patch
 from . import errors
-from .capture import router,start_for_host
+from .capture import start_for_host
 from .engine import engine_loop
 from .errors import RLMError
 from .frames import _LENGTH,decode_frame,encode_frame,pack,unpack
