@@ -21,7 +21,7 @@ setup(
         + [f'Programming Language :: Python :: 3.{minor}' for minor in minors],
     long_description=(root/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     packages=find_packages(include=[facts['lib_path'], facts['lib_path'] + '.*']),
-    package_data={facts['lib_path']: ['py.typed', '*.html', '*.css', '*.js']},
+    package_data={facts['lib_path']: ['py.typed'], facts['lib_path'] + '.trace': ['*.html', '*.css', '*.js']},
     python_requires='>=' + facts['min_python'],
     install_requires=facts['requirements'].split(),
     extras_require={name.removesuffix('_requirements'): needed.split() for name, needed in facts.items() if name.endswith('_requirements')},

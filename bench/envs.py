@@ -53,7 +53,7 @@ def peak_memory() -> int: # KB
 
 def measure(env: str, settings: dict, repeats: int) -> dict[str, float]: # seconds
     "Start, cell, sub-call and batch; medians."
-    from rlm.envs import open_shell
+    from rlm.shell.environments import open_shell
     starts, cells, subcalls, batches = [], [], [], []
     def timed(times: list[float], shell, code: str, count: int = 1) -> str:
         started = time.perf_counter()
@@ -73,7 +73,7 @@ def measure(env: str, settings: dict, repeats: int) -> dict[str, float]: # secon
 
 def measure_context(env: str, settings: dict, megabytes: int, seconds_of_start: float) -> dict[str, float]:
     "A long context: seconds beyond a bare start, and by how much the peak of both processes grows, in lengths of the text, besides the text itself."
-    from rlm.envs import open_shell
+    from rlm.shell.environments import open_shell
     def first_cell(context: str) -> tuple[float, int]: # seconds, KB of the worker at its peak
         started = time.perf_counter()
         with open_shell(env, context, timeout=120, **settings) as shell:
@@ -101,8 +101,8 @@ def in_own_process(env: str, settings: dict, *arguments: object) -> dict:
 
 def figures_of(env: str, repeats: int) -> dict[str, float]:
     "All of one environment; raises `RLMError` with the reason where it is not here."
-    from rlm.envs import why_not
-    from rlm.errors import RLMError
+    from rlm.shell.environments import why_not
+    from rlm.base.errors import RLMError
     from tests.containers import container_settings
     if problem := why_not(env): raise RLMError(problem)
     with container_settings() if env == 'docker' else contextlib.nullcontext({}) as settings:
@@ -137,7 +137,7 @@ def main() -> None:
         measured = measure(env, json.loads(settings), int(numbers[0])) if what == 'quick' else measure_context(env, json.loads(settings), int(numbers[0]), float(numbers[1]))
         print(json.dumps(measured))
         return
-    from rlm.errors import RLMError
+    from rlm.base.errors import RLMError
     found, missing = {}, {}
     for env in options.environments:
         print(f'{env} ...', file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ import argparse
 import statistics
 import time
 
-from rlm import LM, RLM, SRLM, Direct
+from rlm import Direct, LM, RLM, SRLM
 from rlm.lambda_rlm import LambdaRLM
 from tests.mock_server import mock_server
 

@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from rlm.journal import Journal
-from rlm.viewer import view_page
+from rlm.trace.journal import Journal
+from rlm.trace.viewer import view_page
 from tests.browser import Browser
 
 TURNS, CALLS, RUNS = 200, 48, 5

@@ -1,4 +1,4 @@
-"""The calls of the cloud SDKs that `rlm.clouds` makes: their signatures, as they were in the versions that it was written for, and stand-ins that run on this machine.
+"""The calls of the cloud SDKs that `rlm.shell.isolation.clouds` makes: their signatures, as they were in the versions that it was written for, and stand-ins that run on this machine.
 
 `python -m tests.cloud_sdks` writes the signatures of the SDKs that are installed to tests/cloud_sdks.json; e2b and prime need environments of their own.
 """

@@ -25,7 +25,7 @@ def server(shared_server):
 @pytest.fixture(scope='session')
 def docker_settings():
     "Lets `env='docker'` run on this machine without a network; the test is skipped where no container runs."
-    from rlm.errors import RLMError
+    from rlm.base.errors import RLMError
     from tests.containers import container_settings
     with contextlib.ExitStack() as opened:
         try: given = opened.enter_context(container_settings(everywhere=True))

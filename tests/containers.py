@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlm import RLMError
-from rlm.containers import container_engine
+from rlm.shell.isolation.docker import container_engine
 
 if TYPE_CHECKING: from tests.containment import User
 

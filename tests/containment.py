@@ -60,7 +60,7 @@ class Host:
         self.env, self.settings, self.door, self.shell = env, settings, Door(), None
 
     def open(self, context: str) -> Any:
-        from rlm.envs import open_shell
+        from rlm.shell.environments import open_shell
         return open_shell(self.env, context, subcalls=self.door, timeout=20, **self.settings)
 
     def perform(self, job: dict) -> dict:
@@ -128,8 +128,8 @@ def be_host(env: str, settings: dict, terminal: str, secret_file: str, key_name:
     libc.syscall(numbers[1], ctypes.c_long(1), None) # a keyring of our own, which our children share
     libc.syscall(numbers[0], b'user', key_name.encode(), key.encode(), ctypes.c_size_t(len(key)), ctypes.c_long(-3))
     results = os.fdopen(int(sys.stdin.readline()), 'w')
-    from rlm.errors import BadInput
-    from rlm.envs import open_shell
+    from rlm.base.errors import BadInput
+    from rlm.shell.environments import open_shell
     try:
         with open_shell(env, 'x', timeout=20, **settings) as shell: cell = shell.run('1 + 1') # what is made once is made now
         print(json.dumps(dict(ready=cell.value == '2', error=cell.error, address=str(ctypes.addressof(room)))), file=results, flush=True)
@@ -187,7 +187,7 @@ def ordinary_user(name: str = 'nobody') -> Iterator[User]:
 
 
 def can_run(user: User) -> bool:
-    command = [user.python, '-c', 'import IPython, rlm.wire, tests.containment']
+    command = [user.python, '-c', 'import IPython, rlm.shell.remote, tests.containment']
     try: return subprocess.run(command, cwd='/', env=dict(PYTHONPATH=str(ROOT), PATH=os.environ['PATH']), user=user.number, group=user.group, extra_groups=[],
                                stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode == 0
     except (OSError, subprocess.SubprocessError): return False
@@ -506,7 +506,7 @@ def settings_for(env: str, user: User) -> Iterator[dict]:
     if env != 'docker':
         yield {}
         return
-    from rlm.errors import RLMError
+    from rlm.base.errors import RLMError
     from tests import containers
     before, containers.IMAGE = containers.IMAGE, f'rlm-attack-{os.getpid()}'
     try:

@@ -41,14 +41,15 @@ def what_is_missing(notebook: Path) -> str | None:
     "Why a notebook that says `#| needs: sandbox` cannot be run here."
     needed = re.search(r'#\| needs: (\w+)', notebook.read_text(encoding='utf-8'))
     if not needed: return None
-    from rlm.envs import why_not
+    from rlm.shell.environments import why_not
     return why_not(needed[1])
 
 
 def notebook_counts(notebook: Path) -> tuple[int, int]:
     "Run `notebook` in a process of its own, so that a hang or a crash is one failure and not the end; print what failed."
+    name = notebook.relative_to(ROOT/'nbs') if notebook.is_relative_to(ROOT/'nbs') else notebook.name
     if missing := what_is_missing(notebook):
-        print(f'{notebook.name}: not run, since {missing}', flush=True)
+        print(f'{name}: not run, since {missing}', flush=True)
         return 0, 0
     with tempfile.TemporaryDirectory() as folder:
         result, log = Path(folder)/'result.json', Path(folder)/'log.txt'
@@ -64,9 +65,9 @@ def notebook_counts(notebook: Path) -> tuple[int, int]:
         said = log.read_text(errors='replace')
         count = json.loads(result.read_text()) if result.exists() else dict(passed=0, failed=1)
     if count['failed'] or process.returncode:
-        print(f'FAILED {notebook.name} ({status})\n{said}', flush=True)
+        print(f'FAILED {name} ({status})\n{said}', flush=True)
         return count['passed'], max(1, count['failed'])
-    print(f"{notebook.name}: {count['passed']} cells with checks passed", flush=True)
+    print(f"{name}: {count['passed']} cells with checks passed", flush=True)
     return count['passed'], 0
 
 
@@ -93,9 +94,15 @@ def clean_environment(folder: str) -> dict[str, str]:
                 LITELLM_LOCAL_MODEL_COST_MAP='True', NO_COLOR='1')
 
 
+def is_named(notebook: Path, names: list[str]) -> bool:
+    "Whether one of `names` is a part of the notebook's path below nbs: a folder, a page, a beginning of either."
+    inside = notebook.relative_to(ROOT/'nbs').as_posix()
+    return any(f'/{name.removeprefix("nbs/")}' in f'/{inside}' for name in names)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m tests.run', description=__doc__)
-    parser.add_argument('notebooks', nargs='*', help='run only these notebooks (a number such as 06 will do) and no pytest')
+    parser.add_argument('notebooks', nargs='*', help='run only these notebooks, such as shell/ or models/03, and no pytest')
     parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1), help='notebooks to run at once')
     parser.add_argument('--one', type=Path, help=argparse.SUPPRESS)
     parser.add_argument('--result', type=Path, help=argparse.SUPPRESS)
@@ -104,8 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
         count = run_notebook(options.one)
         options.result.write_text(json.dumps(count))
         return 0
-    notebooks = [path for path in sorted((ROOT/'nbs').rglob('*.ipynb'))
-                 if not options.notebooks or any(path.name.startswith(Path(name).name) for name in options.notebooks)]
+    every = sorted((ROOT/'nbs').rglob('*.ipynb'))
+    notebooks = [path for path in every if not options.notebooks or is_named(path, options.notebooks)]
     with ThreadPoolExecutor(options.workers) as pool: counts = list(pool.map(notebook_counts, notebooks))
     if not options.notebooks: counts.append(pytest_counts())
     passed, failed = (sum(column) for column in zip(*counts)) if counts else (0, 0)

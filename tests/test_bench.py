@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlm import source
-from rlm.errors import BadInput, RLMError
-from rlm.executors import open_executor
-from rlm.sweep import Sweep
+from rlm.base import python_source as source
+from rlm.base.errors import BadInput, RLMError
+from rlm.bench.executors import open_executor
+from rlm.bench.sweep import Sweep
 from tests.mock_server import mock_server
 from tests.run import ROOT
 from tests.test_kill import asked_in, quiet
@@ -43,7 +43,7 @@ def files(folder, *names): return [(folder/name).read_bytes() for name in names 
 # A process of its own makes a sweep: it says which sample it asks about, and waits for ever at the samples that it is told to.
 CHILD = '''
 import asyncio, sys
-from rlm.sweep import Sweep
+from rlm.bench.sweep import Sweep
 from tests.test_bench import SAMPLES, contains
 folder, concurrency, stuck = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 async def model(messages):
@@ -116,9 +116,9 @@ RULES += [(pattern, f'```repl\n{code}\n```') for pattern, code in TURNS.items()]
 # The sweep as a script, which kills itself and its workers where the journals have got a certain line.
 KILLED = '''
 import itertools, os, signal, sys
-from rlm.executors import open_executor
-from rlm.journal import Journal
-from rlm.sweep import Sweep
+from rlm.bench.executors import open_executor
+from rlm.trace.journal import Journal
+from rlm.bench.sweep import Sweep
 from tests.test_bench import HOUSES, contains
 api_base, folder, where, line, step = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
 put, lines = Journal._put, itertools.count(1)
@@ -180,7 +180,7 @@ def test_a_sweep_that_is_killed_in_the_middle_of_its_runs_pays_for_no_reply_twic
 
 @pytest.mark.skipif(os.name == 'nt', reason='Windows has no SIGKILL')
 def test_worker_processes_end_with_the_one_that_started_them():
-    code = "import os, time\nfrom rlm.executors import open_executor\nwith open_executor('processes', 1) as pool: print(pool.submit(os.getpid).result(), flush=True), time.sleep(600)"
+    code = "import os, time\nfrom rlm.bench.executors import open_executor\nwith open_executor('processes', 1) as pool: print(pool.submit(os.getpid).result(), flush=True), time.sleep(600)"
     with subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         worker = int(process.stdout.readline())
         process.kill()

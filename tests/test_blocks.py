@@ -6,8 +6,8 @@ import shlex
 import pytest
 
 from rlm.cli import main
-from rlm.envs import choose_env
-from rlm.errors import BadInput
+from rlm.shell.environments import choose_env
+from rlm.base.errors import BadInput
 from rlm.models import LM
 from tests.mock_server import mock_server
 from tests.run import ROOT

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from rlm import clouds
-from rlm.envs import open_shell
-from rlm.errors import BadInput, RLMError
+from rlm.shell.isolation import clouds
+from rlm.shell.environments import open_shell
+from rlm.base.errors import BadInput, RLMError
 from rlm.tools import Answer
 from tests import cloud_sdks
 from tests.cloud_sdks import CALLS, PACKAGES, SNAPSHOT, STAND_INS, StandIn, signature

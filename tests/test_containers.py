@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rlm.containers import DockerTransport, container_engine
-from rlm.errors import BadInput, RLMError
-from rlm.wire import RemoteShell
+from rlm.shell.isolation.docker import container_engine, DockerTransport
+from rlm.base.errors import BadInput, RLMError
+from rlm.shell.remote import RemoteShell
 from tests.run import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='the test image is of Linux')
@@ -111,8 +111,8 @@ def test_a_stuck_cell_is_ended_and_the_next_one_runs(shell):
 
 def test_when_the_host_is_killed_the_container_goes(docker_settings):
     host = f'''
-from rlm.containers import DockerTransport
-from rlm.wire import RemoteShell
+from rlm.shell.isolation.docker import DockerTransport
+from rlm.shell.remote import RemoteShell
 shell = RemoteShell(DockerTransport(), "abc")
 shell.run("1")
 print(shell.transport.container, flush=True)

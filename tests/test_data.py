@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from rlm.data import datasets, load
-from rlm.scores import SCORERS, gold_text, score
+from rlm.bench.data.samples import datasets, load
+from rlm.bench.scores import gold_text, score, SCORERS
 from tests.run import ROOT
 
 GENERATED = [name for name, one in datasets().items() if one.generated]
 DIGEST = '''
 import hashlib, sys
-from rlm.data import load
+from rlm.bench.data.samples import load
 for name in sys.argv[1:]:
     for sample in load(name, lengths=[1024, 5000], n=4, seed=3):
         print(sample.id, hashlib.sha256(f'{sample.context}{sample.query}{sample.answer}{sample.meta}'.encode('utf-8', 'surrogatepass')).hexdigest())
@@ -31,7 +31,7 @@ def test_the_same_seed_is_the_same_sample_in_every_process():
 
 
 def test_a_list_of_data_sets_imports_nothing_heavy():
-    code = "import rlm.data, sys; rlm.data.datasets(); print([name for name in ('litellm', 'IPython', 'datasets', 'numpy', 'rlm.models') if name in sys.modules])"
+    code = "import rlm.bench.data.samples, sys; rlm.bench.data.samples.datasets(); print([name for name in ('litellm', 'IPython', 'datasets', 'numpy', 'rlm.models') if name in sys.modules])"
     assert run(code).strip() == '[]'
 
 

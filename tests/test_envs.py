@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from rlm import RLM
-from rlm.envs import AUTO, ENVIRONMENTS, choose_env, open_shell, why_not
-from rlm.errors import BadInput, LimitExceeded, ModelError, RLMError
+from rlm.shell.environments import AUTO, choose_env, ENVIRONMENTS, open_shell, why_not
+from rlm.base.errors import BadInput, LimitExceeded, ModelError, RLMError
 from rlm.models import LM
 from rlm.offline import ReplayLM, ScriptedLM
 from rlm.tools import Answer, UnknownVariable, view
@@ -376,14 +376,14 @@ def test_the_number_of_sub_calls_of_a_cell_is_bounded(apart):
 
 
 def test_the_choice_of_an_environment(monkeypatch):
-    import rlm.envs
+    import rlm.shell.environments
     assert choose_env('process') == 'process'
     assert choose_env('auto', LM('offline/extractive'), LM(ScriptedLM(['x']))) == 'local'
     unknown = LM(lambda messages: 'x')
     for working in AUTO:
-        monkeypatch.setattr(rlm.envs, 'why_not', lambda name: None if name == working else f'{name} is missing.')
+        monkeypatch.setattr(rlm.shell.environments, 'why_not', lambda name: None if name == working else f'{name} is missing.')
         assert choose_env('auto', unknown) == choose_env('auto', LM('offline/extractive'), unknown) == choose_env('auto', LM('gpt-4o-mini')) == choose_env('auto') == working
-    monkeypatch.setattr(rlm.envs, 'why_not', lambda name: f'{name} is missing.')
+    monkeypatch.setattr(rlm.shell.environments, 'why_not', lambda name: f'{name} is missing.')
     with pytest.raises(BadInput, match='apt install bubblewrap.*env="process" or env="local"'): choose_env('auto', unknown)
     with pytest.raises(BadInput, match='auto, local'): RLM('offline/extractive', env='cellar')
 
@@ -462,7 +462,7 @@ def journal_of_a_stranger(folder, **lies):
 
 
 def ways_to_tell_it_again(path):
-    from rlm.resume import replay
+    from rlm.replay.resume import replay
     yield lambda: replay(path).result
     yield lambda: RLM.resume(path, max_seconds=60)
     yield lambda: RLM(ReplayLM(path), max_iterations=1, on_limit='return')('text', 'What?')
@@ -476,21 +476,21 @@ def test_the_journal_of_a_stranger_touches_nothing(tmp_path, lies):
         except BadInput as error: assert 'give env_kwargs= again' in str(error)
         assert not (tmp_path/'touched').exists() and not hasattr(sys.modules['rlm'], 'touched')
     if 'env_kwargs' not in lies:
-        from rlm.resume import replay
+        from rlm.replay.resume import replay
         assert replay(tmp_path/'theirs.jsonl', env='process').result and (tmp_path/'touched').exists()  # it would have, where it is let
 
 
 def test_without_a_sandbox_the_journal_of_a_stranger_is_refused(tmp_path, monkeypatch):
-    import rlm.envs
+    import rlm.shell.environments
     path = journal_of_a_stranger(tmp_path)
-    monkeypatch.setattr(rlm.envs, 'why_not', lambda name: f'{name} is missing.')
+    monkeypatch.setattr(rlm.shell.environments, 'why_not', lambda name: f'{name} is missing.')
     for again in ways_to_tell_it_again(path):
         with pytest.raises(BadInput, match='apt install bubblewrap.*env="process" or env="local"'): again()
         assert not (tmp_path/'touched').exists()
 
 
 def test_the_journal_of_a_stranger_names_no_file(tmp_path):
-    from rlm.resume import replay
+    from rlm.replay.resume import replay
     (tmp_path/'secret.txt').write_text('The key.')
     path = journal_of_a_stranger(tmp_path)
     events = [json.loads(line) for line in path.read_text().splitlines()]

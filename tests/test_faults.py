@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rlm import LM, RLM, SRLM, Direct
+from rlm import Direct, LM, RLM, SRLM
 from rlm.lambda_rlm import LambdaRLM
 from tests.mock_server import ROOT, Settings, mock_server
 

@@ -1,8 +1,8 @@
 "Replies of gpt-oss whose tokens a server did not take apart: a run reads them as they were meant, and its transcript holds none."
 import pytest
 
-from rlm import RLM, Direct
-from rlm.errors import LimitExceeded
+from rlm import Direct, RLM
+from rlm.base.errors import LimitExceeded
 
 THOUGHT = '<|channel|>analysis<|message|>Maybe FINAL(3)?\n```repl\nFINAL(3)\n```<|end|>'
 CALL = '<|start|>assistant<|channel|>commentary to=functions.run_repl <|constrain|>json<|message|>{"python_code": "seen = len(context)\\nprint(seen)"}<|call|>'

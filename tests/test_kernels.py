@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from rlm.errors import BadInput
+from rlm.base.errors import BadInput
 from rlm import RLM
-from rlm.kernels import KernelTransport, find_connection, kernel_client
+from rlm.shell.isolation.kernel import find_connection, kernel_client, KernelTransport
 from rlm.models import LM
 from rlm.offline import ScriptedLM
-from rlm.wire import RemoteShell
+from rlm.shell.remote import RemoteShell
 from tests.run import ROOT
 
 STUCK = 'import re; re.match(r"(a|aa)+$", "a" * 60 + "b")'  # holds the interpreter
@@ -121,7 +121,7 @@ def test_nothing_is_left_behind():
 
 
 def test_a_kernel_ends_with_its_host():
-    host = 'from rlm.kernels import KernelTransport; from rlm.wire import RemoteShell\n' \
+    host = 'from rlm.shell.isolation.kernel import KernelTransport; from rlm.shell.remote import RemoteShell\n' \
         f'shell = RemoteShell(KernelTransport(), "abc"); shell.run("1"); print(shell.transport.process.pid, flush=True); shell.run({STUCK!r})'
     process = subprocess.Popen([sys.executable, '-c', host], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     kernel = int(process.stdout.readline())
@@ -139,7 +139,7 @@ def test_attach_opens_a_console_on_the_run(shell, tmp_path):
     shell.run('heroes = ["Achilles"]')
     journal = tmp_path/'run.jsonl'
     journal.write_text(json.dumps(dict(type='notice', text=shell.notice)) + '\n')
-    command = [sys.executable, '-c', 'import sys; from rlm.kernels import attach, add_command; import argparse; parser = argparse.ArgumentParser();'
+    command = [sys.executable, '-c', 'import sys; from rlm.shell.isolation.kernel import attach, add_command; import argparse; parser = argparse.ArgumentParser();'
                'add_command("attach", parser.add_subparsers()); found = parser.parse_args(sys.argv[1:]); sys.exit(found.run(found))', 'attach', str(journal), '--', '--simple-prompt']
     done = subprocess.run(command, cwd=ROOT, input='heroes * 2\n', capture_output=True, text=True, timeout=150)
     assert "['Achilles', 'Achilles']" in done.stdout

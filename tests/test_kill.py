@@ -51,7 +51,7 @@ READ = [(f'Letter {number}\\.', f'Fact {number}.') for number in range(93)] + [(
 
 def strategy(name: str, api_base: str, **settings):
     "What is run under that name."
-    from rlm import LM, RLM, SRLM, LambdaRLM
+    from rlm import LambdaRLM, LM, RLM, SRLM
     model = LM('openai/rules', api_base=api_base)
     if name == 'rlm': return RLM(model, env='local', max_depth=2, **settings), PARTS, 'Which houses have light?'
     if name == 'srlm': return SRLM(model, env='local', k=3, early_stop=False, **settings), PARTS, 'Which house is it?'
@@ -77,7 +77,7 @@ def kill_at_line(number: int, step: str) -> None:
 
 def run_job(job: dict) -> dict:
     "Run or resume; what came of it."
-    from rlm.runs import Strategy
+    from rlm.runs.strategy.strategy import Strategy
     if job['resume']: result = Strategy.resume(job['journal'], **({} if job['strategy'] == 'lambda' else dict(env='local')))
     else:
         made, context, question = strategy(job['strategy'], job['api_base'], trace=job['journal'])
@@ -129,8 +129,9 @@ def learn_imports(api_base: str) -> dict:
 
 def serve_jobs() -> None:
     "Read jobs from standard input, one JSON line each, and answer each with a line."
-    from rlm import RLM, SRLM, LambdaRLM, resume, tools  # noqa: F401 (imported before the first fork)
-    from rlm.models import _litellm
+    from rlm import LambdaRLM, RLM, SRLM, tools
+    from rlm.replay import resume  # noqa: F401 (imported before the first fork)
+    from rlm.models.lm import _litellm
     _litellm()
     tools._ipython_class()
     for line in sys.stdin:

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from rlm import LM, BadInput
+from rlm import BadInput, LM
 from rlm.lambda_rlm import LambdaRLM
-from rlm.tasks import LeafFailed
+from rlm.plan.optimise.leaves import LeafFailed
 from tests.mock_server import mock_server
 
 KINDS = ['entity', 'location', 'human being', 'numeric value']

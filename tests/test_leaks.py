@@ -37,7 +37,7 @@ def many(env, settings, count):
     import threading
     from concurrent.futures import ThreadPoolExecutor
 
-    from rlm.envs import open_shell
+    from rlm.shell.environments import open_shell
 
     def plain(shell): assert shell.run('6 * 7').value == '42'
     def with_more(shell):
@@ -85,7 +85,7 @@ def more(after, before):
 @pytest.fixture
 def settings(request):
     "What `open_shell` needs for the environment of a test."
-    from rlm.envs import why_not
+    from rlm.shell.environments import why_not
     if problem := why_not(request.param): pytest.skip(problem)
     try:
         with settings_for(request.param, this_user()) as found: yield request.param, found
@@ -131,7 +131,7 @@ def test_a_worker_ends_with_its_host(settings, cell, tmp_path):
 
 
 def main(what, env, settings, *rest):
-    from rlm.envs import open_shell
+    from rlm.shell.environments import open_shell
     if what == 'many': many(env, json.loads(settings), int(rest[0]))
     else: open_shell(env, 'context', **json.loads(settings)).run(globals()[what].replace('{mark}', rest[0][::-1]))
 

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rlm import LM, RLM, SRLM, Limits
-from rlm import models, retries
-from rlm.errors import BadInput, BudgetExceeded, CallsExceeded, ErrorsExceeded, LimitExceeded, ModelError, TimeExceeded, TokensExceeded
+from rlm import Limits, LM, RLM, SRLM
+from rlm.models import lm as models, retries
+from rlm.base.errors import BadInput, BudgetExceeded, CallsExceeded, ErrorsExceeded, LimitExceeded, ModelError
+from rlm.base.errors import TimeExceeded, TokensExceeded
 from rlm.lambda_rlm import LambdaRLM
-from rlm.models import Ledger, Usage, run_sync
+from rlm.models import Ledger, run_sync, Usage
 
 THREADS = 64
 TREES = int(os.environ.get('RLM_TREES', 100))  # of each kind of limit

@@ -8,7 +8,7 @@ import pytest
 
 RUN = '''
 import asyncio
-from rlm import RLM, SRLM, LambdaRLM, LM
+from rlm import LambdaRLM, LM, RLM, SRLM
 text = '\\n\\n'.join(f'# Letter {number}\\n\\nThe ship of Anna {number} left in May.' for number in range(300))
 async def model(messages):
     await asyncio.sleep(0.15)

@@ -12,9 +12,9 @@ import threading
 
 import pytest
 
-from rlm import LM, Limits
-from rlm.errors import BadInput, CallsExceeded, ModelError, TokensExceeded
-from rlm.models import EmptyReply, Ledger, Unreachable, Usage, UselessReply, run_sync
+from rlm import Limits, LM
+from rlm.base.errors import BadInput, CallsExceeded, ModelError, TokensExceeded
+from rlm.models import EmptyReply, Ledger, run_sync, Unreachable, Usage, UselessReply
 from rlm.offline import ScriptedLM
 from tests.mock_server import mock_server
 from tests.run import ROOT
@@ -496,7 +496,7 @@ def test_a_stuck_callable_does_not_hold_up_the_end_of_the_process():
     stdout, _ = in_a_process('''
 import threading
 from rlm import LM
-from rlm.errors import ModelError
+from rlm.base.errors import ModelError
 try: LM(lambda messages: threading.Event().wait(), timeout=0.1, num_retries=0)('hello')
 except ModelError as error: print(error.status)
 ''')

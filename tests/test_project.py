@@ -50,7 +50,7 @@ def test_a_notebook_that_hangs_is_a_failure(tmp_path, capfd, monkeypatch):
 
 def test_a_notebook_that_needs_a_sandbox_is_not_run_without_one(tmp_path, capfd, monkeypatch):
     path = notebook(tmp_path/'walls.ipynb', '#| needs: sandbox\nassert False')
-    monkeypatch.setattr('rlm.envs.why_not', lambda env: f'there is no {env}')
+    monkeypatch.setattr('rlm.shell.environments.why_not', lambda env: f'there is no {env}')
     assert run.notebook_counts(path) == (0, 0) and 'not run, since there is no sandbox' in capfd.readouterr().out
 
 

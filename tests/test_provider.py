@@ -159,7 +159,7 @@ def test_a_stream_that_cannot_begin_is_an_error_with_its_status(litellm, server,
 
 def test_cost_is_that_of_the_tree(litellm, server):
     from rlm import LM
-    from rlm.provider import Service, prepare
+    from rlm.provider import prepare, Service
     service = Service(env='local')
     strategy, context, question = prepare(service, 'openai/rules', MESSAGES, PRICES, None, None, server.api_base, KEY)
     assert strategy(context, question).usage.cost == pytest.approx(told(server)[1]*1e-6 + told(server)[2]*2e-6)
@@ -182,7 +182,7 @@ def test_settings_come_along(litellm, server, where):
 
 
 def test_sampling_goes_to_the_calls_inside_and_max_tokens_does_not(litellm, server, monkeypatch):
-    from rlm import models
+    from rlm.models import lm as models
     seen, send = [], models.LM._complete
     async def spy(self, messages, tools, params):
         seen.append(self.params | params)

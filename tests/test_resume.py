@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from rlm import LM, RLM, SRLM, Direct, LambdaRLM
-from rlm.envs import why_not
-from rlm.errors import BadInput, BudgetExceeded, Cancelled, CallsExceeded, IterationsExceeded, LimitExceeded, ModelError, TimeExceeded
+from rlm import Direct, LambdaRLM, LM, RLM, SRLM
+from rlm.shell.environments import why_not
+from rlm.base.errors import BadInput, BudgetExceeded, CallsExceeded, Cancelled, IterationsExceeded
+from rlm.base.errors import LimitExceeded, ModelError, TimeExceeded
 from rlm.models import Usage
-from rlm.recipe import take_fingerprint
-from rlm.resume import replay as rlm_replay
-from rlm.runs import Settings, Strategy
+from rlm.base.fingerprint import take_fingerprint
+from rlm.replay.resume import replay as rlm_replay
+from rlm.runs.strategy.settings import Settings
+from rlm.runs.strategy.strategy import Strategy
 from rlm.trace import Journal, messages_of
 
 TEXT, QUESTION = 'The walrus eats clams.\nThe seal eats fish.', 'What does the walrus eat?'
@@ -565,7 +567,7 @@ def test_a_finished_plan_is_read_back_whole(tmp_path):
 
 def test_a_context_is_read_through_only_for_a_journal_that_lasts(tmp_path, monkeypatch):
     looked_at = []
-    monkeypatch.setattr('rlm.runs.take_fingerprint', lambda context: looked_at.append(context) or take_fingerprint(context))
+    monkeypatch.setattr('rlm.runs.strategy.take_fingerprint', lambda context: looked_at.append(context) or take_fingerprint(context))
     RLM(Model(*THREE), env='local')(TEXT, QUESTION)
     assert looked_at == []
     told = replay(rlm(Model(*THREE), Journal())(TEXT, QUESTION).trace, TEXT)

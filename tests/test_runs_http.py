@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
-from rlm import LM, RLM, Direct, run
+from rlm import Direct, LM, RLM, run
 from rlm.core import advanced_toolloop
-from rlm.errors import CallsExceeded, ErrorsExceeded, IterationsExceeded, LimitExceeded, ModelError, TimeExceeded, TokensExceeded
+from rlm.base.errors import CallsExceeded, ErrorsExceeded, IterationsExceeded, LimitExceeded, ModelError
+from rlm.base.errors import TimeExceeded, TokensExceeded
 from rlm.prompts import REPL_SYSTEM_PROMPT
 from rlm.tools import make_run_repl, prep_shell
 from tests.mock_server import Settings, mock_server

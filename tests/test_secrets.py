@@ -6,9 +6,9 @@ import traceback
 
 import pytest
 
-from rlm import LM, RLM, Direct
+from rlm import Direct, LM, RLM
 from rlm.core import advanced_toolloop
-from rlm.errors import ModelError
+from rlm.base.errors import ModelError
 from rlm.logger import RLMLogger
 from rlm.tools import make_run_repl, prep_shell
 from tests.mock_server import mock_server
@@ -196,7 +196,7 @@ def test_the_reply_cache_holds_no_key(server, tmp_path):
 # --- what is made of traces ---
 
 def test_the_viewer_shows_no_key(everything):
-    from rlm.viewer import view_page, write_view
+    from rlm.trace.viewer import view_page, write_view
     _, result, *_, folder, _ = everything
     assert '[secret]' in view_page(result.trace.events)
     write_view(result.trace.events, folder/'run.html')
@@ -204,7 +204,7 @@ def test_the_viewer_shows_no_key(everything):
 
 
 def test_a_replay_shows_no_key(everything, server):
-    from rlm.resume import replay
+    from rlm.replay.resume import replay
     *_, folder, _ = everything
     again = replay(folder/'trace.jsonl', context=CONTEXT, model=lm(server), env='local')
     assert not shown(repr(again), str(again), repr(again.result), str(again.result.trace.events), *map(str, again.differences))
@@ -214,7 +214,7 @@ def test_a_replay_shows_no_key(everything, server):
 def test_votes_and_plans_leave_no_key_behind(server, tmp_path, capfd, method):
     from rlm import SRLM
     from rlm.lambda_rlm import LambdaRLM
-    from rlm.viewer import view_page
+    from rlm.trace.viewer import view_page
     says = f'It says {GIVEN} and {IN_ENVIRONMENT} of {IN_HEADER}.'
     server.script(rules=[('.', f'FINAL({says})' if method == 'srlm' else says)])
     settings = dict(trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True)
@@ -227,8 +227,8 @@ def test_votes_and_plans_leave_no_key_behind(server, tmp_path, capfd, method):
 
 
 def test_a_sweep_leaves_no_key_behind(server, tmp_path, capfd):
-    from rlm.data import Sample
-    from rlm.sweep import Sweep
+    from rlm.bench.data.samples import Sample
+    from rlm.bench.sweep import Sweep
     server.script(rules=[('fail', {'content': f'{GIVEN} is a bad key', 'status': 400}), ('.', f'FINAL(It says {GIVEN} and {IN_HEADER}.)')])
     samples = [Sample(f's{number}', 'letters', CONTEXT, query, 'clams', 'contains', 10) for number, query in enumerate([f'Is {GIVEN} the key?', 'Will it fail?'])]
     done = Sweep(samples, ['direct', 'rlm:env=local'], lm(server), folder=tmp_path, traces=True, progress=False, score=lambda sample, answer: 0.0).run()

@@ -5,12 +5,14 @@ from collections import Counter
 
 import pytest
 
-from rlm import prompts
+from rlm.base import prompts
 from rlm.core import Direct
-from rlm.errors import BadInput, BudgetExceeded, Cancelled, CallsExceeded, IterationsExceeded, ModelError, TimeExceeded
+from rlm.base.errors import BadInput, BudgetExceeded, CallsExceeded, Cancelled, IterationsExceeded, ModelError
+from rlm.base.errors import TimeExceeded
 from rlm.models import LM, Usage
 from rlm.offline import ScriptedLM, SimulatedLM
-from rlm.runs import Settings, Strategy
+from rlm.runs.strategy.settings import Settings
+from rlm.runs.strategy.strategy import Strategy
 from rlm.srlm import SRLM
 from rlm.trace import Journal, usage_of
 

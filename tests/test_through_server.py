@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm import LM, RLM, Direct, ModelError
+from rlm import Direct, LM, ModelError, RLM
 from tests.mock_server import mock_server
 
 PASSAGE = 'The lamp stands in the hall. The spare key lies under the blue pot in the garden. The gate is green.'

@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from bench.viewer import long_run
-from rlm import RLM, SRLM, Direct, LambdaRLM
-from rlm.journal import Journal
+from rlm import Direct, LambdaRLM, RLM, SRLM
+from rlm.trace.journal import Journal
 from rlm.logger import engine_events, engine_log
-from rlm.pages import to_html
-from rlm.tree import sample_run
-from rlm.viewer import View, view_page, write_view
+from rlm.trace.html import to_html
+from rlm.trace.run_tree import sample_run
+from rlm.trace.viewer import View, view_page, write_view
 from tests.browser import Browser, chromium
 
 TEXT = '\n\n'.join(f'# Letter {number}\n\nThe ship of {name} left in the month of {month}. It carried {number * 7} barrels.' for number, (name, month) in
