@@ -30,7 +30,7 @@ test: $(DEV) ## run every notebook and every test; the last line is the count
 bench: $(DEV) ## measure the speed next to a bare HTTP client, and of each environment, and print the tables
 	@$(BIN)/python -m bench.speed
 	@$(BIN)/python -m bench.envs
-	@cd nbs && ../$(BIN)/exec_nb 15_speed.ipynb --dest 15_speed.ipynb && ../$(BIN)/nbdev_clean --fname 15_speed.ipynb
+	@cd nbs/studies && ../../$(BIN)/exec_nb speed.ipynb --dest speed.ipynb && ../../$(BIN)/nbdev_clean --fname speed.ipynb
 
 bench-smoke: $(DEV) ## a small sweep of four methods; its files and plots go to build/bench-smoke
 	@rm -rf build/bench-smoke

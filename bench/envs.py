@@ -1,4 +1,4 @@
-"""How fast each environment is: `make bench` prints the table and writes nbs/envs.json, which the page of the environments shows.
+"""How fast each environment is: `make bench` prints the table and writes nbs/shell/envs.json, which the page of the environments shows.
 
 Every figure is measured, none is a test. Each environment is measured in a process of its own; one that is not on this machine is named with the reason.
 """
@@ -146,7 +146,7 @@ def main() -> None:
     report = dict(machine=machine(), environments=found, missing=missing)
     report['markdown'] = as_markdown(report)
     print(report['markdown'])
-    if options.environments == ENVIRONMENTS: (ROOT/'nbs'/'envs.json').write_text(json.dumps(report, indent=1) + '\n')
+    if options.environments == ENVIRONMENTS: (ROOT/'nbs'/'shell'/'envs.json').write_text(json.dumps(report, indent=1) + '\n')
 
 
 if __name__ == '__main__': main()

@@ -1,6 +1,6 @@
 """How fast `rlm` is, next to bare HTTP clients that send the same requests to the same mock server in the same run.
 
-`make bench` prints the table and writes nbs/speed.json, which nbs/15_speed.ipynb shows. Every figure is measured; none is a test.
+`make bench` prints the table and writes nbs/studies/speed.json, which nbs/studies/speed.ipynb shows. Every figure is measured; none is a test.
 The server sleeps for the latency that a row names and answers with a fixed text: what is left is the clients' own time.
 """
 from __future__ import annotations
@@ -312,7 +312,7 @@ def main() -> None:
     report = dict(machine=machine(), rows=rows, gaps={name: [round(gap * 1000, 3) for gap in each] for name, each in gaps.items()})
     report['markdown'] = as_markdown(report)
     print(report['markdown'])
-    if options.only is None: (ROOT/'nbs'/'speed.json').write_text(json.dumps(report, indent=1) + '\n')
+    if options.only is None: (ROOT/'nbs'/'studies'/'speed.json').write_text(json.dumps(report, indent=1) + '\n')
 
 
 if __name__ == '__main__': main()

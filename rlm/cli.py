@@ -18,13 +18,13 @@ from .replay.resume import replay
 from .runs.strategy import Strategy
 
 # %% auto #0
-__all__ = ['ask', 'plan', 'parser', 'main', 'add_command']
+__all__ = ['ask', 'plan', 'parser', 'add_command', 'main']
 
 # %% ../nbs/06_cli.ipynb #f138439d
 def _strategy(args: argparse.Namespace, **settings): # of the command; further settings
     "The strategy that the words ask for."
-    from rlm.runs.strategy.direct import Direct
-    from rlm.runs.strategy.rlm import RLM
+    from rlm.runs.direct import Direct
+    from rlm.runs.rlm import RLM
     from rlm.models.lm import LM
     address = dict(api_base=args.api_base) if args.api_base else {}
     method, lm = getattr(args, 'method', 'lambda'), LM(args.model, **address)
@@ -34,7 +34,7 @@ def _strategy(args: argparse.Namespace, **settings): # of the command; further s
         return Direct(lm, **settings)
     settings['sub_lm'] = LM(args.sub_model, **address) if args.sub_model else None
     if method == 'lambda':
-        from rlm.plan.optimise.strategy import LambdaRLM
+        from rlm.plan.strategy import LambdaRLM
         return LambdaRLM(lm, task=args.task, **settings)
     if method == 'rlm': return RLM(lm, env=args.env, **settings)
     from rlm.vote.strategy import SRLM
@@ -128,17 +128,6 @@ _METHODS = dict(rlm='explore by code (default)', direct='one call with the whole
 _LIMITS = [('cost', float, 'US dollars that the run may spend'), ('tokens', int, 'tokens, in and out, that it may use'), ('calls', int, 'model calls that it may make'),
     ('seconds', float, 'wall time that it may take'), ('iterations', int, 'turns that it may take'), ('depth', int, 'levels of recursion'), ('errors', int, 'failures that end it')]
 
-# %% ../nbs/06_cli.ipynb #a055b8d4
-def main(
-    words: Iterable[str] | None = None, # the command's words; those of the process where None
-) -> int: # exit code: 0 answer, 1 something else failed, 2 bad usage, 3 limit reached, 4 model failed
-    "Run the command `rlm`."
-    # A text may hold characters that the terminal cannot show; that must not cost the answer.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace')
-    args = parser().parse_args(None if words is None else list(words))
-    return exit_code(lambda: args.run(args))
-
 # %% ../nbs/06_cli.ipynb #899d04b1
 _ABOUT = dict(replay=('run a recorded run again without a model', 'Run a recorded run again, without a model, and tell where it differs.'),
     resume=('go on with a run that was killed or stopped', 'Go on with a recorded run where it ended; what was paid for is not paid for again.'))
@@ -186,3 +175,14 @@ def _resume_command(args: argparse.Namespace) -> int:
     for difference in result.differences if result and not args.quiet else (): print(f'rlm: not as recorded: {difference}', file=sys.stderr)
     if problem: raise problem
     return 0
+
+# %% ../nbs/06_cli.ipynb #a055b8d4
+def main(
+    words: Iterable[str] | None = None, # the command's words; those of the process where None
+) -> int: # exit code: 0 answer, 1 something else failed, 2 bad usage, 3 limit reached, 4 model failed
+    "Run the command `rlm`."
+    # A text may hold characters that the terminal cannot show; that must not cost the answer.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace')
+    args = parser().parse_args(None if words is None else list(words))
+    return exit_code(lambda: args.run(args))

@@ -86,9 +86,9 @@ class _Asker:
 # %% ../nbs/07_magics.ipynb #01b12d2d
 def _strategy(asker: _Asker, options: argparse.Namespace) -> Any: # ready to be called
     "The strategy that the options ask for."
-    from rlm.plan.optimise.strategy import LambdaRLM
-    from rlm.runs.strategy.direct import Direct
-    from rlm.runs.strategy.rlm import RLM
+    from rlm.plan.strategy import LambdaRLM
+    from rlm.runs.direct import Direct
+    from rlm.runs.rlm import RLM
     from rlm.vote.strategy import SRLM
     given = {name: getattr(options, name) for name in ('k', 'task', 'env', 'trace', *(f'max_{limit}' for limit, *_ in _LIMITS))}
     settings = {name: value for name, value in given.items() if value is not None} | dict(verbose=not options.quiet)

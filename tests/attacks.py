@@ -1,7 +1,7 @@
 """Attempts of a cell to get out of its environment, as data: what each tries, its code, and how the host sees whether it got out.
 
 `tests/test_attacks.py` runs them where an environment promises to hold them; `python -m tests.containment` runs all of them in every
-environment that is there, and with --write makes nbs/attacks.json of them, which the page of the environments shows.
+environment that is there, and with --write makes nbs/shell/attacks.json of them, which the page of the environments shows.
 
 An attack runs in a host process that tests/containment.py watches from outside: whatever the cell does to its host, the
 tests see it. Network attempts go to loopback only, bombs end by themselves, and each attempt is harmless where nothing holds it: a door is

@@ -4,7 +4,7 @@ A `Range` sets traps (secrets, listeners, a process to be killed, folders to be 
 shell after the other runs one attack each. What a cell does to its host, the range sees from outside.
 
 `python -m tests.containment [environment ...]` runs everything in every environment that is there and says where it is not as tests/attacks.py has it;
-`--write` writes the table of the page, nbs/attacks.json, from tests/attacks.py. `python -m tests.containment --only name sandbox` runs one attack and tells all about it.
+`--write` writes the table of the page, nbs/shell/attacks.json, from tests/attacks.py. `python -m tests.containment --only name sandbox` runs one attack and tells all about it.
 """
 from __future__ import annotations
 
@@ -525,7 +525,7 @@ def main() -> int:
     parser.add_argument('environments', nargs='*', default=ENVIRONMENTS)
     parser.add_argument('--only', nargs='*', help='names of attacks')
     parser.add_argument('--user', help='as another account, such as nobody, or one that may have containers')
-    parser.add_argument('--write', action='store_true', help='write nbs/attacks.json and run nothing')
+    parser.add_argument('--write', action='store_true', help='write nbs/shell/attacks.json and run nothing')
     parser.add_argument('--host', nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.host:
@@ -533,7 +533,7 @@ def main() -> int:
         be_host(env, json.loads(settings), *rest)
         return 0
     if options.write:
-        (ROOT/'nbs'/'attacks.json').write_text(json.dumps(dict(rows=table_rows()), indent=1, ensure_ascii=False) + '\n')
+        (ROOT/'nbs'/'shell'/'attacks.json').write_text(json.dumps(dict(rows=table_rows()), indent=1, ensure_ascii=False) + '\n')
         return 0
     attacks = [each for each in ATTACKS if not options.only or each.name in options.only]
     table: dict[str, dict[str, list[str]]] = {}

@@ -59,7 +59,7 @@ def test_there_are_enough_attacks_of_every_kind():
 
 
 def test_the_table_of_the_page_is_of_these_attacks():
-    rows = json.loads((ROOT/'nbs'/'attacks.json').read_text())['rows']
+    rows = json.loads((ROOT/'nbs'/'shell'/'attacks.json').read_text())['rows']
     assert [(row['name'], row['tries']) for row in rows] == [(attack.name, attack.tries) for attack in ATTACKS]
     assert all(held == (env not in attack.open_in) for row, attack in zip(rows, ATTACKS) for env, held in row['held'].items() if not attack.vain)
 

@@ -77,7 +77,7 @@ def kill_at_line(number: int, step: str) -> None:
 
 def run_job(job: dict) -> dict:
     "Run or resume; what came of it."
-    from rlm.runs.strategy.strategy import Strategy
+    from rlm.runs.strategy import Strategy
     if job['resume']: result = Strategy.resume(job['journal'], **({} if job['strategy'] == 'lambda' else dict(env='local')))
     else:
         made, context, question = strategy(job['strategy'], job['api_base'], trace=job['journal'])

@@ -8,7 +8,7 @@ import pytest
 
 from rlm import BadInput, LM
 from rlm.lambda_rlm import LambdaRLM
-from rlm.plan.optimise.leaves import LeafFailed
+from rlm.plan.leaves import LeafFailed
 from tests.mock_server import mock_server
 
 KINDS = ['entity', 'location', 'human being', 'numeric value']

@@ -18,8 +18,8 @@ from rlm.base.errors import LimitExceeded, ModelError, TimeExceeded
 from rlm.models import Usage
 from rlm.base.fingerprint import take_fingerprint
 from rlm.replay.resume import replay as rlm_replay
-from rlm.runs.strategy.settings import Settings
-from rlm.runs.strategy.strategy import Strategy
+from rlm.runs.settings import Settings
+from rlm.runs.strategy import Strategy
 from rlm.trace import Journal, messages_of
 
 TEXT, QUESTION = 'The walrus eats clams.\nThe seal eats fish.', 'What does the walrus eat?'

@@ -11,8 +11,8 @@ from rlm.base.errors import BadInput, BudgetExceeded, CallsExceeded, Cancelled, 
 from rlm.base.errors import TimeExceeded
 from rlm.models import LM, Usage
 from rlm.offline import ScriptedLM, SimulatedLM
-from rlm.runs.strategy.settings import Settings
-from rlm.runs.strategy.strategy import Strategy
+from rlm.runs.settings import Settings
+from rlm.runs.strategy import Strategy
 from rlm.srlm import SRLM
 from rlm.trace import Journal, usage_of
 

@@ -8,11 +8,11 @@ import functools
 import json
 import re
 from ..base import prompts
-from .offline import _as_messages, _fit, _shared, _text_of, OfflineLM
+from .offline import _as_messages, _fit, _text_of, OfflineLM
 from .reader import AMOUNT, extract_answer, NOT_FOUND, read_question, split_prompt
 
 # %% auto #0
-__all__ = ['next_cell', 'ExtractiveLM']
+__all__ = ['next_cell', 'ExtractiveLM', 'shared_extractive']
 
 # %% ../../nbs/models/08_extractive.ipynb #8b2b6a22
 _LOOK = '''# Step 1: look at the context
@@ -202,4 +202,7 @@ class ExtractiveLM(OfflineLM):
         if _ASKS_RELEVANCE.search(prompt.replace(text, '\n', 1)): return 'NO' if answer == NOT_FOUND else 'YES'
         return _fit(answer, params)
 
-_shared[ExtractiveLM.name] = functools.cache(ExtractiveLM)
+@functools.cache
+def shared_extractive() -> ExtractiveLM: # always the same object
+    "The model that the name `offline/extractive` stands for."
+    return ExtractiveLM()

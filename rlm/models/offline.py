@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from ..base.errors import BadInput, ModelError
 from .lm import _litellm
+from ..base.registry import Registry
 
 # %% auto #0
-__all__ = ['count_tokens', 'OfflineLM', 'ScriptedLM', 'find_model', 'WindowExceeded', 'register']
+__all__ = ['SHARED', 'count_tokens', 'OfflineLM', 'ScriptedLM', 'find_model', 'WindowExceeded', 'register']
 
 # %% ../../nbs/models/04_offline.ipynb #03c519fa
 def _text_of(content: Any) -> str:
@@ -120,17 +121,20 @@ def _call_with(function: Callable, messages: list[dict], offered: dict) -> Any:
     return function(messages, **{name: value for name, value in offered.items() if takes_all or name in accepted})
 
 # %% ../../nbs/models/04_offline.ipynb #1bee4f5f
-_shared: dict[str, Callable[[], OfflineLM]] = {} # names that exist without being made first
+SHARED = Registry('offline model', extractive='rlm.models.extractive:shared_extractive') # name -> what gives the one model of that name
 
 def find_model(
     name: str, # with or without "offline/"
 ) -> OfflineLM: # the living object
     "The offline model of that name; raises `ModelError` with the known names where there is none."
-    name = f'offline/{name.removeprefix("offline/")}'
-    if name in _shared: return _shared[name]()
+    short = name.removeprefix('offline/')
+    if short in SHARED:
+        return SHARED.find(short)()
+    name = f'offline/{short}'
     model = _models.get(name)
     if model is None:
-        known = ', '.join(sorted({*_shared, *_models.keys()}))
+        shared = {f'offline/{one}' for one in SHARED}
+        known = ', '.join(sorted({*shared, *_models.keys()}))
         raise ModelError(f'There is no model {name} now: use one of {known}, and keep the object alive while its name is used.', name, 404)
     return model
 
@@ -208,7 +212,7 @@ def register() -> None:
     with _registry_lock:
         if not any(entry['custom_handler'] is handler for entry in litellm.custom_provider_map):
             litellm.custom_provider_map.append(dict(provider='offline', custom_handler=handler))
-            for model in [*_models.values(), *(make() for make in _shared.values())]: _tell_price(model)
+            for model in [*_models.values(), *(SHARED.find(name)() for name in SHARED)]: _tell_price(model)
 
 def _tell_price(model: OfflineLM) -> None:
     "Put a model's prices and window into LiteLLM's map, once LiteLLM is there."

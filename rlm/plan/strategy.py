@@ -28,6 +28,7 @@ from ..runs.parse.clean import plain_answer
 from ..runs.result import Result
 from ..runs.settings import takes
 from ..runs.strategy import check_question, Strategy
+from ..base.describe import as_text
 
 # %% auto #0
 __all__ = ['split_question', 'LambdaRLM', 'LambdaRun', 'write_value']
@@ -185,7 +186,7 @@ async def _ask_once(self: LambdaRun, stage: str, prompt: str, reply_tokens: int)
 @patch
 async def detect(self: LambdaRun) -> Task: # what the question's words suggest, where the reply names none
     "Ask the model which kind of work the question asks for."
-    text = prompts.as_text(self.context)
+    text = as_text(self.context)
     reply = await self._ask_once('detect', task_prompt(self.query, text), 32)
     task = read_task(reply)
     if task is None:

@@ -21,6 +21,7 @@ from .parse.clean import plain_answer
 from .result import Result
 from .settings import Settings, takes
 from .strategy import Strategy
+from ..base.describe import as_text
 
 # %% ../../nbs/runs/09_direct.ipynb #e1dc3a2d
 @dataclass(kw_only=True)
@@ -50,7 +51,7 @@ async def solve(self: Direct,
     "Ask once. Raises `BadInput` when the prompt does not fit the model's window, as far as that is known."
     started, settings, run = time.perf_counter(), self.settings, tree.new_run(None, context, query)
     tree.start(run, self.method, self.lm, context, query, dict(root_model=self.lm.name, limits=vars(settings.limits)))
-    text = prompts.as_text(context)
+    text = as_text(context)
     prompt = text if query is None else prompts.fill(settings.prompt or prompts.DIRECT_PROMPT, context=text, query=query)
     tree.journal.write('message', run, role='user', content=prompt)
     end = lambda reason, value=None, error=None: tree.finish(run, self.lm.name, query, reason, value, started, error, iterations=1)

@@ -29,6 +29,7 @@ from .settings import RLMSettings
 from ..shell.ipython import Shell
 from ..shell.namespace import Answer
 from ..shell.view import Cell, view
+from ..base.describe import as_text, describe_tools
 
 # %% ../../nbs/runs/07_trajectory.ipynb #d92ed331
 class Trajectory:
@@ -89,7 +90,7 @@ def begin(self: Trajectory, first_message: str | None = None) -> None:
     if notice := getattr(self.shell, 'notice', None): self.write('notice', text=notice)
     which = 'REPL_SYSTEM_PROMPT' if self.functions else 'CHILD_SYSTEM_PROMPT' if self.is_child else 'RLM_SYSTEM_PROMPT'
     system = (self.is_child and settings.child_system_prompt) or settings.text(which)
-    self.say('system', prompts.fill(system, max_output_chars=f'{settings.max_output_chars:,}', tools=prompts.describe_tools(self.tool_names)))
+    self.say('system', prompts.fill(system, max_output_chars=f'{settings.max_output_chars:,}', tools=describe_tools(self.tool_names)))
     if settings.user_prologue: self.say('user', settings.user_prologue)
     self.say('user', first_message or prompts.first_message(self.query or prompts.NO_QUERY, self.context, settings.text('FIRST_MESSAGE')))
     self._opening = len(self.messages)
@@ -182,7 +183,7 @@ def pick(self: Trajectory, model: str | None) -> LM:
 @patch
 async def ask_leaf(self: Trajectory, lm: LM, prompt: str | list[dict], context: Any) -> str:
     "One plain call."
-    if context is not None: prompt = prompts.fill(self.settings.text('DIRECT_PROMPT'), context=prompts.as_text(context), query=prompt)
+    if context is not None: prompt = prompts.fill(self.settings.text('DIRECT_PROMPT'), context=as_text(context), query=prompt)
     messages = [dict(role='user', content=prompt)] if isinstance(prompt, str) else prompt
     reply = await self.tree.ask(self.run, lm, messages, 'subcall', None, self.settings.sub_sampling_args, turn=self.turn, cell=self.cells, prompt=prompt)
     return plain_answer(reply.text, lm.name)

@@ -28,6 +28,7 @@ from ..runs.settings import RLMSettings, Settings, takes
 from ..runs.strategy import Strategy
 from .answers import cluster_answers, is_empty, is_error_text, join_pairs, same_answer
 from .selection import Candidate, Choice, choose, is_settled, read_confidence, without_reports
+from ..base.describe import as_text, describe_context
 
 # %% auto #0
 __all__ = ['Share', 'Branch', 'candidate_engine', 'SRLMSettings', 'SRLMResult', 'SRLM', 'Vote']
@@ -259,7 +260,7 @@ async def solve(self: SRLM,
     query: str | None, # the question
 ) -> SRLMResult: # the outcome
     "Answer the question by a vote, or by one plain call where the context is short."
-    threshold, chars = self.settings.direct_threshold, prompts.describe_context(context)['chars']
+    threshold, chars = self.settings.direct_threshold, describe_context(context)['chars']
     if threshold and chars is not None and chars <= threshold:
         plain = await Direct(self.lm, sampling_args=getattr(self.engine.settings, 'sampling_args', None)).solve(tree, context, query)
         tree.result = _one_call(plain, chars, threshold)
@@ -343,7 +344,7 @@ def is_settled(self: Vote, outstanding: int) -> bool:
 def _context(self: Vote) -> Any:
     # A plain call without a question sends its context as the whole prompt, so that there is nowhere else to ask for a report.
     asked = isinstance(self.engine, Direct) and self.query is None and self.settings.confidence_elicitation
-    return f'{prompts.as_text(self.context)}\n\n{prompts.CONFIDENCE_PROMPT}' if asked else self.context
+    return f'{as_text(self.context)}\n\n{prompts.CONFIDENCE_PROMPT}' if asked else self.context
 
 # %% ../../nbs/vote/03_strategy.ipynb #91b0a3b6
 @patch
