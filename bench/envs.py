@@ -2,6 +2,7 @@
 
 Every figure is measured, none is a test. Each environment is measured in a process of its own; one that is not on this machine is named with the reason.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from bench.speed import ROOT, machine
 
 ENVIRONMENTS = ('local', 'process', 'sandbox', 'landlock', 'docker', 'kernel')
-FIGURES = { # name -> what the page calls it, the goal for `sandbox`, how it is written
+FIGURES = {  # name -> what the page calls it, the goal for `sandbox`, how it is written
     'start': ('start, with IPython', 0.35, '{:.2f} s'),
     'cell': ('one cell', 0.001, '{:.2f} ms'),
     'subcall': ('one sub-call', 0.0004, '{:.2f} ms'),
@@ -25,7 +26,8 @@ FIGURES = { # name -> what the page calls it, the goal for `sandbox`, how it is 
     'seconds_100': ('100 MB of context: time', 0.3, '{:.2f} s'),
     'memory_100': ('100 MB of context: memory besides the text itself, at its peak', 2.2, '{:.2f} x'),
     'seconds_1000': ('1 GB of context: time', None, '{:.2f} s'),
-    'memory_1000': ('1 GB of context: memory besides the text itself, at its peak', None, '{:.2f} x')}
+    'memory_1000': ('1 GB of context: memory besides the text itself, at its peak', None, '{:.2f} x'),
+}
 SCALE = {'cell': 1000, 'subcall': 1000, 'batch': 1000}
 
 PEAK = """
@@ -47,34 +49,46 @@ async def slowly(kind: str, prompts: list, model: str | None, contexts: list | N
     return await asyncio.gather(*(asyncio.sleep(0.05, 'reply') for _ in prompts))
 
 
-def peak_memory() -> int: # KB
+def peak_memory() -> int:  # KB
     return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])
 
 
-def measure(env: str, settings: dict, repeats: int) -> dict[str, float]: # seconds
+def measure(env: str, settings: dict, repeats: int) -> dict[str, float]:  # seconds
     "Start, cell, sub-call and batch; medians."
     from rlm.shell.environments import open_shell
+
     starts, cells, subcalls, batches = [], [], [], []
+
     def timed(times: list[float], shell, code: str, count: int = 1) -> str:
         started = time.perf_counter()
         cell = shell.run(code)
         times.append((time.perf_counter() - started) / count)
         assert cell.error is None, cell.error
         return cell.value
+
     for number in range(repeats + 1):
         with open_shell(env, 'context', subcalls=at_once, timeout=60, **settings) as shell:
             timed(starts, shell, '1')
-            for _ in range(50): timed(cells, shell, 'x = 1')
-            for _ in range(4): timed(subcalls, shell, 'for _ in range(50): llm_query("x")', 50)
+            for _ in range(50):
+                timed(cells, shell, 'x = 1')
+            for _ in range(4):
+                timed(subcalls, shell, 'for _ in range(50): llm_query("x")', 50)
             shell.subcalls = slowly
-            for _ in range(2): assert timed(batches, shell, 'len(llm_query_batched(["x"] * 64))') == '64'
-    return dict(start=statistics.median(starts[1:]), cell=statistics.median(cells), subcall=statistics.median(subcalls), batch=statistics.median(batches))
+            for _ in range(2):
+                assert timed(batches, shell, 'len(llm_query_batched(["x"] * 64))') == '64'
+    return dict(
+        start=statistics.median(starts[1:]),
+        cell=statistics.median(cells),
+        subcall=statistics.median(subcalls),
+        batch=statistics.median(batches),
+    )
 
 
 def measure_context(env: str, settings: dict, megabytes: int, seconds_of_start: float) -> dict[str, float]:
     "A long context: seconds beyond a bare start, and by how much the peak of both processes grows, in lengths of the text, besides the text itself."
     from rlm.shell.environments import open_shell
-    def first_cell(context: str) -> tuple[float, int]: # seconds, KB of the worker at its peak
+
+    def first_cell(context: str) -> tuple[float, int]:  # seconds, KB of the worker at its peak
         started = time.perf_counter()
         with open_shell(env, context, timeout=120, **settings) as shell:
             cell = shell.run(PEAK)
@@ -83,9 +97,10 @@ def measure_context(env: str, settings: dict, megabytes: int, seconds_of_start: 
         length, peak = map(int, cell.stdout.split())
         assert length == len(context)
         return seconds, peak
+
     _, worker_before = first_cell('short')
     size = megabytes * 10**6
-    context, host_before = '0123456789abcde\n' * (size // 16), peak_memory() # which holds the text already
+    context, host_before = '0123456789abcde\n' * (size // 16), peak_memory()  # which holds the text already
     seconds, worker = first_cell(context)
     grown = peak_memory() - host_before + (worker - worker_before if env != 'local' else 0)
     return {f'seconds_{megabytes}': max(seconds - seconds_of_start, 0.0), f'memory_{megabytes}': grown * 1024 / size}
@@ -95,7 +110,8 @@ def in_own_process(env: str, settings: dict, *arguments: object) -> dict:
     "What one measurement says."
     command = [sys.executable, '-m', 'bench.envs', '--measure', env, json.dumps(settings), *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
-    if done.returncode: raise RuntimeError(f'{env}: {done.stderr[-2000:]}')
+    if done.returncode:
+        raise RuntimeError(f'{env}: {done.stderr[-2000:]}')
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -104,7 +120,9 @@ def figures_of(env: str, repeats: int) -> dict[str, float]:
     from rlm.shell.environments import why_not
     from rlm.base.errors import RLMError
     from tests.containers import container_settings
-    if problem := why_not(env): raise RLMError(problem)
+
+    if problem := why_not(env):
+        raise RLMError(problem)
     with container_settings() if env == 'docker' else contextlib.nullcontext({}) as settings:
         found = in_own_process(env, settings, 'quick', repeats)
         for megabytes, times in ((100, 3), (1000, 1)):
@@ -116,13 +134,19 @@ def figures_of(env: str, repeats: int) -> dict[str, float]:
 def as_markdown(report: dict) -> str:
     "The table, with a column for each environment."
     found = report['environments']
-    lines = ['| | goal for `sandbox` | ' + ' | '.join(f'`{env}`' for env in found) + ' |', '|---' * (len(found) + 2) + '|']
+    lines = [
+        '| | goal for `sandbox` | ' + ' | '.join(f'`{env}`' for env in found) + ' |',
+        '|---' * (len(found) + 2) + '|',
+    ]
     for name, (title, goal, form) in FIGURES.items():
         scale = SCALE.get(name, 1)
         shown = [form.format(figures[name] * scale) for figures in found.values()]
         lines.append(f"| {title} | {'' if goal is None else form.format(goal * scale)} | {' | '.join(shown)} |")
     about = report['machine']
-    lines += ['', f"{about['cpu']}, {about['cores']} cores, {about['system']}, Python {about['python']}, {about['date']}."]
+    lines += [
+        '',
+        f"{about['cpu']}, {about['cores']} cores, {about['system']}, Python {about['python']}, {about['date']}.",
+    ]
     return '\n'.join(lines + [f'`{env}` is not measured here: {reason}' for env, reason in report['missing'].items()])
 
 
@@ -134,19 +158,28 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         env, settings, what, *numbers = options.measure
-        measured = measure(env, json.loads(settings), int(numbers[0])) if what == 'quick' else measure_context(env, json.loads(settings), int(numbers[0]), float(numbers[1]))
+        measured = (
+            measure(env, json.loads(settings), int(numbers[0]))
+            if what == 'quick'
+            else measure_context(env, json.loads(settings), int(numbers[0]), float(numbers[1]))
+        )
         print(json.dumps(measured))
         return
     from rlm.base.errors import RLMError
+
     found, missing = {}, {}
     for env in options.environments:
         print(f'{env} ...', file=sys.stderr, flush=True)
-        try: found[env] = figures_of(env, options.repeats)
-        except RLMError as error: missing[env] = str(error)
+        try:
+            found[env] = figures_of(env, options.repeats)
+        except RLMError as error:
+            missing[env] = str(error)
     report = dict(machine=machine(), environments=found, missing=missing)
     report['markdown'] = as_markdown(report)
     print(report['markdown'])
-    if options.environments == ENVIRONMENTS: (ROOT/'nbs'/'shell'/'envs.json').write_text(json.dumps(report, indent=1) + '\n')
+    if options.environments == ENVIRONMENTS:
+        (ROOT / 'nbs' / 'shell' / 'envs.json').write_text(json.dumps(report, indent=1) + '\n')
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

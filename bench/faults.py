@@ -4,6 +4,7 @@ The models stand behind the mock server of the tests, with a latency; one reques
 until the timeout. Each run is made with and without faults, and the ratio of their wall times is printed with whether answer and usage were right.
 Every figure is measured; none is a test.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -14,11 +15,22 @@ from rlm import Direct, LM, RLM, SRLM
 from rlm.lambda_rlm import LambdaRLM
 from tests.mock_server import mock_server
 
-FAULTS = {'429': 0.05, '500': 0.05, 'malformed': 0.03, 'truncated': 0.02, 'no_choices': 0.01, 'null': 0.02, 'hung': 0.02}
-LETTERS = '\n\n'.join(f'Letter {number}. ' + 'The weather is fine here, and nothing happens. ' * 20 for number in range(100))
+FAULTS = {
+    '429': 0.05,
+    '500': 0.05,
+    'malformed': 0.03,
+    'truncated': 0.02,
+    'no_choices': 0.01,
+    'null': 0.02,
+    'hung': 0.02,
+}
+LETTERS = '\n\n'.join(
+    f'Letter {number}. ' + 'The weather is fine here, and nothing happens. ' * 20 for number in range(100)
+)
 
 
-def cell(code): return f'I will look.\n\n```repl\n{code}\n```'
+def cell(code):
+    return f'I will look.\n\n```repl\n{code}\n```'
 
 
 BATCHES = '''numbers = [None]*48
@@ -27,12 +39,29 @@ for attempt in range(3):
     for n, one in zip(missing, llm_query_batched([f"number {n}" for n in missing])): numbers[n] = one
 children = rlm_query_batched([f"child {n}" for n in range(8)])
 print("all there:", numbers == [f"number {n}" for n in range(48)] and children == [f"sub {n}" for n in range(8)])'''
-TURNS = [('Go on', cell('print("step 1")'))] + [(rf'step {number}\b', cell(f'print("step {number + 1}")')) for number in range(1, 29)] + [('step 29', 'FINAL(29)')]
+TURNS = (
+    [('Go on', cell('print("step 1")'))]
+    + [(rf'step {number}\b', cell(f'print("step {number + 1}")')) for number in range(1, 29)]
+    + [('step 29', 'FINAL(29)')]
+)
 CASES = {
     'RLM, 30 turns': (lambda lm: RLM(lm), 'Go on', '29', TURNS),
-    'RLM, a batch of 48 and 8 children': (lambda lm: RLM(lm, max_depth=2), 'Ask many', 'all right',
-        [('all there: True', 'FINAL(all right)'), ('child [0-9]', cell('FINAL(llm_query("sub " + context.split()[-1]))')), ('Ask many', cell(BATCHES))]),
-    'LambdaRLM, 98 calls': (lambda lm: LambdaRLM(lm, task='summarise', window=1500), 'What do they say?', 'All is well.', [('.', 'All is well.')]),
+    'RLM, a batch of 48 and 8 children': (
+        lambda lm: RLM(lm, max_depth=2),
+        'Ask many',
+        'all right',
+        [
+            ('all there: True', 'FINAL(all right)'),
+            ('child [0-9]', cell('FINAL(llm_query("sub " + context.split()[-1]))')),
+            ('Ask many', cell(BATCHES)),
+        ],
+    ),
+    'LambdaRLM, 98 calls': (
+        lambda lm: LambdaRLM(lm, task='summarise', window=1500),
+        'What do they say?',
+        'All is well.',
+        [('.', 'All is well.')],
+    ),
     'SRLM, 8 candidates': (lambda lm: SRLM(lm, k=8, early_stop=False), 'Go on', '29', TURNS),
     'Direct, 16 one after another': (lambda lm: Direct(lm), 'Say it', 'clams', [('.', 'clams')]),
 }
@@ -43,7 +72,9 @@ def measure(name: str, faults: dict, seed: int, latency: float) -> tuple[float, 
     make, query, answer, rules = CASES[name]
     with mock_server(latency=latency, faults=faults, seed=seed, retry_after=latency) as server:
         server.script(rules=rules)
-        strategy = make(LM('openai/rules', api_base=server.api_base, api_key='none', timeout=4*latency, num_retries=20))
+        strategy = make(
+            LM('openai/rules', api_base=server.api_base, api_key='none', timeout=4 * latency, num_retries=20)
+        )
         started = time.perf_counter()
         results = [strategy(LETTERS, query) for _ in range(16 if 'Direct' in name else 1)]
         seconds = time.perf_counter() - started
@@ -60,21 +91,33 @@ def wall_times(repeats: int, latency: float) -> None:
         calm = statistics.median(measure(name, {}, 0, latency)[0] for _ in range(2))
         runs = [measure(name, FAULTS, seed, latency) for seed in range(1, repeats + 1)]
         stormy = statistics.median(seconds for seconds, _, _ in runs)
-        ratios = ' '.join(f'{seconds/calm:.2f}' for seconds, _, _ in runs)
-        print(f'{name:36} {calm:8.2f} s {stormy:10.2f} s  {stormy/calm:5.2f} x ({ratios}); answers {sum(right for _, right, _ in runs)}/{repeats}, usage exact {sum(exact for *_, exact in runs)}/{repeats}', flush=True)
+        ratios = ' '.join(f'{seconds / calm:.2f}' for seconds, _, _ in runs)
+        print(
+            f'{name:36} {calm:8.2f} s {stormy:10.2f} s  {stormy / calm:5.2f} x ({ratios}); answers {sum(right for _, right, _ in runs)}/{repeats}, usage exact {sum(exact for *_, exact in runs)}/{repeats}',
+            flush=True,
+        )
 
 
 def time_limits() -> None:
     "How long a run with `max_seconds=1` takes whose cell would take 8 s."
-    codes = dict(steps='import time\nfor step in range(800): time.sleep(0.01)', one_sleep='import time\ntime.sleep(8)',
-                 works='import time\nuntil = time.monotonic() + 8\nwhile time.monotonic() < until: sum(range(1000))', child='rlm_query("a young walrus")')
+    codes = dict(
+        steps='import time\nfor step in range(800): time.sleep(0.01)',
+        one_sleep='import time\ntime.sleep(8)',
+        works='import time\nuntil = time.monotonic() + 8\nwhile time.monotonic() < until: sum(range(1000))',
+        child='rlm_query("a young walrus")',
+    )
     for name, code, env in ((name, code, env) for env in ('local', 'auto') for name, code in codes.items()):
         model = lambda messages: cell(codes['one_sleep'] if 'young walrus' in messages[1]['content'] else code)
-        strategies = dict(RLM=RLM(model, max_seconds=1, max_depth=2, on_limit='return', env=env), SRLM=SRLM(model, k=4, max_seconds=1, max_depth=2, on_limit='return', env=env))
+        strategies = dict(
+            RLM=RLM(model, max_seconds=1, max_depth=2, on_limit='return', env=env),
+            SRLM=SRLM(model, k=4, max_seconds=1, max_depth=2, on_limit='return', env=env),
+        )
         for which, strategy in strategies.items():
             started = time.perf_counter()
             result = strategy('text', 'What?')
-            print(f'max_seconds=1, a cell of 8 s ({name:9}, env={env}), {which:4}: {time.perf_counter() - started:.2f} s, stop_reason {result.stop_reason}')
+            print(
+                f'max_seconds=1, a cell of 8 s ({name:9}, env={env}), {which:4}: {time.perf_counter() - started:.2f} s, stop_reason {result.stop_reason}'
+            )
 
 
 def main() -> None:
@@ -86,4 +129,5 @@ def main() -> None:
     wall_times(options.repeats, options.latency)
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

@@ -4,6 +4,7 @@
 calls at once. It is no language model: it says YES, or one of a thousand answers. The critical path is a call for each stage (filter, leaf, the levels of
 reductions); the rest of the wall time is the library's. The least of several runs is shown.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -22,7 +23,8 @@ async def answer(messages: list[dict]) -> str:
     "Wait, then answer in the form that the prompt asks for."
     prompt = messages[0]['content']
     await asyncio.sleep(LATENCY)
-    if 'YES or NO' in prompt: return 'YES'
+    if 'YES or NO' in prompt:
+        return 'YES'
     number = zlib.crc32(prompt.encode()) % 1000
     return f'counted: {number}' if '"name: number"' in prompt else f'answer {number}'
 
@@ -45,7 +47,9 @@ def main() -> None:
     prose = ' '.join(pydoc_data.topics.topics.values())
     million = (prose * 3)[:1_000_000]
     print(f'{"task":10} {"planned":>10} {"made":>6} {"critical":>11} {"wall":>9} {"ratio":>6}')
-    for task in ('search', 'multi_hop', 'summarise', 'aggregate'): print(measure(task, million))
+    for task in ('search', 'multi_hop', 'summarise', 'aggregate'):
+        print(measure(task, million))
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

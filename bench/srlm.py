@@ -2,6 +2,7 @@
 
 The model is scripted: it answers after 200 ms, in five turns, four of which run a cell. Every figure is measured; none is a test.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -21,7 +22,11 @@ async def model(messages: list[dict]) -> str:
     "A scripted model: cells that read the context, then an answer."
     await asyncio.sleep(LATENCY)
     turn = sum(message['role'] == 'assistant' for message in messages) + 1
-    return 'FINAL(42)' if turn == TURNS else f'```repl\nprint({turn}, len(context), context[:200].count("a"))\n```\n{{"confidence": 90}}'
+    return (
+        'FINAL(42)'
+        if turn == TURNS
+        else f'```repl\nprint({turn}, len(context), context[:200].count("a"))\n```\n{{"confidence": 90}}'
+    )
 
 
 def seconds(strategy, context: str) -> float:
@@ -34,12 +39,19 @@ def seconds(strategy, context: str) -> float:
 def wall_times(repeats: int) -> None:
     "One trajectory, eight at once, and eight one after another: the fastest of `repeats`."
     several = dict(k=CANDIDATES, early_stop=False)
-    strategies = {'one trajectory': RLM(model, env='local'), f'{CANDIDATES} candidates at once': SRLM(model, env='local', **several),
-                  f'{CANDIDATES} candidates, candidate_parallel=1': SRLM(model, env='local', **several, candidate_parallel=1)}
+    strategies = {
+        'one trajectory': RLM(model, env='local'),
+        f'{CANDIDATES} candidates at once': SRLM(model, env='local', **several),
+        f'{CANDIDATES} candidates, candidate_parallel=1': SRLM(model, env='local', **several, candidate_parallel=1),
+    }
     seconds(RLM(model, env='local'), 'text')  # imports and first shells are nobody's
-    measured = {name: min(seconds(strategy, 'text') for _ in range(repeats if 'parallel' not in name else 1)) for name, strategy in strategies.items()}
+    measured = {
+        name: min(seconds(strategy, 'text') for _ in range(repeats if 'parallel' not in name else 1))
+        for name, strategy in strategies.items()
+    }
     one = measured['one trajectory']
-    for name, took in measured.items(): print(f'{name:36} {took:6.2f} s  {took/one:5.2f} x')
+    for name, took in measured.items():
+        print(f'{name:36} {took:6.2f} s  {took / one:5.2f} x')
 
 
 def peak_memory(candidates: int, megabytes: int) -> float:
@@ -60,7 +72,10 @@ def main() -> None:
         return
     wall_times(options.repeats)
     one, many = (peak_memory(candidates, options.megabytes) for candidates in (1, CANDIDATES))
-    print(f'peak memory over {options.megabytes} MB: {one:.0f} MB for one candidate, {many:.0f} MB for {CANDIDATES}: {many/one:.2f} x')
+    print(
+        f'peak memory over {options.megabytes} MB: {one:.0f} MB for one candidate, {many:.0f} MB for {CANDIDATES}: {many / one:.2f} x'
+    )
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

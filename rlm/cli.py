@@ -21,62 +21,93 @@ from .runs.strategy import Strategy
 __all__ = ['ask', 'plan', 'parser', 'add_command', 'main']
 
 # %% ../nbs/06_cli.ipynb #f138439d
-def _strategy(args: argparse.Namespace, **settings): # of the command; further settings
+def _strategy(args: argparse.Namespace, **settings):  # of the command; further settings
     "The strategy that the words ask for."
     from rlm.runs.direct import Direct
     from rlm.runs.rlm import RLM
     from rlm.models.lm import LM
+
     address = dict(api_base=args.api_base) if args.api_base else {}
     method, lm = getattr(args, 'method', 'lambda'), LM(args.model, **address)
-    if args.task and method != 'lambda': raise BadInput(f'--task belongs to --method lambda, not to {method}; leave it out.')
+    if args.task and method != 'lambda':
+        raise BadInput(f'--task belongs to --method lambda, not to {method}; leave it out.')
     if method == 'direct':
-        if args.sub_model: raise BadInput('--sub-model has no meaning for --method direct, which makes one call; leave it out.')
+        if args.sub_model:
+            raise BadInput('--sub-model has no meaning for --method direct, which makes one call; leave it out.')
         return Direct(lm, **settings)
     settings['sub_lm'] = LM(args.sub_model, **address) if args.sub_model else None
     if method == 'lambda':
         from rlm.plan.strategy import LambdaRLM
+
         return LambdaRLM(lm, task=args.task, **settings)
-    if method == 'rlm': return RLM(lm, env=args.env, **settings)
+    if method == 'rlm':
+        return RLM(lm, env=args.env, **settings)
     from rlm.vote.strategy import SRLM
+
     return SRLM(lm, k=args.candidates, env=args.env, **settings)
 
 # %% ../nbs/06_cli.ipynb #14dc9e6b
 def ask(
-    args: argparse.Namespace, # of `rlm ask`
-) -> int: # exit code
+    args: argparse.Namespace,  # of `rlm ask`
+) -> int:  # exit code
     "Answer the question; the answer goes to standard output."
     context, say = _context(args)
-    if args.model == 'offline/extractive': say('offline/extractive is no language model: it finds sentences in the text. For answers, give --model and a key.')
+    if args.model == 'offline/extractive':
+        say(
+            'offline/extractive is no language model: it finds sentences in the text. For answers, give --model and a key.'
+        )
     limits = {f'max_{name}': getattr(args, f'max_{name}') for name, *_ in _LIMITS}
     # Standard input cannot be read a second time.
     sources = dict(files=args.files, encoding=args.encoding) if args.files != ['-'] else None
     strategy = _strategy(args, trace=args.trace, sources=sources, verbose=not args.quiet, **limits)
-    try: result, problem = strategy(context, args.question), None
-    except LimitExceeded as error: result, problem = error.result, error
-    if result and (result.answer is not None or args.json): print(_as_json(result) if args.json else result.answer, flush=True)
-    if getattr(result, 'choice', None): say(result.choice)
+    try:
+        result, problem = strategy(context, args.question), None
+    except LimitExceeded as error:
+        result, problem = error.result, error
+    if result and (result.answer is not None or args.json):
+        print(_as_json(result) if args.json else result.answer, flush=True)
+    if getattr(result, 'choice', None):
+        say(result.choice)
     goes_on = f'; rlm resume {args.trace} goes on with it' if problem and str(args.trace).endswith('.jsonl') else ''
-    if args.trace: say(f'rlm view {args.trace} shows the run{goes_on}.')
-    if problem: raise problem
+    if args.trace:
+        say(f'rlm view {args.trace} shows the run{goes_on}.')
+    if problem:
+        raise problem
     return 0
 
-def _context(args: argparse.Namespace): # the context, and a function that tells the user something
+
+def _context(args: argparse.Namespace):  # the context, and a function that tells the user something
     context, left_out = read_context(args.files, args.encoding)
     say = (lambda *words: None) if args.quiet else (lambda *words: print(*words, file=sys.stderr))
-    if left_out: say(f'left out, no {args.encoding} text: {len(left_out)} files ({", ".join(left_out[:5])}{", ..." if len(left_out) > 5 else ""})')
+    if left_out:
+        say(
+            f'left out, no {args.encoding} text: {len(left_out)} files ({", ".join(left_out[:5])}{", ..." if len(left_out) > 5 else ""})'
+        )
     return context, say
 
+
 def plan(
-    args: argparse.Namespace, # of `rlm plan`
-) -> int: # exit code
+    args: argparse.Namespace,  # of `rlm plan`
+) -> int:  # exit code
     "Print what `--method lambda` would do, and what that would cost."
     context, _ = _context(args)
     print(_strategy(args).plan(context, args.question).explain())
     return 0
 
+
 def _as_json(result) -> str:
-    return json.dumps(dict(answer=result.answer, stop_reason=result.stop_reason, model=result.model, iterations=result.iterations,
-        sub_calls=result.sub_calls, seconds=round(result.seconds, 3), **vars(result.usage)), ensure_ascii=False)
+    return json.dumps(
+        dict(
+            answer=result.answer,
+            stop_reason=result.stop_reason,
+            model=result.model,
+            iterations=result.iterations,
+            sub_calls=result.sub_calls,
+            seconds=round(result.seconds, 3),
+            **vars(result.usage),
+        ),
+        ensure_ascii=False,
+    )
 
 # %% ../nbs/06_cli.ipynb #ce44f7fc
 _EXAMPLES = '''examples:
@@ -89,100 +120,185 @@ _EXAMPLES = '''examples:
 
 exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed.'''
 
-_MODULES = dict(view='trace.viewer', attach='shell.isolation.kernel', bench='bench.benchmark') # further commands -> the module whose add_command(name, commands) describes them
+_MODULES = dict(
+    view='trace.viewer', attach='shell.isolation.kernel', bench='bench.benchmark'
+)  # further commands -> the module whose add_command(name, commands) describes them
 
-def parser() -> argparse.ArgumentParser: # of the whole command
+
+def parser() -> argparse.ArgumentParser:  # of the whole command
     "The command's words and what they mean."
     formatter = dict(epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     top = argparse.ArgumentParser('rlm', description='Ask questions about texts of any length.', **formatter)
     top.add_argument('--version', action='version', version=f'rlm {__version__}')
     commands = top.add_subparsers(dest='command', metavar='COMMAND', required=True)
-    asking = commands.add_parser('ask', help='answer a question about files', description='Answer a question about files of any length.', **formatter)
+    asking = commands.add_parser(
+        'ask',
+        help='answer a question about files',
+        description='Answer a question about files of any length.',
+        **formatter,
+    )
     _add_common(asking)
-    asking.add_argument('--method', choices=list(_METHODS), default='rlm', help='; '.join(f'{name}: {what}' for name, what in _METHODS.items()))
-    asking.add_argument('-k', '--candidates', type=int, default=8, metavar='K', help='trajectories of srlm (default: 8)')
-    asking.add_argument('--env', default='auto', help='where the model\'s code runs: sandbox, docker, process, local, ... (default: auto, which takes what contains it)')
-    for name, kind, what in _LIMITS: asking.add_argument(f'--max-{name}', type=kind, metavar='N', help=what)
+    asking.add_argument(
+        '--method',
+        choices=list(_METHODS),
+        default='rlm',
+        help='; '.join(f'{name}: {what}' for name, what in _METHODS.items()),
+    )
+    asking.add_argument(
+        '-k', '--candidates', type=int, default=8, metavar='K', help='trajectories of srlm (default: 8)'
+    )
+    asking.add_argument(
+        '--env',
+        default='auto',
+        help='where the model\'s code runs: sandbox, docker, process, local, ... (default: auto, which takes what contains it)',
+    )
+    for name, kind, what in _LIMITS:
+        asking.add_argument(f'--max-{name}', type=kind, metavar='N', help=what)
     asking.add_argument('--trace', metavar='RUN.jsonl', help='write every event of the run to this file')
     asking.add_argument('--json', action='store_true', help='print the answer and its figures as one JSON object')
     asking.set_defaults(run=ask)
-    planning = commands.add_parser('plan', help='show what --method lambda would do and cost', description='Show the plan of LambdaRLM for a question: calls, tokens, dollars. Nothing is spent.', **formatter)
+    planning = commands.add_parser(
+        'plan',
+        help='show what --method lambda would do and cost',
+        description='Show the plan of LambdaRLM for a question: calls, tokens, dollars. Nothing is spent.',
+        **formatter,
+    )
     _add_common(planning)
     planning.set_defaults(run=plan)
-    for name, module in _MODULES.items(): importlib.import_module(f'rlm.{module}').add_command(name, commands)
-    for name in _ABOUT: add_command(name, commands)
+    for name, module in _MODULES.items():
+        importlib.import_module(f'rlm.{module}').add_command(name, commands)
+    for name in _ABOUT:
+        add_command(name, commands)
     return top
+
 
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument('question', metavar='QUESTION', help='what to find out')
-    command.add_argument('files', metavar='FILE', nargs='+', help='a text file, a folder, a pattern, or - for standard input')
-    command.add_argument('--model', default='offline/extractive', help='any LiteLLM name; the default needs no key: it only finds sentences that are in the text')
+    command.add_argument(
+        'files', metavar='FILE', nargs='+', help='a text file, a folder, a pattern, or - for standard input'
+    )
+    command.add_argument(
+        '--model',
+        default='offline/extractive',
+        help='any LiteLLM name; the default needs no key: it only finds sentences that are in the text',
+    )
     command.add_argument('--sub-model', help='model of the sub-calls (default: the same)')
-    command.add_argument('--task', help='of --method lambda: search, classify, summarise, ... (default: the model tells by one call; rlm plan guesses by the words of the question)')
+    command.add_argument(
+        '--task',
+        help='of --method lambda: search, classify, summarise, ... (default: the model tells by one call; rlm plan guesses by the words of the question)',
+    )
     command.add_argument('--api-base', metavar='URL', help='address of a server of your own')
     command.add_argument('--encoding', default='utf-8', help='of the files (default: utf-8)')
     command.add_argument('--quiet', action='store_true', help='no progress on standard error')
 
-_METHODS = dict(rlm='explore by code (default)', direct='one call with the whole text', srlm='the best of several trajectories',
-    **{'lambda': 'a plan whose calls and cost are known before'})
-_LIMITS = [('cost', float, 'US dollars that the run may spend'), ('tokens', int, 'tokens, in and out, that it may use'), ('calls', int, 'model calls that it may make'),
-    ('seconds', float, 'wall time that it may take'), ('iterations', int, 'turns that it may take'), ('depth', int, 'levels of recursion'), ('errors', int, 'failures that end it')]
+
+_METHODS = dict(
+    rlm='explore by code (default)',
+    direct='one call with the whole text',
+    srlm='the best of several trajectories',
+    **{'lambda': 'a plan whose calls and cost are known before'},
+)
+_LIMITS = [
+    ('cost', float, 'US dollars that the run may spend'),
+    ('tokens', int, 'tokens, in and out, that it may use'),
+    ('calls', int, 'model calls that it may make'),
+    ('seconds', float, 'wall time that it may take'),
+    ('iterations', int, 'turns that it may take'),
+    ('depth', int, 'levels of recursion'),
+    ('errors', int, 'failures that end it'),
+]
 
 # %% ../nbs/06_cli.ipynb #899d04b1
-_ABOUT = dict(replay=('run a recorded run again without a model', 'Run a recorded run again, without a model, and tell where it differs.'),
-    resume=('go on with a run that was killed or stopped', 'Go on with a recorded run where it ended; what was paid for is not paid for again.'))
+_ABOUT = dict(
+    replay=(
+        'run a recorded run again without a model',
+        'Run a recorded run again, without a model, and tell where it differs.',
+    ),
+    resume=(
+        'go on with a run that was killed or stopped',
+        'Go on with a recorded run where it ended; what was paid for is not paid for again.',
+    ),
+)
+
 
 def add_command(
-    name: str, # "replay" or "resume"
-    commands: Any, # of argparse
+    name: str,  # "replay" or "resume"
+    commands: Any,  # of argparse
 ) -> None:
     "Describe a command to the command line."
     short, long = _ABOUT[name]
     command = commands.add_parser(name, help=short, description=long)
     command.add_argument('journal', metavar='RUN.jsonl', help='what rlm ask --trace wrote')
-    command.add_argument('files', metavar='FILE', nargs='*', help='what the run was about, where the journal does not hold it and cannot find it')
+    command.add_argument(
+        'files',
+        metavar='FILE',
+        nargs='*',
+        help='what the run was about, where the journal does not hold it and cannot find it',
+    )
     command.add_argument('--encoding', default='utf-8', help='of the files (default: utf-8)')
-    command.add_argument('--env', help='where the cells run (default: what contains them, as a journal may be somebody else\'s); for one of your own: local')
+    command.add_argument(
+        '--env',
+        help='where the cells run (default: what contains them, as a journal may be somebody else\'s); for one of your own: local',
+    )
     command.add_argument('--quiet', action='store_true', help='nothing on standard error but errors')
     command.set_defaults(run=_replay_command if name == 'replay' else _resume_command)
-    if name == 'replay': return
+    if name == 'replay':
+        return
     command.add_argument('--model', help='in place of the recorded one')
     command.add_argument('--sub-model', help='in place of the recorded model of the sub-calls')
-    command.add_argument('--api-base', metavar='URL', help='address of a server of your own, for --model and --sub-model')
-    for limit, kind, what in _LIMITS: command.add_argument(f'--max-{limit}', type=kind, metavar='N', help=f'{what}, before and after')
+    command.add_argument(
+        '--api-base', metavar='URL', help='address of a server of your own, for --model and --sub-model'
+    )
+    for limit, kind, what in _LIMITS:
+        command.add_argument(f'--max-{limit}', type=kind, metavar='N', help=f'{what}, before and after')
     command.add_argument('--json', action='store_true', help='print the answer and its figures as one JSON object')
 
-def _replay_command(args: argparse.Namespace) -> int: # 1: it differs
+
+def _replay_command(args: argparse.Namespace) -> int:  # 1: it differs
     told = replay(args.journal, _context_of(args), **(dict(env=args.env) if args.env else {}))
-    if told.result and told.result.answer is not None: print(told.result.answer, flush=True)
-    if not args.quiet or told.differences: print(f'rlm: {told}', file=sys.stderr)
+    if told.result and told.result.answer is not None:
+        print(told.result.answer, flush=True)
+    if not args.quiet or told.differences:
+        print(f'rlm: {told}', file=sys.stderr)
     return int(bool(told.differences))
+
 
 def _context_of(args: argparse.Namespace) -> Any:
     from rlm.base.inputs import read_context
+
     return read_context(args.files, args.encoding)[0] if args.files else None
 
 # %% ../nbs/06_cli.ipynb #25f5a3e3
 def _resume_command(args: argparse.Namespace) -> int:
-    if args.api_base and not (args.model or args.sub_model): raise BadInput('--api-base is the address of --model or --sub-model: give one of them too.')
+    if args.api_base and not (args.model or args.sub_model):
+        raise BadInput('--api-base is the address of --model or --sub-model: give one of them too.')
     address = dict(api_base=args.api_base) if args.api_base else {}
-    changes = {name: LM(model, **address) for name, model in dict(model=args.model, sub_lm=args.sub_model).items() if model}
-    if args.env: changes['env'] = args.env
+    changes = {
+        name: LM(model, **address) for name, model in dict(model=args.model, sub_lm=args.sub_model).items() if model
+    }
+    if args.env:
+        changes['env'] = args.env
     changes |= {f'max_{name}': value for name, *_ in _LIMITS if (value := getattr(args, f'max_{name}')) is not None}
-    try: result, problem = Strategy.resume(args.journal, _context_of(args), verbose=not args.quiet, **changes), None
-    except LimitExceeded as error: result, problem = error.result, error
-    if result and (result.answer is not None or args.json): print(_as_json(result) if args.json else result.answer, flush=True)
-    for difference in result.differences if result and not args.quiet else (): print(f'rlm: not as recorded: {difference}', file=sys.stderr)
-    if problem: raise problem
+    try:
+        result, problem = Strategy.resume(args.journal, _context_of(args), verbose=not args.quiet, **changes), None
+    except LimitExceeded as error:
+        result, problem = error.result, error
+    if result and (result.answer is not None or args.json):
+        print(_as_json(result) if args.json else result.answer, flush=True)
+    for difference in result.differences if result and not args.quiet else ():
+        print(f'rlm: not as recorded: {difference}', file=sys.stderr)
+    if problem:
+        raise problem
     return 0
 
 # %% ../nbs/06_cli.ipynb #a055b8d4
 def main(
-    words: Iterable[str] | None = None, # the command's words; those of the process where None
-) -> int: # exit code: 0 answer, 1 something else failed, 2 bad usage, 3 limit reached, 4 model failed
+    words: Iterable[str] | None = None,  # the command's words; those of the process where None
+) -> int:  # exit code: 0 answer, 1 something else failed, 2 bad usage, 3 limit reached, 4 model failed
     "Run the command `rlm`."
     # A text may hold characters that the terminal cannot show; that must not cost the answer.
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace')
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='replace')
     args = parser().parse_args(None if words is None else list(words))
     return exit_code(lambda: args.run(args))

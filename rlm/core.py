@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from .base.errors import BadInput
 from .models.lm import LM
-from .runs.call_tree import Tree
+from .runs.call_tree import CallTree
 from .runs.result import Result
 from .runs.rlm import RLM
 from .runs.trajectory import Trajectory
@@ -22,54 +22,79 @@ _all_ = ['RLM', 'DirectSettings', 'Direct']
 
 # %% ../nbs/00_core.ipynb #7a7339b4
 def run(
-    query: str, # the question
-    context: Any, # what it is about: a text, a list of texts, any object
-    model: str | Callable | LM, # the root's model
-    sub_model: str | Callable | LM | None = None, # what sub-calls ask; the root's model where None
-    max_iterations: int = 20, # turns
-    max_output_chars: int = 30_000, # of a cell's output; longer output is offloaded
-    verbose: bool = False, # show the run as it goes
-    on_iteration: Callable[[int, dict], None] | None = None, # (turn, what was said and run) after each turn
-    **kwargs, # further settings of `RLM`
-) -> Result: # `answer`, `iterations`, `total_input_tokens`, `code_executions`, `sub_calls`, `history`
+    query: str,  # the question
+    context: Any,  # what it is about: a text, a list of texts, any object
+    model: str | Callable | LM,  # the root's model
+    sub_model: str | Callable | LM | None = None,  # what sub-calls ask; the root's model where None
+    max_iterations: int = 20,  # turns
+    max_output_chars: int = 30_000,  # of a cell's output; longer output is offloaded
+    verbose: bool = False,  # show the run as it goes
+    on_iteration: Callable[[int, dict], None] | None = None,  # (turn, what was said and run) after each turn
+    **kwargs,  # further settings of `RLM`
+) -> Result:  # `answer`, `iterations`, `total_input_tokens`, `code_executions`, `sub_calls`, `history`
     "Answer `query` about `context` with a recursive language model."
-    return RLM(model, sub_model, max_iterations=max_iterations, max_output_chars=max_output_chars, verbose=verbose, on_iteration=on_iteration,
-        **kwargs)(context, query)
+    return RLM(
+        model,
+        sub_model,
+        max_iterations=max_iterations,
+        max_output_chars=max_output_chars,
+        verbose=verbose,
+        on_iteration=on_iteration,
+        **kwargs,
+    )(context, query)
 
 # %% ../nbs/00_core.ipynb #89d0ed0b
 class _ToolLoop(RLM):
     "An `RLM` over a shell and tools that somebody else made."
+
     shell: Shell | None = None
     functions: dict[str, Callable] = {}
     on_item: Callable | None = None
 
-    async def solve(self, tree: Tree, context: Any, query: str | None) -> Result:
-        trajectory = Trajectory(tree, self.settings, self.lm, self.sub_lm, context, query, shell=self.shell or Shell(), functions=self.functions)
+    async def solve(self, tree: CallTree, context: Any, query: str | None) -> Result:
+        trajectory = Trajectory(
+            tree,
+            self.settings,
+            self.lm,
+            self.sub_lm,
+            context,
+            query,
+            shell=self.shell or Shell(),
+            functions=self.functions,
+        )
         trajectory.on_item = self.on_item
         return await trajectory.solve(None if self.shell and 'context' in self.shell else query)
 
+
 def advanced_toolloop(
-    query: str, # the question
-    sp: str | None = None, # system prompt; REPL_SYSTEM_PROMPT where None
-    tools: list[Callable] = (), # functions with annotations and docstrings, such as `make_run_repl(sh)`
-    sh: Shell | None = None, # the shell that the tools work in, for FINAL_VAR
-    model: str | Callable | LM = 'gpt-4o-mini', # LiteLLM name
-    base_url: str | None = None, # the server's address
-    max_steps: int = 50, # turns
-    final_prompt: str | None = None, # what is said before the last turn; FINAL_PROMPT where None
-    verbose: bool = False, # show the run as it goes
-    **kwargs, # further settings of `RLM`: max_cost=..., trace=...
-) -> Iterator: # model responses, tool results, then {"type": "final", "answer": ...}
+    query: str,  # the question
+    sp: str | None = None,  # system prompt; REPL_SYSTEM_PROMPT where None
+    tools: list[Callable] = (),  # functions with annotations and docstrings, such as `make_run_repl(sh)`
+    sh: Shell | None = None,  # the shell that the tools work in, for FINAL_VAR
+    model: str | Callable | LM = 'gpt-4o-mini',  # LiteLLM name
+    base_url: str | None = None,  # the server's address
+    max_steps: int = 50,  # turns
+    final_prompt: str | None = None,  # what is said before the last turn; FINAL_PROMPT where None
+    verbose: bool = False,  # show the run as it goes
+    **kwargs,  # further settings of `RLM`: max_cost=..., trace=...
+) -> Iterator:  # model responses, tool results, then {"type": "final", "answer": ...}
     "Let a model answer `query` by calling `tools`, in this process and without isolation."
-    if kwargs.setdefault('env', 'local') != 'local': raise BadInput('advanced_toolloop works in this process, with your shell: leave env out, or use RLM, which has environments.')
+    if kwargs.setdefault('env', 'local') != 'local':
+        raise BadInput(
+            'advanced_toolloop works in this process, with your shell: leave env out, or use RLM, which has environments.'
+        )
     lm = model if isinstance(model, LM) else LM(model, api_base=base_url)
     sub_lm = getattr(sh.subcalls, 'lm', None) if sh else None
-    loop = _ToolLoop(lm, sub_lm, system_prompt=sp, final_prompt=final_prompt, max_iterations=max_steps, verbose=verbose, **kwargs)
+    loop = _ToolLoop(
+        lm, sub_lm, system_prompt=sp, final_prompt=final_prompt, max_iterations=max_steps, verbose=verbose, **kwargs
+    )
     loop.shell, loop.functions = sh, {function.__name__: function for function in tools}
     items: list = []
     loop.on_item = items.append
     context = sh['context'] if sh and 'context' in sh else query
     for event in loop.stream(context, query):
-        while items: yield items.pop(0)
-        if event['type'] == 'run_end': final = event
+        while items:
+            yield items.pop(0)
+        if event['type'] == 'run_end':
+            final = event
     yield dict(type='final', answer=final['answer'], stop_reason=final['stop_reason'])

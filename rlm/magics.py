@@ -59,104 +59,145 @@ _EXAMPLES = '''examples:
 # %% ../nbs/07_magics.ipynb #8ba0ea0a
 class _Asker:
     "What the magics of one IPython shell share."
-    def __init__(self,
-        shell: Any, # an InteractiveShell
+
+    def __init__(
+        self,
+        shell: Any,  # an InteractiveShell
     ):
         self.shell, self.words, self.last = shell, '', None
 
-    def value(self, name: str, what: str) -> Any: # of a variable or an expression
+    def value(self, name: str, what: str) -> Any:  # of a variable or an expression
         "Look a name up; raises `BadInput` where there is nothing."
-        try: return self.shell.ev(name)
+        try:
+            return self.shell.ev(name)
         # Whatever an expression of the user's may raise.
-        except Exception as error: raise BadInput(f'{what} {name} cannot be found ({type(error).__name__}: {error}); give a variable of this notebook.') from None
+        except Exception as error:
+            raise BadInput(
+                f'{what} {name} cannot be found ({type(error).__name__}: {error}); give a variable of this notebook.'
+            ) from None
 
-    def context(self, options: argparse.Namespace) -> Any: # what the question is about
+    def context(self, options: argparse.Namespace) -> Any:  # what the question is about
         "The variable or the files that the options name."
         if options.file:
-            if options.context: raise BadInput('-c and -f both say what the question is about: give one of them.')
+            if options.context:
+                raise BadInput('-c and -f both say what the question is about: give one of them.')
             return read_context([os.path.expanduser(name) for name in options.file])[0]
         if options.context is None and 'context' not in self.shell.user_ns:
-            raise BadInput('What is the question about? Give a variable, as in %%rlm -c report, or files, as in %%rlm -f report.txt.')
+            raise BadInput(
+                'What is the question about? Give a variable, as in %%rlm -c report, or files, as in %%rlm -f report.txt.'
+            )
         return self.value(options.context or 'context', 'The context')
 
-    def model(self, name: str) -> Any: # a name for LiteLLM, or what a variable holds
+    def model(self, name: str) -> Any:  # a name for LiteLLM, or what a variable holds
         held = self.shell.user_ns.get(name)
         return held if callable(held) else name
 
 # %% ../nbs/07_magics.ipynb #01b12d2d
-def _strategy(asker: _Asker, options: argparse.Namespace) -> Any: # ready to be called
+def _strategy(asker: _Asker, options: argparse.Namespace) -> Any:  # ready to be called
     "The strategy that the options ask for."
     from rlm.plan.strategy import LambdaRLM
     from rlm.runs.direct import Direct
     from rlm.runs.rlm import RLM
     from rlm.vote.strategy import SRLM
-    given = {name: getattr(options, name) for name in ('k', 'task', 'env', 'trace', *(f'max_{limit}' for limit, *_ in _LIMITS))}
+
+    given = {
+        name: getattr(options, name)
+        for name in ('k', 'task', 'env', 'trace', *(f'max_{limit}' for limit, *_ in _LIMITS))
+    }
     settings = {name: value for name, value in given.items() if value is not None} | dict(verbose=not options.quiet)
-    if options.sub_model: settings['sub_lm'] = asker.model(options.sub_model)
+    if options.sub_model:
+        settings['sub_lm'] = asker.model(options.sub_model)
     kind = dict(rlm=RLM, direct=Direct, srlm=SRLM).get(options.method or 'rlm', LambdaRLM)
     return kind(asker.model(options.model or 'offline/extractive'), **settings)
 
+
 def _ask(
-    asker: _Asker, # of the shell
-    line: str, # options
-    cell: str | None = None, # the question; None: the options are to hold for all cells
-) -> Any: # a Result, which the notebook shows
+    asker: _Asker,  # of the shell
+    line: str,  # options
+    cell: str | None = None,  # the question; None: the options are to hold for all cells
+) -> Any:  # a Result, which the notebook shows
     "Ask the question in a cell. Raises `BadInput`, `LimitExceeded` or `ModelError` as the strategy does, with the result so far kept."
     parser = _question_options()
     if cell is None:
-        parser.read(line) # a mistake is told now and not at the next question
+        parser.read(line)  # a mistake is told now and not at the next question
         asker.words = f'{asker.words} {line}'.strip()
         print(f'%%rlm {asker.words}')
         return None
     options = parser.read(f'{asker.words} {line}')
     context, strategy = asker.context(options), _strategy(asker, options)
-    try: result, problem = strategy(context, cell.strip()), None
-    except (LimitExceeded, ModelError) as error: result, problem = error.result, error
+    try:
+        result, problem = strategy(context, cell.strip()), None
+    except (LimitExceeded, ModelError) as error:
+        result, problem = error.result, error
     if result is not None:
         asker.last = result
-        if options.output: asker.shell.user_ns[options.output] = result
-    if problem: raise problem
+        if options.output:
+            asker.shell.user_ns[options.output] = result
+    if problem:
+        raise problem
     return result
 
 # %% ../nbs/07_magics.ipynb #bfdae605
 def _trace_options() -> _Options:
     "What `%rlm_trace` understands."
-    parser = _Options('%rlm_trace', description='Show how an answer came about: turns, code, output, sub-calls, their time, tokens and dollars.',
-        epilog='examples:\n  %rlm_trace\n  %rlm_trace result\n  %rlm_trace runs/rlm_2026-01-31.jsonl --height 700')
-    parser.add_argument('run', nargs='?', help='a variable with a result or a journal, or a .jsonl file (default: the last run of %%%%rlm)')
-    parser.add_argument('--height', type=int, default=480, metavar='PIXELS', help='of the page in the notebook (default: 480)')
+    parser = _Options(
+        '%rlm_trace',
+        description='Show how an answer came about: turns, code, output, sub-calls, their time, tokens and dollars.',
+        epilog='examples:\n  %rlm_trace\n  %rlm_trace result\n  %rlm_trace runs/rlm_2026-01-31.jsonl --height 700',
+    )
+    parser.add_argument(
+        'run',
+        nargs='?',
+        help='a variable with a result or a journal, or a .jsonl file (default: the last run of %%%%rlm)',
+    )
+    parser.add_argument(
+        '--height', type=int, default=480, metavar='PIXELS', help='of the page in the notebook (default: 480)'
+    )
     return parser
 
+
 def _trace(
-    asker: _Asker, # of the shell
-    line: str, # options
-) -> View: # which the notebook shows
+    asker: _Asker,  # of the shell
+    line: str,  # options
+) -> View:  # which the notebook shows
     "Show a run."
     options = _trace_options().read(line)
     held = asker.last if options.run is None else asker.shell.user_ns.get(options.run)
-    if options.run is None and held is None: raise BadInput('Nothing was asked yet: ask with %%rlm, or name a result or a .jsonl file.')
+    if options.run is None and held is None:
+        raise BadInput('Nothing was asked yet: ask with %%rlm, or name a result or a .jsonl file.')
     events = getattr(getattr(held, 'trace', held), 'events', None)
-    if events is not None: return View(events, options.height)
-    if held is not None: raise BadInput(f'{options.run} is {type(held).__name__}: give a result, a journal, or a .jsonl file.')
-    if not Path(options.run).exists(): raise BadInput(f'There is no variable and no file {options.run}: give a result or a .jsonl file.')
+    if events is not None:
+        return View(events, options.height)
+    if held is not None:
+        raise BadInput(f'{options.run} is {type(held).__name__}: give a result, a journal, or a .jsonl file.')
+    if not Path(options.run).exists():
+        raise BadInput(f'There is no variable and no file {options.run}: give a result or a .jsonl file.')
     return View(read_run(options.run), options.height)
 
 # %% ../nbs/07_magics.ipynb #abfb2945
 def load_ipython_extension(
-    shell: Any, # the InteractiveShell that `%load_ext rlm` runs in
+    shell: Any,  # the InteractiveShell that `%load_ext rlm` runs in
 ) -> None:
     "Add `%%rlm`, `%rlm` and `%rlm_trace` to the shell."
     asker = _Asker(shell)
-    def rlm(line, cell=None): return _plainly(_ask, asker, line, cell)
-    def rlm_trace(line): return _plainly(_trace, asker, line)
+
+    def rlm(line, cell=None):
+        return _plainly(_ask, asker, line, cell)
+
+    def rlm_trace(line):
+        return _plainly(_trace, asker, line)
+
     rlm.__doc__, rlm_trace.__doc__ = (f'{parser.format_help()}\n' for parser in (_question_options(), _trace_options()))
     shell.register_magic_function(rlm, 'line_cell', 'rlm')
     shell.register_magic_function(rlm_trace, 'line', 'rlm_trace')
 
+
 def _plainly(what: Any, *given) -> Any:
     "Call; what we raise on purpose is shown as one sentence."
     from IPython.core.error import UsageError
-    try: return what(*given)
+
+    try:
+        return what(*given)
     except RLMError as error:
         kept = '' if getattr(error, 'result', None) is None else ' (%rlm_trace shows how far it came)'
         raise UsageError(f'{error}{kept}') from error

@@ -13,5 +13,15 @@ from .models.replay_lm import ReplayLM
 from .models.simulated_lm import SimulatedLM
 
 # %% ../nbs/11_offline.ipynb #door0003
-_all_ = ['count_tokens', 'OfflineLM', 'ScriptedLM', 'find_model', 'WindowExceeded', 'register', 'SimulatedLM',
-         'ReplayLM', 'next_cell', 'ExtractiveLM']
+_all_ = [
+    'count_tokens',
+    'OfflineLM',
+    'ScriptedLM',
+    'find_model',
+    'WindowExceeded',
+    'register',
+    'SimulatedLM',
+    'ReplayLM',
+    'next_cell',
+    'ExtractiveLM',
+]

@@ -17,9 +17,9 @@ from importlib.metadata import version
 from typing import Any
 from .base import prompts
 from .base.errors import BadInput, LimitExceeded, ModelError, RLMError
-from .base.event_loop import start_on_engine
+from .base.event_loop import start_on_loop
 from .models.ledger import Limits
-from .models.lm import _litellm, LM
+from .models.lm import load_litellm, LM
 from .plan.plan import LambdaSettings
 from .plan.strategy import LambdaRLM, split_question
 from .runs.direct import Direct, DirectSettings
@@ -27,7 +27,7 @@ from .runs.result import Result
 from .runs.rlm import RLM
 from .runs.settings import RLMSettings
 from .runs.strategy import Strategy
-from .trace.live import _Screen, LiveDisplay
+from .trace.live import Screen, LiveDisplay
 from .vote.strategy import SRLM, SRLMSettings
 
 # %% auto #0
@@ -35,18 +35,22 @@ __all__ = ['QUESTION_CHARS', 'KEEP_ALIVE', 'PIECE_CHARS', 'read_messages', 'read
            'make_handler', 'register']
 
 # %% ../nbs/08_provider.ipynb #20ea446d
-QUESTION_CHARS = 8000 # a message up to this length is a question or an instruction, a longer one is something to read
+QUESTION_CHARS = 8000  # a message up to this length is a question or an instruction, a longer one is something to read
+
 
 def read_messages(
-    messages: list[dict], # of a chat request
-) -> tuple[str | list[dict], str]: # context and question
+    messages: list[dict],  # of a chat request
+) -> tuple[str | list[dict], str]:  # context and question
     "Find the context and the question; raises `BadInput` where there is neither."
     said = [dict(role=message.get('role'), content=_text_of(message)) for message in messages]
     said = [message for message in said if message['content'].strip()]
     asked = max((place for place, message in enumerate(said) if message['role'] == 'user'), default=None)
-    if asked is None: raise BadInput('There is no user message with a text: put the question into the last one.')
+    if asked is None:
+        raise BadInput('There is no user message with a text: put the question into the last one.')
     question = said.pop(asked)['content']
-    is_instruction = lambda message: message['role'] in ('system', 'developer') and len(message['content']) <= QUESTION_CHARS
+    is_instruction = lambda message: (
+        message['role'] in ('system', 'developer') and len(message['content']) <= QUESTION_CHARS
+    )
     instructions = [message['content'] for message in said if is_instruction(message)]
     documents = [message for message in said if not is_instruction(message)]
     if len(question) > QUESTION_CHARS or not documents:
@@ -55,213 +59,355 @@ def read_messages(
     context = documents[0]['content'] if len(documents) == 1 else documents
     return context, '\n\n'.join([*instructions, question or prompts.NO_QUERY])
 
+
 def _text_of(message: Mapping) -> str:
     content = message.get('content') or ''
-    if isinstance(content, str): return content
-    if strange := [part.get('type') for part in content if part.get('type') != 'text']: raise BadInput(f'A message has a part of type {strange[0]!r}: an RLM reads text.')
+    if isinstance(content, str):
+        return content
+    if strange := [part.get('type') for part in content if part.get('type') != 'text']:
+        raise BadInput(f'A message has a part of type {strange[0]!r}: an RLM reads text.')
     return '\n'.join(part['text'] for part in content)
 
 # %% ../nbs/08_provider.ipynb #71450521
 _LIMITS = {part.name for part in fields(Limits)}
-_ALONE = (_LIMITS - {'max_tokens'}) | {'strategy', 'sub_model', 'env', 'k', 'task'} # may stand beside temperature and the like
-_CLIENTS = _LIMITS | {'strategy', 'k', 'task'} # what the clients of a server may say
-_LEFT_OUT = {'max_tokens', 'max_completion_tokens', 'max_retries', 'stream', 'stream_options', 'user', 'extra_body', 'extra_headers', 'parallel_tool_calls', 'store'}
-_REFUSED = dict(tools='acts by its own code', functions='acts by its own code', response_format='answers with text', stop='writes code that it would cut',
-    logprobs='gives an answer, not a distribution', modalities='answers with text')
+_ALONE = (_LIMITS - {'max_tokens'}) | {
+    'strategy',
+    'sub_model',
+    'env',
+    'k',
+    'task',
+}  # may stand beside temperature and the like
+_CLIENTS = _LIMITS | {'strategy', 'k', 'task'}  # what the clients of a server may say
+_LEFT_OUT = {
+    'max_tokens',
+    'max_completion_tokens',
+    'max_retries',
+    'stream',
+    'stream_options',
+    'user',
+    'extra_body',
+    'extra_headers',
+    'parallel_tool_calls',
+    'store',
+}
+_REFUSED = dict(
+    tools='acts by its own code',
+    functions='acts by its own code',
+    response_format='answers with text',
+    stop='writes code that it would cut',
+    logprobs='gives an answer, not a distribution',
+    modalities='answers with text',
+)
+
 
 def read_options(
-    params: Mapping[str, Any], # what LiteLLM passes on to a provider
-    metadata: Mapping[str, Any] | None = None, # of the request
-) -> tuple[dict, dict]: # settings of the run, sampling parameters
+    params: Mapping[str, Any],  # what LiteLLM passes on to a provider
+    metadata: Mapping[str, Any] | None = None,  # of the request
+) -> tuple[dict, dict]:  # settings of the run, sampling parameters
     "Tell settings from sampling parameters; raises `BadInput` for what an RLM cannot do."
     for name, why in _REFUSED.items():
-        if params.get(name): raise BadInput(f'{name}= has no meaning here, since an RLM {why}: leave it out.')
-    if (params.get('n') or 1) != 1: raise BadInput(f'n={params["n"]}: a run gives one answer; ask for one.')
+        if params.get(name):
+            raise BadInput(f'{name}= has no meaning here, since an RLM {why}: leave it out.')
+    if (params.get('n') or 1) != 1:
+        raise BadInput(f'n={params["n"]}: a run gives one answer; ask for one.')
     settings = {name: value for name, value in params.items() if name in _ALONE}
     for where in (metadata, params.get('extra_body'), params):
         given = (where or {}).get('rlm') or {}
-        if not isinstance(given, Mapping): raise BadInput(f'rlm={given!r}: give a dict of settings such as {{"max_cost": 0.5}}.')
+        if not isinstance(given, Mapping):
+            raise BadInput(f'rlm={given!r}: give a dict of settings such as {{"max_cost": 0.5}}.')
         settings |= given
-    sampling = {name: value for name, value in params.items() if name not in _ALONE | _LEFT_OUT | set(_REFUSED) | {'n', 'rlm'} and value is not None}
+    sampling = {
+        name: value
+        for name, value in params.items()
+        if name not in _ALONE | _LEFT_OUT | set(_REFUSED) | {'n', 'rlm'} and value is not None
+    }
     return settings, sampling
 
 # %% ../nbs/08_provider.ipynb #76d5c9de
 @functools.cache
-def _strategies() -> dict[str, tuple[type[Strategy], set[str]]]: # by name: the class, and the settings that it knows
-    known = {'rlm': (RLM, RLMSettings), 'direct': (Direct, DirectSettings), 'lambda': (LambdaRLM, LambdaSettings), 'srlm': (SRLM, SRLMSettings, RLMSettings)}
-    return {name: (strategy, {part.name for one in settings for part in fields(one)} | _LIMITS | {'sub_model', 'strategy'}) for name, (strategy, *settings) in known.items()}
+def _strategies() -> dict[str, tuple[type[Strategy], set[str]]]:  # by name: the class, and the settings that it knows
+    known = {
+        'rlm': (RLM, RLMSettings),
+        'direct': (Direct, DirectSettings),
+        'lambda': (LambdaRLM, LambdaSettings),
+        'srlm': (SRLM, SRLMSettings, RLMSettings),
+    }
+    return {
+        name: (strategy, {part.name for one in settings for part in fields(one)} | _LIMITS | {'sub_model', 'strategy'})
+        for name, (strategy, *settings) in known.items()
+    }
+
 
 class Service:
     "Runs requests as runs. Raises `BadInput` for settings that make no sense."
-    def __init__(self,
-        open_to_requests: bool = True, # False: clients say no more than limits and strategy
-        **settings, # `strategy` ("rlm", "lambda", "srlm", "direct"), `sub_model`, and whatever that strategy takes
+
+    def __init__(
+        self,
+        open_to_requests: bool = True,  # False: clients say no more than limits and strategy
+        **settings,  # `strategy` ("rlm", "lambda", "srlm", "direct"), `sub_model`, and whatever that strategy takes
     ):
         self.open_to_requests, self.settings = open_to_requests, settings
-        self.make(LM(lambda messages: ''), settings) # a mistake shows here and not with the first request
+        self.make(LM(lambda messages: ''), settings)  # a mistake shows here and not with the first request
 
     def make(self, lm: LM, settings: Mapping[str, Any]) -> Strategy:
         "The strategy that settings describe."
         settings = dict(settings)
         name, sub_model = settings.pop('strategy', 'rlm'), settings.pop('sub_model', None)
-        if name not in _strategies(): raise BadInput(f'strategy={name!r} is none: give one of {", ".join(_strategies())}.')
-        if sub_model: settings['sub_lm'] = LM(sub_model, api_base=lm.api_base, api_key=lm._api_key) if isinstance(sub_model, str) else sub_model
+        if name not in _strategies():
+            raise BadInput(f'strategy={name!r} is none: give one of {", ".join(_strategies())}.')
+        if sub_model:
+            settings['sub_lm'] = (
+                LM(sub_model, api_base=lm.api_base, api_key=lm._api_key) if isinstance(sub_model, str) else sub_model
+            )
         return _strategies()[name][0](lm, **settings)
 
-    def merge(self, asked: Mapping[str, Any]) -> dict: # settings of one run
+    def merge(self, asked: Mapping[str, Any]) -> dict:  # settings of one run
         "The owner's settings and a request's; raises `BadInput` for what a client may not say."
         merged = dict(self.settings)
         if asked.get('strategy') not in (None, merged.get('strategy', 'rlm')) and asked['strategy'] in _strategies():
             # What the owner said of another strategy, such as the number of candidates, has no place in this one.
             merged = {name: value for name, value in merged.items() if name in _strategies()[asked['strategy']][1]}
-        if self.open_to_requests: return merged | dict(asked)
+        if self.open_to_requests:
+            return merged | dict(asked)
         for name, value in asked.items():
-            if name not in _CLIENTS: raise BadInput(f'{name}= is not for clients of this server to say: leave it out.')
+            if name not in _CLIENTS:
+                raise BadInput(f'{name}= is not for clients of this server to say: leave it out.')
             own = self.settings.get(name)
-            if own is None: merged[name] = value
-            elif name in _LIMITS: merged[name] = min(own, value)
-            elif own != value: raise BadInput(f'{name}={value!r}: this server has {name}={own!r}; leave it out.')
+            if own is None:
+                merged[name] = value
+            elif name in _LIMITS:
+                merged[name] = min(own, value)
+            elif own != value:
+                raise BadInput(f'{name}={value!r}: this server has {name}={own!r}; leave it out.')
         return merged
 
 # %% ../nbs/08_provider.ipynb #221a6931
 def to_response(
-    result: Result, # of the run
-    model: str, # the name that was asked
-) -> Any: # litellm.ModelResponse
+    result: Result,  # of the run
+    model: str,  # the name that was asked
+) -> Any:  # litellm.ModelResponse
     "A result as LiteLLM's response; what else is known of the run stands in `.rlm`."
-    used, litellm = result.usage, _litellm()
-    usage = litellm.Usage(prompt_tokens=used.input, completion_tokens=used.output, total_tokens=used.tokens,
-        prompt_tokens_details=dict(cached_tokens=used.cached), completion_tokens_details=dict(reasoning_tokens=used.reasoning))
-    choice = dict(index=0, finish_reason='stop' if result.stop_reason == 'final' else 'length', message=dict(role='assistant', content=result.answer))
+    used, litellm = result.usage, load_litellm()
+    usage = litellm.Usage(
+        prompt_tokens=used.input,
+        completion_tokens=used.output,
+        total_tokens=used.tokens,
+        prompt_tokens_details=dict(cached_tokens=used.cached),
+        completion_tokens_details=dict(reasoning_tokens=used.reasoning),
+    )
+    choice = dict(
+        index=0,
+        finish_reason='stop' if result.stop_reason == 'final' else 'length',
+        message=dict(role='assistant', content=result.answer),
+    )
     response = litellm.ModelResponse(model=model, choices=[choice], usage=usage)
-    if used.cost is not None: response._hidden_params['response_cost'] = used.cost
-    response.rlm = dict(stop_reason=result.stop_reason, calls=used.calls, iterations=result.iterations, sub_calls=result.sub_calls, cost=used.cost, seconds=round(result.seconds, 3))
+    if used.cost is not None:
+        response._hidden_params['response_cost'] = used.cost
+    response.rlm = dict(
+        stop_reason=result.stop_reason,
+        calls=used.calls,
+        iterations=result.iterations,
+        sub_calls=result.sub_calls,
+        cost=used.cost,
+        seconds=round(result.seconds, 3),
+    )
     return response
 
-_BY_STATUS = {401: 'AuthenticationError', 404: 'NotFoundError', 408: 'Timeout', 429: 'RateLimitError', 500: 'InternalServerError', 503: 'ServiceUnavailableError'}
+
+_BY_STATUS = {
+    401: 'AuthenticationError',
+    404: 'NotFoundError',
+    408: 'Timeout',
+    429: 'RateLimitError',
+    500: 'InternalServerError',
+    503: 'ServiceUnavailableError',
+}
+
 
 def _as_litellm_error(error: RLMError, model: str) -> Exception:
     "The exception of LiteLLM that says the same: trying again may help only where the model inside failed in passing."
     status = getattr(error, 'status', None) if isinstance(error, ModelError) else 400
     kind = _BY_STATUS.get(status, 'InternalServerError' if (status or 0) >= 500 else 'BadRequestError')
-    return getattr(_litellm(), kind)(message=str(error), model=model, llm_provider='rlm')
+    return getattr(load_litellm(), kind)(message=str(error), model=model, llm_provider='rlm')
 
 # %% ../nbs/08_provider.ipynb #f38e589c
 def prepare(
-    service: Service, # whose settings count
-    model: str, # the model inside
-    messages: list[dict], # of the request
-    optional_params: Mapping[str, Any] | None = None, # what LiteLLM passes on to a provider
-    litellm_params: Mapping[str, Any] | None = None, # with the metadata
-    timeout: float | None = None, # seconds that the caller waits; the run's `max_seconds` where nothing else is said
-    api_base: str | None = None, # of the model inside
-    api_key: str | None = None, # of the model inside
-) -> tuple[Strategy, Any, str]: # what to run, on which context and question
+    service: Service,  # whose settings count
+    model: str,  # the model inside
+    messages: list[dict],  # of the request
+    optional_params: Mapping[str, Any] | None = None,  # what LiteLLM passes on to a provider
+    litellm_params: Mapping[str, Any] | None = None,  # with the metadata
+    timeout: float | None = None,  # seconds that the caller waits; the run's `max_seconds` where nothing else is said
+    api_base: str | None = None,  # of the model inside
+    api_key: str | None = None,  # of the model inside
+) -> tuple[Strategy, Any, str]:  # what to run, on which context and question
     "Read a request; raises `BadInput` for one that cannot be carried out."
     asked, sampling = read_options(optional_params or {}, (litellm_params or {}).get('metadata'))
     settings = service.merge(asked)
-    if isinstance(timeout, (int, float)) and settings.get('limits') is None: settings.setdefault('max_seconds', timeout)
+    if isinstance(timeout, (int, float)) and settings.get('limits') is None:
+        settings.setdefault('max_seconds', timeout)
     strategy = service.make(LM(model, api_base=api_base, api_key=api_key, **sampling), settings)
     strategy.settings.on_limit = 'return'
     return strategy, *read_messages(messages)
 
+
 def _finished(result: Result, model: str) -> Any:
-    if result.answer is None: raise LimitExceeded(f'The run was stopped by a limit ({result.stop_reason}) before it had an answer; raise the limit, or ask for less.')
+    if result.answer is None:
+        raise LimitExceeded(
+            f'The run was stopped by a limit ({result.stop_reason}) before it had an answer; raise the limit, or ask for less.'
+        )
     return to_response(result, model)
 
 # %% ../nbs/08_provider.ipynb #ecccf7c2
 class _Progress:
     "Hands the lines of the live display on, from the first reply on."
+
     def __init__(self, put: Callable[[str], None]):
         self._put, self._held, self._answered, self._display = put, [], False, LiveDisplay(self)
-        self._display.screen = _Screen(self, width=200)
+        self._display.screen = Screen(self, width=200)
 
-    def write(self, text: str) -> None: self._held.append(text)
+    def write(self, text: str) -> None:
+        self._held.append(text)
 
-    def flush(self) -> None: pass
+    def flush(self) -> None:
+        pass
 
     def __call__(self, event: dict) -> None:
         self._display(event)
         self._answered = self._answered or (event['type'] == 'reply' and not event.get('error'))
-        if self._answered and self._held: self._put(''.join(self._held))
-        if self._answered: self._held.clear()
+        if self._answered and self._held:
+            self._put(''.join(self._held))
+        if self._answered:
+            self._held.clear()
 
 # %% ../nbs/08_provider.ipynb #7aca18cc
-KEEP_ALIVE = 15.0 # seconds of silence in a stream until an empty piece is sent
+KEEP_ALIVE = 15.0  # seconds of silence in a stream until an empty piece is sent
 
-def _follow(strategy: Strategy, context: Any, question: str) -> Iterator[str | Result]: # pieces of progress, then the result
+
+def _follow(
+    strategy: Strategy, context: Any, question: str
+) -> Iterator[str | Result]:  # pieces of progress, then the result
     arrived = queue.SimpleQueue()
-    future = start_on_engine(strategy.drive(context, question, _Progress(arrived.put)))
+    future = start_on_loop(strategy.drive(context, question, _Progress(arrived.put)))
     future.add_done_callback(lambda _: arrived.put(None))
     try:
         while True:
-            try: piece = arrived.get(timeout=KEEP_ALIVE)
-            except queue.Empty: piece = ''
-            if piece is None: break
+            try:
+                piece = arrived.get(timeout=KEEP_ALIVE)
+            except queue.Empty:
+                piece = ''
+            if piece is None:
+                break
             yield piece
         yield future.result()
-    finally: future.cancel()
+    finally:
+        future.cancel()
 
-async def _afollow(strategy: Strategy, context: Any, question: str) -> AsyncIterator[str | Result]: # the coroutine twin
+
+async def _afollow(
+    strategy: Strategy, context: Any, question: str
+) -> AsyncIterator[str | Result]:  # the coroutine twin
     loop, arrived = asyncio.get_running_loop(), asyncio.Queue()
+
     def put(piece: str | None) -> None:
-        with suppress(RuntimeError): loop.call_soon_threadsafe(arrived.put_nowait, piece) # a closed loop has no reader
-    future = start_on_engine(strategy.drive(context, question, _Progress(put)))
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(arrived.put_nowait, piece)  # a closed loop has no reader
+
+    future = start_on_loop(strategy.drive(context, question, _Progress(put)))
     future.add_done_callback(lambda _: put(None))
     try:
         while True:
-            try: piece = await asyncio.wait_for(arrived.get(), KEEP_ALIVE)
-            except asyncio.TimeoutError: piece = ''
-            if piece is None: break
+            try:
+                piece = await asyncio.wait_for(arrived.get(), KEEP_ALIVE)
+            except asyncio.TimeoutError:
+                piece = ''
+            if piece is None:
+                break
             yield piece
         yield future.result()
-    finally: future.cancel()
+    finally:
+        future.cancel()
 
 # %% ../nbs/08_provider.ipynb #062ab308
-PIECE_CHARS = 400 # of a streamed answer
+PIECE_CHARS = 400  # of a streamed answer
+
 
 class _Chunks:
     "Makes of what a run gives the chunks of one stream."
+
     def __init__(self, model: str, progress: bool):
         self.model, self.progress = model, progress and tuple(map(int, version('litellm').split('.')[:2])) >= (1, 90)
         self._id, self._first = f'chatcmpl-{uuid.uuid4().hex}', True
 
-    def __call__(self, piece: str | Result) -> Iterator[Any]: # what LiteLLM takes: an object as it is to be sent, or a dict of text
-        if not isinstance(piece, str): yield from _pieces(_finished(piece, self.model))
+    def __call__(
+        self, piece: str | Result
+    ) -> Iterator[Any]:  # what LiteLLM takes: an object as it is to be sent, or a dict of text
+        if not isinstance(piece, str):
+            yield from _pieces(_finished(piece, self.model))
         elif self.progress:
-            from litellm.types.utils import Delta,ModelResponseStream,StreamingChoices
-            delta = Delta(role='assistant' if self._first else None, content='', **(dict(reasoning_content=piece) if piece else {}))
+            from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
+
+            delta = Delta(
+                role='assistant' if self._first else None,
+                content='',
+                **(dict(reasoning_content=piece) if piece else {}),
+            )
             self._first = False
-            yield ModelResponseStream(id=self._id, model=self.model.removeprefix('rlm/'), choices=[StreamingChoices(index=0, delta=delta)])
+            yield ModelResponseStream(
+                id=self._id, model=self.model.removeprefix('rlm/'), choices=[StreamingChoices(index=0, delta=delta)]
+            )
+
 
 def _pieces(response: Any) -> Iterator[dict]:
     text, choice = response.choices[0].message.content, response.choices[0]
     for start in range(0, max(len(text), 1), PIECE_CHARS):
         last = start + PIECE_CHARS >= len(text)
-        usage = {name: getattr(response.usage, name) for name in ('prompt_tokens', 'completion_tokens', 'total_tokens')} if last else None
-        yield dict(text=text[start:start + PIECE_CHARS], tool_use=None, is_finished=last, finish_reason=choice.finish_reason if last else '', usage=usage, index=0)
+        usage = (
+            {name: getattr(response.usage, name) for name in ('prompt_tokens', 'completion_tokens', 'total_tokens')}
+            if last
+            else None
+        )
+        yield dict(
+            text=text[start : start + PIECE_CHARS],
+            tool_use=None,
+            is_finished=last,
+            finish_reason=choice.finish_reason if last else '',
+            usage=usage,
+            index=0,
+        )
 
 # %% ../nbs/08_provider.ipynb #57e3dc4b
 _REQUEST = ('optional_params', 'litellm_params', 'timeout', 'api_base', 'api_key')
+
 
 def _is_news(record: logging.LogRecord) -> bool:
     # A request comes on the caller's event loop and its calls go out on ours: LiteLLM takes its logging along, and would say so each time.
     return 'event loop changed' not in str(record.msg)
 
+
 class _Failures:
     "Turns what went wrong into an exception of LiteLLM, without the stack of the run, which is in its trace."
-    def __init__(self, model: str): self.model = model
-    def __enter__(self) -> None: pass
+
+    def __init__(self, model: str):
+        self.model = model
+
+    def __enter__(self) -> None:
+        pass
+
     def __exit__(self, kind: type | None, error: BaseException | None, stack: Any) -> None:
-        if isinstance(error, RLMError): raise _as_litellm_error(error, self.model) from None
+        if isinstance(error, RLMError):
+            raise _as_litellm_error(error, self.model) from None
+
 
 def _prepare(service: Service, model: str, messages: list[dict], request: Mapping) -> tuple[Strategy, Any, str]:
     return prepare(service, model, messages, **{name: request.get(name) for name in _REQUEST})
 
+
 @functools.cache
-def _handler_class() -> type: # a litellm.CustomLLM
+def _handler_class() -> type:  # a litellm.CustomLLM
     logging.getLogger('LiteLLM').addFilter(_is_news)
-    class Handler(_litellm().CustomLLM):
+
+    class Handler(load_litellm().CustomLLM):
         def __init__(self, service: Service, progress: bool = True):
             super().__init__()
             self.service, self.progress = service, progress
@@ -278,47 +424,57 @@ def _handler_class() -> type: # a litellm.CustomLLM
 
         def streaming(self, model: str, messages: list[dict], **request) -> Iterator[Any]:
             asked = self._checked(model, messages, request)
+
             def chunks():
                 make = _Chunks(f'rlm/{model}', self.progress)
                 with _Failures(f'rlm/{model}'):
-                    for piece in _follow(*asked): yield from make(piece)
+                    for piece in _follow(*asked):
+                        yield from make(piece)
+
             return chunks()
 
         def astreaming(self, model: str, messages: list[dict], **request) -> AsyncIterator[Any]:
             asked = self._checked(model, messages, request)
+
             async def chunks():
                 make = _Chunks(f'rlm/{model}', self.progress)
                 with _Failures(f'rlm/{model}'):
                     async with aclosing(_afollow(*asked)) as pieces:
                         async for piece in pieces:
-                            for chunk in make(piece): yield chunk
+                            for chunk in make(piece):
+                                yield chunk
+
             return chunks()
 
         def _checked(self, model: str, messages: list[dict], request: Mapping) -> tuple[Strategy, Any, str]:
             with _Failures(f'rlm/{model}'):
                 strategy, context, question = _prepare(self.service, model, messages, request)
                 return strategy, strategy.read(context, question), question
+
     return Handler
 
+
 def make_handler(
-    open_to_requests: bool = False, # True: a request may set anything, as where one's code runs
-    progress: bool = True, # False: a stream holds the answer alone, and nothing of how it was found
-    **settings, # the owner's: strategy, env, limits, ...
-) -> Any: # a litellm.CustomLLM
+    open_to_requests: bool = False,  # True: a request may set anything, as where one's code runs
+    progress: bool = True,  # False: a stream holds the answer alone, and nothing of how it was found
+    **settings,  # the owner's: strategy, env, limits, ...
+) -> Any:  # a litellm.CustomLLM
     "A handler for a LiteLLM proxy, which names it in its configuration. Raises `BadInput` for settings that make no sense."
     return _handler_class()(Service(open_to_requests, **settings), progress)
 
 # %% ../nbs/08_provider.ipynb #3bf68bdf
 _registry_lock = threading.Lock()
 
+
 def register(
-    progress: bool = True, # False: a stream holds the answer alone, and nothing of how it was found
-    **settings, # for every run that does not say otherwise: strategy, env, limits, ...
+    progress: bool = True,  # False: a stream holds the answer alone, and nothing of how it was found
+    **settings,  # for every run that does not say otherwise: strategy, env, limits, ...
 ) -> None:
     "Teach LiteLLM the names `rlm/...` in this process; a second call with settings replaces those. Raises `BadInput` for settings that make no sense."
-    litellm, handler = _litellm(), make_handler(open_to_requests=True, progress=progress, **settings)
+    litellm, handler = load_litellm(), make_handler(open_to_requests=True, progress=progress, **settings)
     with _registry_lock:
         # `LM('rlm/...')` registers by itself, and takes nothing from what was said before.
-        if not settings and progress and any(entry['provider'] == 'rlm' for entry in litellm.custom_provider_map): return
+        if not settings and progress and any(entry['provider'] == 'rlm' for entry in litellm.custom_provider_map):
+            return
         others = [entry for entry in litellm.custom_provider_map if entry['provider'] != 'rlm']
         litellm.custom_provider_map = [*others, dict(provider='rlm', custom_handler=handler)]

@@ -17,54 +17,80 @@ __all__ = ['plain_subcalls', 'prep_shell', 'make_run_repl', 'Subcalls', 'Cell', 
            'Answer', 'Tool', 'UnknownVariable', 'Workspace', 'describe', 'read_tools', 'show']
 
 # %% ../nbs/01_tools.ipynb #toolsall
-_all_ = ['Subcalls', 'Cell', 'short_traceback', 'Shell', 'view', 'RESERVED', 'Answer', 'Tool', 'UnknownVariable',
-         'Workspace', 'describe', 'read_tools', 'show']
+_all_ = [
+    'Subcalls',
+    'Cell',
+    'short_traceback',
+    'Shell',
+    'view',
+    'RESERVED',
+    'Answer',
+    'Tool',
+    'UnknownVariable',
+    'Workspace',
+    'describe',
+    'read_tools',
+    'show',
+]
 
 # %% ../nbs/01_tools.ipynb #6fe4000f
 def plain_subcalls(
-    lm: LM, # answers every sub-call
-) -> Subcalls: # the door for a `Shell`
+    lm: LM,  # answers every sub-call
+) -> Subcalls:  # the door for a `Shell`
     "Answer each sub-call by one plain call; a recursive one has its context at the end of its prompt."
+
     async def subcalls(kind: str, prompts: list, model: str | None, contexts: list | None) -> list[str | Exception]:
         # Code does not choose what is paid for, nor whom a key is sent to.
-        if model not in (None, lm.name): raise RLMError(f'There is no model {model!r} here; leave model= out, or name {lm.name!r}.')
-        if contexts is not None: prompts = [_with_context(prompt, context) for prompt, context in zip(prompts, contexts)]
+        if model not in (None, lm.name):
+            raise RLMError(f'There is no model {model!r} here; leave model= out, or name {lm.name!r}.')
+        if contexts is not None:
+            prompts = [_with_context(prompt, context) for prompt, context in zip(prompts, contexts)]
         replies = await lm.abatch(prompts)
         return [reply if isinstance(reply, BaseException) else reply.text for reply in replies]
 
-    subcalls.lm = lm # who takes the shell over can ask the same model
+    subcalls.lm = lm  # who takes the shell over can ask the same model
     return subcalls
 
+
 def _with_context(prompt: str | list, context: Any) -> str | list:
-    if context is None: return prompt
-    if isinstance(prompt, str): return f'{prompt}\n\n{context}'
+    if context is None:
+        return prompt
+    if isinstance(prompt, str):
+        return f'{prompt}\n\n{context}'
     return [*prompt, dict(role='user', content=str(context))]
 
+
 def prep_shell(
-    context: Any, # the input; any object, by reference
-    model: str | Callable | LM | None = None, # answers llm_query; None: sub-calls raise
-    base_url: str | None = None, # the server's address, for a server of your own
-    api_key: str | None = None, # LiteLLM finds it in the environment where None
-    sub_lm: str | Callable | LM | None = None, # answers llm_query in place of `model`
-    tools: Mapping[str, Any] | None = None, # {name: function | value | {"tool": object, "description": text}}
-    timeout: float | None = None, # seconds that a cell may run, without its sub-calls
-    setup_code: str | None = None, # runs before the first cell
-) -> Shell: # with `context` and the functions in it
+    context: Any,  # the input; any object, by reference
+    model: str | Callable | LM | None = None,  # answers llm_query; None: sub-calls raise
+    base_url: str | None = None,  # the server's address, for a server of your own
+    api_key: str | None = None,  # LiteLLM finds it in the environment where None
+    sub_lm: str | Callable | LM | None = None,  # answers llm_query in place of `model`
+    tools: Mapping[str, Any] | None = None,  # {name: function | value | {"tool": object, "description": text}}
+    timeout: float | None = None,  # seconds that a cell may run, without its sub-calls
+    setup_code: str | None = None,  # runs before the first cell
+) -> Shell:  # with `context` and the functions in it
     "A shell whose `llm_query` asks a model; `rlm_query` is one plain call here too, since only a run has children."
     asked = sub_lm if sub_lm is not None else model
     subcalls = None if asked is None else plain_subcalls(as_lm(asked, api_base=base_url, api_key=api_key))
     return Shell(context, subcalls=subcalls, tools=tools, timeout=timeout, setup_code=setup_code)
 
+
 def make_run_repl(
-    sh: Shell, # runs the code
-    max_output: int = 5000, # characters of output that are shown whole
-) -> Callable[[str], str]: # the tool
+    sh: Shell,  # runs the code
+    max_output: int = 5000,  # characters of output that are shown whole
+) -> Callable[[str], str]:  # the tool
     "A function of one argument, ready to be a tool."
+
     def run_repl(
-        python_code: str, # the code to run
-    ) -> str: # what it printed, the value of its last expression, or its error
+        python_code: str,  # the code to run
+    ) -> str:  # what it printed, the value of its last expression, or its error
         "Run Python in the REPL that holds `context`; variables stay for later calls. Print what you need to see."
         return view(sh, sh.run(python_code), max_output)
-    run_repl.__annotations__ = {'python_code': str, 'return': str} # types and not their names: schemas are made of them
+
+    run_repl.__annotations__ = {
+        'python_code': str,
+        'return': str,
+    }  # types and not their names: schemas are made of them
     run_repl.shell = sh
     return run_repl

@@ -7,18 +7,70 @@ An attack runs in a host process that tests/containment.py watches from outside:
 tests see it. Network attempts go to loopback only, bombs end by themselves, and each attempt is harmless where nothing holds it: a door is
 opened and not gone through.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-NR = dict( # the numbers of system calls that have no function in every C library
-    x86_64=dict(keyctl=250, request_key=249, bpf=321, perf_event_open=298, userfaultfd=323, kexec_load=246, init_module=175, finit_module=313,
-                io_uring_setup=425, process_vm_readv=310, pidfd_open=434, pidfd_getfd=438, open_by_handle_at=304, swapon=167, reboot=169,
-                fanotify_init=300, fsopen=430, syslog=103, memfd_create=319, memfd_secret=447, quotactl=179, setns=308, unshare=272, mount=165, clone=56, exit=60),
-    aarch64=dict(keyctl=219, request_key=218, bpf=280, perf_event_open=241, userfaultfd=282, kexec_load=104, init_module=105, finit_module=273,
-                 io_uring_setup=425, process_vm_readv=270, pidfd_open=434, pidfd_getfd=438, open_by_handle_at=265, swapon=224, reboot=142,
-                 fanotify_init=262, fsopen=430, syslog=116, memfd_create=279, memfd_secret=447, quotactl=60, setns=268, unshare=97, mount=40, clone=220, exit=93))
+NR = dict(  # the numbers of system calls that have no function in every C library
+    x86_64=dict(
+        keyctl=250,
+        request_key=249,
+        bpf=321,
+        perf_event_open=298,
+        userfaultfd=323,
+        kexec_load=246,
+        init_module=175,
+        finit_module=313,
+        io_uring_setup=425,
+        process_vm_readv=310,
+        pidfd_open=434,
+        pidfd_getfd=438,
+        open_by_handle_at=304,
+        swapon=167,
+        reboot=169,
+        fanotify_init=300,
+        fsopen=430,
+        syslog=103,
+        memfd_create=319,
+        memfd_secret=447,
+        quotactl=179,
+        setns=308,
+        unshare=272,
+        mount=165,
+        clone=56,
+        exit=60,
+    ),
+    aarch64=dict(
+        keyctl=219,
+        request_key=218,
+        bpf=280,
+        perf_event_open=241,
+        userfaultfd=282,
+        kexec_load=104,
+        init_module=105,
+        finit_module=273,
+        io_uring_setup=425,
+        process_vm_readv=270,
+        pidfd_open=434,
+        pidfd_getfd=438,
+        open_by_handle_at=265,
+        swapon=224,
+        reboot=142,
+        fanotify_init=262,
+        fsopen=430,
+        syslog=116,
+        memfd_create=279,
+        memfd_secret=447,
+        quotactl=60,
+        setns=268,
+        unshare=97,
+        mount=40,
+        clone=220,
+        exit=93,
+    ),
+)
 
 PRELUDE = f'''
 import ctypes, errno, os, platform, select, signal, socket, stat, struct, sys, threading, time
@@ -73,50 +125,73 @@ def mark():
 @dataclass
 class Seen:
     "What came of an attack, as the host and the tests outside of it saw it."
-    cells: list[dict] = field(default_factory=list) # the attack's cell, then cells that look whether the run can go on
-    said: str = '' # everything that the cell said
-    host: str = '' # what became of the host process; '' where it is well
-    found: list[str] = field(default_factory=list) # secrets that the cell's words hold
-    visitors: list[str] = field(default_factory=list) # listeners that something connected to
-    written: list[str] = field(default_factory=list) # files that are where they should not be, or are no longer what they were
-    harmed: list[str] = field(default_factory=list) # processes that were killed, stopped or traced
-    left: list[str] = field(default_factory=list) # processes, descriptors and files that are still there after the shell was closed
-    asked: int = 0 # prompts that reached the door of the sub-calls
-    at_once: int = 0 # of them, the most that were there at the same time
-    memory: float = 0.0 # MB by which the host's peak memory grew
-    seconds: float = 0.0 # of the attack's cell
+
+    cells: list[dict] = field(default_factory=list)  # the attack's cell, then cells that look whether the run can go on
+    said: str = ''  # everything that the cell said
+    host: str = ''  # what became of the host process; '' where it is well
+    found: list[str] = field(default_factory=list)  # secrets that the cell's words hold
+    visitors: list[str] = field(default_factory=list)  # listeners that something connected to
+    written: list[str] = field(
+        default_factory=list
+    )  # files that are where they should not be, or are no longer what they were
+    harmed: list[str] = field(default_factory=list)  # processes that were killed, stopped or traced
+    left: list[str] = field(
+        default_factory=list
+    )  # processes, descriptors and files that are still there after the shell was closed
+    asked: int = 0  # prompts that reached the door of the sub-calls
+    at_once: int = 0  # of them, the most that were there at the same time
+    memory: float = 0.0  # MB by which the host's peak memory grew
+    seconds: float = 0.0  # of the attack's cell
 
 
-def escape(seen: Seen, attack: Attack) -> list[str]: # [] where it was contained
+def escape(seen: Seen, attack: Attack) -> list[str]:  # [] where it was contained
     "Everything that got out."
-    out = [f'read {name}' for name in seen.found] + [f'reached {name}' for name in seen.visitors] + [f'wrote {name}' for name in seen.written]
+    out = (
+        [f'read {name}' for name in seen.found]
+        + [f'reached {name}' for name in seen.visitors]
+        + [f'wrote {name}' for name in seen.written]
+    )
     out += [f'harmed {name}' for name in seen.harmed] + [f'left {name}' for name in seen.left]
     out += [line.removeprefix('ESCAPED ') for line in seen.said.splitlines() if line.startswith('ESCAPED ')]
-    if seen.host: out.append(f'the host {seen.host}')
-    if seen.memory > MEMORY: out.append(f'the host grew by {seen.memory:.0f} MB')
-    if seen.seconds > attack.timeout + GRACE: out.append(f'the cell ran for {seen.seconds:.0f} s with a limit of {attack.timeout:g} s')
+    if seen.host:
+        out.append(f'the host {seen.host}')
+    if seen.memory > MEMORY:
+        out.append(f'the host grew by {seen.memory:.0f} MB')
+    if seen.seconds > attack.timeout + GRACE:
+        out.append(f'the cell ran for {seen.seconds:.0f} s with a limit of {attack.timeout:g} s')
     return out + goes_on(seen)
 
 
 def unfinished(seen: Seen, attack: Attack) -> bool:
     "Whether an attack that should come to its end did not, and so shows nothing."
-    return attack.ends and attack.kind != 'hangs' and any('ran longer than its limit' in cell['said'] for cell in seen.cells[:1])
+    return (
+        attack.ends
+        and attack.kind != 'hangs'
+        and any('ran longer than its limit' in cell['said'] for cell in seen.cells[:1])
+    )
 
 
 def goes_on(seen: Seen) -> list[str]:
     "What stands in the way of the run: it goes on where the next cell works and variables are there, or were said to be lost."
-    if seen.host: return []
-    if len(seen.cells) < 2: return ['the run did not go on']
+    if seen.host:
+        return []
+    if len(seen.cells) < 2:
+        return ['the run did not go on']
     out = [f"a cell raised {cell['raised']} in the host" for cell in seen.cells if cell.get('raised')]
-    last, lost = seen.cells[-1]['said'], any('variables, functions and imports are lost' in cell['said'] for cell in seen.cells)
-    if 'context is there' not in last: out.append(f'the next cell lacks its context: {last[-200:]!r}')
-    if 'kept is there' not in last and not lost: out.append('variables were lost and nobody said so')
+    last, lost = (
+        seen.cells[-1]['said'],
+        any('variables, functions and imports are lost' in cell['said'] for cell in seen.cells),
+    )
+    if 'context is there' not in last:
+        out.append(f'the next cell lacks its context: {last[-200:]!r}')
+    if 'kept is there' not in last and not lost:
+        out.append('variables were lost and nobody said so')
     return out
 
 
-MEMORY = 700 # MB that a host may need for what a cell makes it read
-GRACE = 8.0 # seconds within which a cell is over after its time is
-UNSAFE = ('local', 'process', 'kernel') # they promise nothing about what a cell may reach
+MEMORY = 700  # MB that a host may need for what a cell makes it read
+GRACE = 8.0  # seconds within which a cell is over after its time is
+UNSAFE = ('local', 'process', 'kernel')  # they promise nothing about what a cell may reach
 IN_PROCESS = ('local',)
 
 
@@ -130,92 +205,158 @@ print('context is there' if len(context) == 28_000 and context.endswith('🙂\\r
 @dataclass(frozen=True)
 class Attack:
     "One attempt."
+
     name: str
-    kind: str # what it aims at
-    tries: str # in words, for the table
-    code: str # of the cell; `trap` and the helpers of the prelude are there
-    open_in: tuple[str, ...] = UNSAFE # environments that do not hold it
-    timeout: float = 10.0 # seconds for the cell
-    needs_root: bool = False # an ordinary user cannot do it, whatever the environment
-    after: str = AFTER # the cell that looks whether the run can go on
-    fetch: tuple[str, ...] = () # variables that the host asks for after the cell
-    give: bool = False # the host sets a large variable after the cell
-    other: bool = False # another run goes on at the same time
-    ends: bool = True # it is over before its time is, or its process is
-    bomb: bool = False # runs only after the others have shown that limits are set
-    gentle: bool = False # it leaves the shell as good as new where it is contained, so that the next may use it
-    vain: str = '' # why it may do nothing on some machines, even where nothing holds it
+    kind: str  # what it aims at
+    tries: str  # in words, for the table
+    code: str  # of the cell; `trap` and the helpers of the prelude are there
+    open_in: tuple[str, ...] = UNSAFE  # environments that do not hold it
+    timeout: float = 10.0  # seconds for the cell
+    needs_root: bool = False  # an ordinary user cannot do it, whatever the environment
+    after: str = AFTER  # the cell that looks whether the run can go on
+    fetch: tuple[str, ...] = ()  # variables that the host asks for after the cell
+    give: bool = False  # the host sets a large variable after the cell
+    other: bool = False  # another run goes on at the same time
+    ends: bool = True  # it is over before its time is, or its process is
+    bomb: bool = False  # runs only after the others have shown that limits are set
+    gentle: bool = False  # it leaves the shell as good as new where it is contained, so that the next may use it
+    vain: str = ''  # why it may do nothing on some machines, even where nothing holds it
 
     @property
-    def contained_in(self) -> tuple[str, ...]: return tuple(env for env in ('local', 'process', 'sandbox', 'docker', 'kernel', 'landlock') if env not in self.open_in)
+    def contained_in(self) -> tuple[str, ...]:
+        return tuple(
+            env for env in ('local', 'process', 'sandbox', 'docker', 'kernel', 'landlock') if env not in self.open_in
+        )
 
 
 ATTACKS: list[Attack] = []
 
 
 def attack(kind: str, name: str, tries: str, code: str, **more: Any) -> None:
-    ATTACKS.append(Attack(name, kind, tries, code.strip('\n'), **dict(gentle=kind in ('secrets', 'network', 'files', 'kernel')) | more))
+    ATTACKS.append(
+        Attack(
+            name, kind, tries, code.strip('\n'), **dict(gentle=kind in ('secrets', 'network', 'files', 'kernel')) | more
+        )
+    )
 
 
 # --- secrets ---
 
-attack('secrets', 'environment', 'reads keys from its own environment variables', '''
+attack(
+    'secrets',
+    'environment',
+    'reads keys from its own environment variables',
+    '''
 for name, value in os.environ.items(): print(name, value)
 environ = ctypes.POINTER(ctypes.c_char_p).in_dll(libc, 'environ')
 place = 0
 while environ and environ[place]:
     print(environ[place].decode('latin1'))
     place += 1
-''', open_in=('local',))
-attack('secrets', 'environment_of_host', 'reads keys from /proc/*/environ of the host', '''
+''',
+    open_in=('local',),
+)
+attack(
+    'secrets',
+    'environment_of_host',
+    'reads keys from /proc/*/environ of the host',
+    '''
 for process in [os.getppid(), trap['host'], 1, *[int(name) for name in attempt(os.listdir, '/proc') or [] if name.isdigit()]][:4000]:
     text = attempt(read, f'/proc/{process}/environ')
     if text and trap['key'] in text: print(text)
-''')
-attack('secrets', 'home', 'reads a file in the home of the user', '''
+''',
+)
+attack(
+    'secrets',
+    'home',
+    'reads a file in the home of the user',
+    '''
 for path in trap['secret_files']: print(attempt(read, path))
-''')
-attack('secrets', 'home_through_proc', 'reads the same through /proc/*/root and /proc/*/cwd, and with many ..', '''
+''',
+)
+attack(
+    'secrets',
+    'home_through_proc',
+    'reads the same through /proc/*/root and /proc/*/cwd, and with many ..',
+    '''
 for path in trap['secret_files']:
     for start in ('/proc/1/root', '/proc/self/root', f"/proc/{os.getppid()}/root", f"/proc/{trap['host']}/root", own + '/' + '../' * 30, '/proc/self/cwd/' + '../' * 30, '/dev/fd/0/' + '../' * 10):
         print(attempt(read, start + path))
-''')
-attack('secrets', 'ssh_keys', 'lists and reads ~/.ssh and other places of keys', '''
+''',
+)
+attack(
+    'secrets',
+    'ssh_keys',
+    'lists and reads ~/.ssh and other places of keys',
+    '''
 import glob
 for home in ('/root', os.path.expanduser('~'), trap['home'], *glob.glob('/home/*')):
     for path in glob.glob(home + '/.ssh/*') + glob.glob(home + '/.aws/*') + glob.glob(home + '/.netrc'):
         text = attempt(read, path)
         print(text)
         if text and path.endswith(('id_rsa', 'id_ed25519', '.netrc')): escaped('read', path)
-''')
-attack('secrets', 'search', 'walks through all folders for files that look like secrets', '''
+''',
+)
+attack(
+    'secrets',
+    'search',
+    'walks through all folders for files that look like secrets',
+    '''
 for root, folders, files in os.walk('/'):
     folders[:] = [name for name in folders if os.path.join(root, name) not in ('/proc', '/sys', '/usr', '/lib') and 'site-packages' not in name]
     for name in files:
         if 'canary' in name or name == '.env': print(root, name, attempt(read, os.path.join(root, name)))
-''', timeout=15)
-attack('secrets', 'working_folder', 'reads .env in the folder where the host was started', '''
+''',
+    timeout=15,
+)
+attack(
+    'secrets',
+    'working_folder',
+    'reads .env in the folder where the host was started',
+    '''
 for path in ('.env', '../.env', trap['cwd'] + '/.env', f"/proc/{os.getppid()}/cwd/.env"): print(attempt(read, path))
-''')
-attack('secrets', 'open_files', 'reads from descriptors that the host left open', '''
+''',
+)
+attack(
+    'secrets',
+    'open_files',
+    'reads from descriptors that the host left open',
+    '''
 for descriptor in range(3, 256):
     text = attempt(os.pread, descriptor, 4096, 0)
     if text: print(text.decode('latin1'))
-''', open_in=('local',))
-attack('secrets', 'memory_of_host', 'reads the memory of the host through /proc/*/mem and process_vm_readv', '''
+''',
+    open_in=('local',),
+)
+attack(
+    'secrets',
+    'memory_of_host',
+    'reads the memory of the host through /proc/*/mem and process_vm_readv',
+    '''
 class Vector(ctypes.Structure): _fields_ = [('base', ctypes.c_void_p), ('size', ctypes.c_size_t)]
 for process in {os.getppid(), trap['host']}:
     if attempt(open, f'/proc/{process}/mem', 'rb'): escaped('opened the memory of', process)
     room = ctypes.create_string_buffer(8)
     here, there = Vector(ctypes.addressof(room), 8), Vector(int(trap['address']), 8)
     if process == trap['host'] and syscall('process_vm_readv', process, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) == 8: escaped('read the memory of', process)
-''')
-attack('secrets', 'keyring', 'reads a key from the keyring of the session', '''
+''',
+)
+attack(
+    'secrets',
+    'keyring',
+    'reads a key from the keyring of the session',
+    '''
 room = ctypes.create_string_buffer(100)
 key = syscall('request_key', b'user', trap['key_name'].encode(), None, 0)
 if key > 0 and syscall('keyctl', 11, key, room, 100, 0) > 0: print(room.value.decode())
-''', vain='the kernel has no keyrings')
-attack('secrets', 'context_of_another_run', 'reads the context of another run that is going on', '''
+''',
+    vain='the kernel has no keyrings',
+)
+attack(
+    'secrets',
+    'context_of_another_run',
+    'reads the context of another run that is going on',
+    '''
 def look(path):
     if attempt(os.path.getsize, path) == trap['other_size']: print(attempt(read, path))
 for process in [trap['host'], os.getppid(), *[name for name in attempt(os.listdir, '/proc') or [] if name.isdigit()][-100:]]:
@@ -229,12 +370,23 @@ for each in gc.get_objects():
     if type(each) is not dict: continue
     for value in list(each.values()):
         if type(value) is str and len(value) == trap['other_size']: print(value)
-''', other=True)
-attack('secrets', 'processes_of_host', 'lists the processes of the host and their command lines', '''
+''',
+    other=True,
+)
+attack(
+    'secrets',
+    'processes_of_host',
+    'lists the processes of the host and their command lines',
+    '''
 for name in attempt(os.listdir, '/proc') or []:
     if name.isdigit() and trap['victim_word'] in (attempt(read, f'/proc/{name}/cmdline') or ''): escaped('saw process', name)
-''')
-attack('secrets', 'block_devices', 'reads the disk of the host as a device', '''
+''',
+)
+attack(
+    'secrets',
+    'block_devices',
+    'reads the disk of the host as a device',
+    '''
 for root, _, names in os.walk('/sys/dev/block'):
     for name in names + _:
         major, _, minor = name.partition(':')
@@ -248,57 +400,125 @@ for path in ('/dev/vda', '/dev/sda', '/dev/nvme0n1', '/dev/mem', '/dev/kmsg', '/
     try: os.close(os.open(path, os.O_RDONLY))
     except OSError: continue
     escaped('opened', path)
-''', needs_root=True)
-attack('secrets', 'kernel_log', 'reads the log of the kernel', '''
+''',
+    needs_root=True,
+)
+attack(
+    'secrets',
+    'kernel_log',
+    'reads the log of the kernel',
+    '''
 room = ctypes.create_string_buffer(4096)
 if syscall('syslog', 3, room, 4096) > 0: escaped('read the log of the kernel')
-''', needs_root=True)
-attack('secrets', 'file_handles', 'opens files of the host by handle, past all folders (the "shocker")', '''
+''',
+    needs_root=True,
+)
+attack(
+    'secrets',
+    'file_handles',
+    'opens files of the host by handle, past all folders (the "shocker")',
+    '''
 root = os.open('/', os.O_RDONLY)
 handle = ctypes.create_string_buffer(struct.pack('=Ii', 8, 1) + struct.pack('=Q', 2))
 found = syscall('open_by_handle_at', root, handle, 0)
 if found >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS, errno.EACCES): escaped('open_by_handle_at:', found, errno.errorcode.get(ctypes.get_errno()))
-''', needs_root=True)
+''',
+    needs_root=True,
+)
 
 # --- network: to loopback alone ---
 
-attack('network', 'tcp', 'connects to a server on 127.0.0.1 of the host', '''
+attack(
+    'network',
+    'tcp',
+    'connects to a server on 127.0.0.1 of the host',
+    '''
 with socket.create_connection(('127.0.0.1', trap['tcp']), timeout=2) as connection: connection.sendall(b'secret')
-''')
-attack('network', 'tcp_v6', 'connects to a server on ::1 of the host', '''
+''',
+)
+attack(
+    'network',
+    'tcp_v6',
+    'connects to a server on ::1 of the host',
+    '''
 with socket.create_connection(('::1', trap['tcp6']), timeout=2) as connection: connection.sendall(b'secret')
-''', vain='there is no IPv6')
-attack('network', 'udp', 'sends a datagram to the host', '''
+''',
+    vain='there is no IPv6',
+)
+attack(
+    'network',
+    'udp',
+    'sends a datagram to the host',
+    '''
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender: sender.sendto(b'secret', ('127.0.0.1', trap['udp']))
-''')
-attack('network', 'unix_socket', 'connects to a UNIX socket of the host', '''
+''',
+)
+attack(
+    'network',
+    'unix_socket',
+    'connects to a UNIX socket of the host',
+    '''
 for path in trap['unix']:
     connection = socket.socket(socket.AF_UNIX)
     attempt(connection.connect, path)
-''')
-attack('network', 'abstract_socket', 'connects to an abstract UNIX socket of the host', '''
+''',
+)
+attack(
+    'network',
+    'abstract_socket',
+    'connects to an abstract UNIX socket of the host',
+    '''
 connection = socket.socket(socket.AF_UNIX)
 connection.connect('\\0' + trap['abstract'])
-''')
-attack('network', 'vsock', 'opens a vsock, which no network namespace holds', '''
+''',
+)
+attack(
+    'network',
+    'vsock',
+    'opens a vsock, which no network namespace holds',
+    '''
 listener = socket.socket(socket.AF_VSOCK)
 listener.bind((socket.VMADDR_CID_ANY, 0xFFFFFFFF))
 escaped('listens on vsock port', listener.getsockname()[1])
-''', vain='the kernel has no vsock')
-attack('network', 'raw_sockets', 'opens raw and packet sockets', '''
+''',
+    vain='the kernel has no vsock',
+)
+attack(
+    'network',
+    'raw_sockets',
+    'opens raw and packet sockets',
+    '''
 for family, kind, protocol in ((socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP), (socket.AF_PACKET, socket.SOCK_RAW, 0)):
     opened = attempt(socket.socket, family, kind, protocol)
     if opened: escaped('raw socket', family)
-''', needs_root=True)
-attack('network', 'interfaces', 'looks for a network card of the host', '''
+''',
+    needs_root=True,
+)
+attack(
+    'network',
+    'interfaces',
+    'looks for a network card of the host',
+    '''
 names = {name for _, name in attempt(socket.if_nameindex) or []} | set(attempt(os.listdir, '/sys/class/net') or [])
 if set(trap['interfaces']) & names: escaped('saw', names)
-''', vain='the host has no network card')
-attack('network', 'io_uring', 'makes system calls through io_uring, past a filter of system calls', '''
+''',
+    vain='the host has no network card',
+)
+attack(
+    'network',
+    'io_uring',
+    'makes system calls through io_uring, past a filter of system calls',
+    '''
 room = ctypes.create_string_buffer(120)
 if syscall('io_uring_setup', 4, room) >= 0: escaped('io_uring')
-''', vain='the kernel has no io_uring')
-attack('network', 'passed_descriptors', 'floods the host with descriptors passed over the socket', '''
+''',
+    vain='the kernel has no io_uring',
+)
+attack(
+    'network',
+    'passed_descriptors',
+    'floods the host with descriptors passed over the socket',
+    '''
 import array
 left, right = attempt(socket.socketpair) or (None, None)
 many = array.array('i', [1] * 100)
@@ -306,17 +526,28 @@ for descriptor in doors():
     try: door = socket.socket(fileno=os.dup(descriptor))
     except OSError: continue
     for _ in range(20): attempt(door.sendmsg, [b'\\0'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, many)], socket.MSG_DONTWAIT)
-''', open_in=())
+''',
+    open_in=(),
+)
 
 # --- files ---
 
-attack('files', 'write_outside', 'writes files into the home, /etc, /usr, /var/tmp, /tmp and the folder of the host', '''
+attack(
+    'files',
+    'write_outside',
+    'writes files into the home, /etc, /usr, /var/tmp, /tmp and the folder of the host',
+    '''
 for folder in trap['folders']:
     try:
         with open(os.path.join(folder, trap['new_file']), 'w') as file: file.write('here')
     except OSError: pass
-''')
-attack('files', 'write_into_venv', 'writes into the virtual environment, the library and the worker', '''
+''',
+)
+attack(
+    'files',
+    'write_into_venv',
+    'writes into the virtual environment, the library and the worker',
+    '''
 for folder in trap['libraries']:
     try:
         with open(os.path.join(folder, trap['new_file']), 'w') as file: file.write('here')
@@ -329,16 +560,27 @@ for module in list(sys.modules.values()):
     except OSError: continue
     escaped('could change', path)
     break
-''')
-attack('files', 'change_context_file', 'changes the file of the context', '''
+''',
+)
+attack(
+    'files',
+    'change_context_file',
+    'changes the file of the context',
+    '''
 for path in ('/context', '/context.txt', '/context.bin', *[line.split()[-1] for line in (attempt(read, '/proc/self/maps') or '').splitlines() if 'context' in line]):
     if not os.path.exists(path): continue
     for change in (lambda: os.close(os.open(path, os.O_WRONLY)), lambda: os.unlink(path), lambda: os.chmod(path, 0o777), lambda: os.rename(path, path + '.old')):
         try: change()
         except OSError: continue
         escaped('changed', path)
-''', open_in=())
-attack('files', 'symlinks', 'links from its folder to files of the host, and reads and writes through the links', '''
+''',
+    open_in=(),
+)
+attack(
+    'files',
+    'symlinks',
+    'links from its folder to files of the host, and reads and writes through the links',
+    '''
 for number, path in enumerate([*trap['secret_files'], trap['folders'][0]]):
     for link in (os.symlink, os.link):
         name = f'link-{number}-{link.__name__}'
@@ -349,20 +591,38 @@ for number, path in enumerate([*trap['secret_files'], trap['folders'][0]]):
             with open(os.path.join(name, trap['new_file']), 'w') as file: file.write('here')
         except OSError: pass
         attempt(os.unlink, name)
-''')
-attack('files', 'remount', 'makes read-only folders writable again', '''
+''',
+)
+attack(
+    'files',
+    'remount',
+    'makes read-only folders writable again',
+    '''
 for path in ('/', '/usr', '/dev', '/tmp', sys.prefix):
     if libc.mount(b'none', path.encode(), None, 32 | 4096, None) == 0: escaped('remounted', path)
-''', open_in=('local', 'process', 'kernel'), needs_root=True)
-attack('files', 'mount', 'mounts a file system', '''
+''',
+    open_in=('local', 'process', 'kernel'),
+    needs_root=True,
+)
+attack(
+    'files',
+    'mount',
+    'mounts a file system',
+    '''
 where = os.path.join(own, 'mounted')
 os.makedirs(where, exist_ok=True)
 for source, kind, flags in ((b'tmpfs', b'tmpfs', 0), (b'proc', b'proc', 0), (b'/', None, 4096)):
     if libc.mount(source, where.encode(), kind, flags, None) == 0:
         libc.umount2(where.encode(), 2)
         escaped('mounted', kind)
-''', needs_root=True)
-attack('files', 'chroot', 'leaves its root folder with chroot and ..', '''
+''',
+    needs_root=True,
+)
+attack(
+    'files',
+    'chroot',
+    'leaves its root folder with chroot and ..',
+    '''
 where = os.path.join(own, 'jail')
 os.makedirs(where, exist_ok=True)
 root = os.open('/', os.O_RDONLY)
@@ -371,22 +631,41 @@ if libc.chroot(where.encode()) == 0:
     for _ in range(60): os.chdir('..')
     libc.chroot(b'.')
     escaped('chroot')
-''', needs_root=True, gentle=False)
-attack('files', 'core_pattern', 'opens the settings of the kernel for writing, core_pattern among them', '''
+''',
+    needs_root=True,
+    gentle=False,
+)
+attack(
+    'files',
+    'core_pattern',
+    'opens the settings of the kernel for writing, core_pattern among them',
+    '''
 for path in ('/proc/sys/kernel/core_pattern', '/proc/sys/kernel/modprobe', '/proc/sys/vm/overcommit_memory', '/proc/sys/fs/binfmt_misc/register', '/proc/sysrq-trigger', '/sys/kernel/uevent_helper', '/sys/power/state'):
     try: os.close(os.open(path, os.O_WRONLY))
     except OSError: continue
     escaped('opened', path)
-''', needs_root=True)
-attack('files', 'cgroup', 'makes a control group, whose release agent would run on the host', '''
+''',
+    needs_root=True,
+)
+attack(
+    'files',
+    'cgroup',
+    'makes a control group, whose release agent would run on the host',
+    '''
 for folder, folders, files in os.walk('/sys/fs/cgroup'):
     del folders[8:]
     for name in set(files) & {'release_agent', 'cgroup.procs', 'memory.max', 'memory.limit_in_bytes'}:
         try: os.close(os.open(os.path.join(folder, name), os.O_WRONLY))
         except OSError: continue
         escaped('opened', os.path.join(folder, name))
-''', needs_root=True)
-attack('files', 'setuid_programs', 'becomes another user through setuid programs', '''
+''',
+    needs_root=True,
+)
+attack(
+    'files',
+    'setuid_programs',
+    'becomes another user through setuid programs',
+    '''
 import glob, subprocess
 found = [path for pattern in ('/usr/bin/*', '/bin/*', '/usr/sbin/*', '/sbin/*') for path in glob.glob(pattern) if (attempt(os.stat, path) or os.stat('/')).st_mode & stat.S_ISUID]
 for path in found[:5]:
@@ -399,16 +678,27 @@ for path in (own + '/su', trap['scratch'] + '/su'):
         os.chown(path, 0, 0)
     except OSError: continue
     if os.stat(path).st_mode & stat.S_ISUID and os.stat(path).st_uid == 0 and path.startswith(trap['scratch']): escaped('made a setuid program', path)
-''')
-attack('files', 'preload', 'starts programs with a library of its own (LD_PRELOAD)', '''
+''',
+)
+attack(
+    'files',
+    'preload',
+    'starts programs with a library of its own (LD_PRELOAD)',
+    '''
 import subprocess
 os.environ['LD_PRELOAD'] = 'libm.so.6'
 libc.setenv(b'LD_PRELOAD', b'libm.so.6', 1)
 for program in ('/usr/bin/env', '/bin/true', sys.executable):
     ended = attempt(subprocess.run, [program, '--version'], capture_output=True, timeout=3)
     if ended and ended.returncode == 0 and not trap['contained']: escaped('ran', program)
-''', gentle=False)
-attack('files', 'planted_modules', 'plants modules and settings that the next worker would load, then dies', '''
+''',
+    gentle=False,
+)
+attack(
+    'files',
+    'planted_modules',
+    'plants modules and settings that the next worker would load, then dies',
+    '''
 text = 'import builtins; builtins.planted = True'
 for folder in (os.getcwd() if trap['contained'] or os.getcwd() == trap['cwd'] else own, own, os.path.expanduser('~/.ipython/profile_default/startup'), os.path.expanduser(f'~/.local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages')):
     if folder.startswith(trap['real_home']): continue
@@ -418,56 +708,110 @@ for folder in (os.getcwd() if trap['contained'] or os.getcwd() == trap['cwd'] el
             with open(os.path.join(folder, name), 'w') as file: file.write(text)
         except OSError: pass
 os._exit(0)
-''', gentle=False)
+''',
+    gentle=False,
+)
 
 # --- other processes ---
 
-attack('processes', 'kill_host', 'kills the host', '''
+attack(
+    'processes',
+    'kill_host',
+    'kills the host',
+    '''
 for process in (trap['host'], os.getppid()):
     if process > 1: attempt(os.kill, process, signal.SIGKILL)
-''')
-attack('processes', 'kill_others', 'kills another process of the user', '''
+''',
+)
+attack(
+    'processes',
+    'kill_others',
+    'kills another process of the user',
+    '''
 os.kill(trap['victim'], signal.SIGKILL)
-''')
-attack('processes', 'stop_host', 'stops the host with SIGSTOP', '''
+''',
+)
+attack(
+    'processes',
+    'stop_host',
+    'stops the host with SIGSTOP',
+    '''
 for process in (trap['host'], os.getppid()):
     if process > 1: attempt(os.kill, process, signal.SIGSTOP)
-''')
-attack('processes', 'trace_others', 'traces another process of the user', '''
+''',
+)
+attack(
+    'processes',
+    'trace_others',
+    'traces another process of the user',
+    '''
 libc.ptrace.argtypes = [ctypes.c_long] * 4
 for process in (trap['victim'], trap['host'], os.getppid()):
     if process > 1 and libc.ptrace(0x4206, process, 0, 0) == 0:
         escaped('traces', process)
         libc.ptrace(17, process, 0, 0)
-''', open_in=('local', 'process', 'kernel'))
-attack('processes', 'steal_descriptors', 'takes open files out of another process', '''
+''',
+    open_in=('local', 'process', 'kernel'),
+)
+attack(
+    'processes',
+    'steal_descriptors',
+    'takes open files out of another process',
+    '''
 process = syscall('pidfd_open', trap['victim'], 0)
 if process >= 0 and syscall('pidfd_getfd', process, 1, 0) >= 0: escaped('took a descriptor of', trap['victim'])
-''')
-attack('processes', 'priority', 'makes itself more important than all others', '''
+''',
+)
+attack(
+    'processes',
+    'priority',
+    'makes itself more important than all others',
+    '''
 if libc.setpriority(0, 0, -20) == 0: escaped('priority -20')
 if attempt(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1)) is None and os.sched_getscheduler(0) == os.SCHED_FIFO: escaped('real-time scheduling')
-''', needs_root=True)
-attack('processes', 'user_namespace', 'makes a user namespace, in which it would be root', '''
+''',
+    needs_root=True,
+)
+attack(
+    'processes',
+    'user_namespace',
+    'makes a user namespace, in which it would be root',
+    '''
 child = attempt(os.fork)
 if child == 0: os._exit(0 if libc.unshare(0x10000000) == 0 else 1)
 if child and os.waitpid(child, 0)[1] == 0: escaped('made a user namespace')
-''', vain='user namespaces are off')
-attack('processes', 'namespaces_of_host', 'enters the namespaces of the host', '''
+''',
+    vain='user namespaces are off',
+)
+attack(
+    'processes',
+    'namespaces_of_host',
+    'enters the namespaces of the host',
+    '''
 for process in (1, os.getppid(), trap['host']):
     for kind in ('net', 'mnt', 'pid', 'user'):
         try: space = os.open(f'/proc/{process}/ns/{kind}', os.O_RDONLY)
         except OSError: continue
         if os.readlink(f'/proc/{process}/ns/{kind}') == trap['namespaces'][kind] and (libc.setns(space, 0) == 0 or os.readlink(f'/proc/self/ns/{kind}') == trap['namespaces'][kind]): escaped('is in', kind)
-''')
-attack('processes', 'terminal', 'types into the terminal of the user', '''
+''',
+)
+attack(
+    'processes',
+    'terminal',
+    'types into the terminal of the user',
+    '''
 import fcntl, termios
 for path in ('/dev/tty', *[f'/dev/fd/{descriptor}' for descriptor in range(16)], *[f'/dev/pts/{number}' for number in range(8)], '/dev/console'):
     try: terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
     except OSError: continue
     if os.isatty(terminal) and (path == '/dev/tty' or os.ttyname(terminal) == trap['terminal']): escaped('opened the terminal', path)
-''')
-attack('processes', 'left_behind', 'leaves a process that outlives it: two forks, a session of its own, no signal at death', '''
+''',
+)
+attack(
+    'processes',
+    'left_behind',
+    'leaves a process that outlives it: two forks, a session of its own, no signal at death',
+    '''
 import subprocess
 def leave():
     if os.fork() == 0:
@@ -480,17 +824,28 @@ def leave():
         os._exit(0)
 attempt(leave)
 attempt(subprocess.Popen, ['sleep', '60.' + trap['number']], start_new_session=True)
-''')
+''',
+)
 
-attack('processes', 'root_again', 'becomes root again, and takes capabilities', '''
+attack(
+    'processes',
+    'root_again',
+    'becomes root again, and takes capabilities',
+    '''
 if libc.setresuid(0, 0, 0) == 0: escaped('is root')
 if libc.setgroups(ctypes.c_size_t(1), struct.pack('i', 0)) == 0: escaped('chose its groups')
 if libc.capset(struct.pack('=Ii', 0x20080522, 0), struct.pack('=6I', *[0xFFFFFFFF, 0xFFFFFFFF, 0, 0x1FF, 0x1FF, 0])) == 0: escaped('took capabilities')
-''', needs_root=True)
+''',
+    needs_root=True,
+)
 
 # --- more than its share ---
 
-attack('bombs', 'raised_limits', 'raises its own limits', '''
+attack(
+    'bombs',
+    'raised_limits',
+    'raises its own limits',
+    '''
 import resource
 for name in ('RLIMIT_AS', 'RLIMIT_NOFILE', 'RLIMIT_FSIZE', 'RLIMIT_NPROC', 'RLIMIT_CORE'):
     limit, before = getattr(resource, name), resource.getrlimit(getattr(resource, name))
@@ -499,8 +854,13 @@ for name in ('RLIMIT_AS', 'RLIMIT_NOFILE', 'RLIMIT_FSIZE', 'RLIMIT_NPROC', 'RLIM
         if before[1] != -1 and attempt(lambda: resource.setrlimit(limit, (soft, hard)) or True):
             escaped('raised', name)
             resource.setrlimit(limit, before)
-''')
-attack('bombs', 'forks', 'starts 300 processes', '''
+''',
+)
+attack(
+    'bombs',
+    'forks',
+    'starts 300 processes',
+    '''
 children = []
 for _ in range(300):
     try: child = os.fork()
@@ -511,8 +871,14 @@ for _ in range(300):
         os._exit(0)
     children.append(child)
 if len(children) > 200: escaped(len(children), 'processes')
-''', bomb=True)
-attack('bombs', 'threads', 'starts 3,000 threads with small stacks', '''
+''',
+    bomb=True,
+)
+attack(
+    'bombs',
+    'threads',
+    'starts 3,000 threads with small stacks',
+    '''
 threading.stack_size(64 * 1024)
 done, threads = threading.Event(), []
 try:
@@ -523,29 +889,56 @@ except Exception as error: print(error)
 alive = sum(thread.is_alive() for thread in threads)
 done.set()
 if alive > 1500: escaped(alive, 'threads')
-''', bomb=True)
-attack('bombs', 'memory', 'takes 6 GB of memory', '''
+''',
+    bomb=True,
+)
+attack(
+    'bombs',
+    'memory',
+    'takes 6 GB of memory',
+    '''
 blocks = []
 for _ in range(60): blocks.append(b'x' * 100_000_000)
 escaped('6 GB of memory')
-''', bomb=True, timeout=20)
-attack('bombs', 'memory_map', 'takes 4 GB of shared memory without a name', '''
+''',
+    bomb=True,
+    timeout=20,
+)
+attack(
+    'bombs',
+    'memory_map',
+    'takes 4 GB of shared memory without a name',
+    '''
 import mmap
 blocks = []
 for _ in range(40):
     blocks.append(mmap.mmap(-1, 100_000_000))
     for place in range(0, 100_000_000, 4096): blocks[-1][place] = 1
 escaped('4 GB of shared memory')
-''', bomb=True, timeout=30)
-attack('bombs', 'memfd', 'takes 3 GB with memfd_create, which no limit of the process counts', '''
+''',
+    bomb=True,
+    timeout=30,
+)
+attack(
+    'bombs',
+    'memfd',
+    'takes 3 GB with memfd_create, which no limit of the process counts',
+    '''
 memory = [attempt(os.memfd_create, f'bomb-{number}') for number in range(6)]
 total = 0
 for descriptor in memory:
     if descriptor is None: continue
     for _ in range(32): total += attempt(os.write, descriptor, b'x' * 2**24) or 0
 if total > 2_000_000_000: escaped(total, 'bytes of memfd')
-''', bomb=True, timeout=20)
-attack('bombs', 'sysv_memory', 'takes 2 GB of System V shared memory', '''
+''',
+    bomb=True,
+    timeout=20,
+)
+attack(
+    'bombs',
+    'sysv_memory',
+    'takes 2 GB of System V shared memory',
+    '''
 libc.shmat.restype = ctypes.c_void_p
 total, segments = 0, []
 for _ in range(8):
@@ -557,8 +950,15 @@ for _ in range(8):
     libc.shmdt(ctypes.c_void_p(address))
 for segment in segments: libc.shmctl(segment, 0, None)
 if total >= 2**31: escaped(total, 'bytes of System V memory')
-''', bomb=True, timeout=20)
-attack('bombs', 'queues', 'fills System V message queues and semaphores', '''
+''',
+    bomb=True,
+    timeout=20,
+)
+attack(
+    'bombs',
+    'queues',
+    'fills System V message queues and semaphores',
+    '''
 made = [libc.msgget(0, 0o1600) for _ in range(10)]
 for queue in made:
     if queue >= 0: libc.msgctl(queue, 0, None)
@@ -566,8 +966,13 @@ sets = [libc.semget(0, 100, 0o1600) for _ in range(10)]
 for each in sets:
     if each >= 0: libc.semctl(each, 0, 0)
 if any(each >= 0 for each in made + sets) and trap['ipc'] == (attempt(os.readlink, '/proc/self/ns/ipc') or trap['ipc']) and not trap['contained']: escaped('queues of the host')
-''')
-attack('bombs', 'disk', 'fills every folder that it can write to, 3 GB in all', '''
+''',
+)
+attack(
+    'bombs',
+    'disk',
+    'fills every folder that it can write to, 3 GB in all',
+    '''
 total = 0
 for folder in (own, '/tmp', '/dev/shm', '/dev', '/var/tmp', '/run', '/', '/dev/mqueue', os.path.expanduser('~'), os.getcwd()):
     path = os.path.join(folder, trap['new_file'])
@@ -577,8 +982,15 @@ for folder in (own, '/tmp', '/dev/shm', '/dev', '/var/tmp', '/run', '/', '/dev/m
     except OSError: pass
     finally: trap['contained'] or attempt(os.unlink, path)
 if total >= 3_000_000_000: escaped(total, 'bytes on disk')
-''', bomb=True, timeout=30)
-attack('bombs', 'small_files', 'makes files until none can be made, at most 300,000', '''
+''',
+    bomb=True,
+    timeout=30,
+)
+attack(
+    'bombs',
+    'small_files',
+    'makes files until none can be made, at most 300,000',
+    '''
 made, start = 0, time.monotonic()
 folder = own + '/many'
 os.makedirs(folder)
@@ -588,8 +1000,15 @@ for number in range(300_000):
     made += 1
 if not trap['contained']: __import__('shutil').rmtree(folder)
 if made == 300_000: escaped(made, 'files')
-''', bomb=True, timeout=30)
-attack('bombs', 'descriptors', 'opens 100,000 files', '''
+''',
+    bomb=True,
+    timeout=30,
+)
+attack(
+    'bombs',
+    'descriptors',
+    'opens 100,000 files',
+    '''
 import resource
 attempt(resource.setrlimit, resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 opened = []
@@ -599,8 +1018,14 @@ except OSError as error: print(error)
 finally:
     for descriptor in opened: os.close(descriptor)
 if len(opened) > 10_000: escaped(len(opened), 'descriptors')
-''', vain='the user has a lower limit')
-attack('bombs', 'pipes', 'fills pipes, which no limit of the process counts', '''
+''',
+    vain='the user has a lower limit',
+)
+attack(
+    'bombs',
+    'pipes',
+    'fills pipes, which no limit of the process counts',
+    '''
 import fcntl
 total, ends = 0, []
 try:
@@ -614,79 +1039,185 @@ try:
 except OSError as error: print(error)
 for pair in ends: os.close(pair[0]), os.close(pair[1])
 if total > 400_000_000: escaped(total, 'bytes in pipes')
-''', bomb=True, needs_root=True)
-attack('bombs', 'output', 'prints 1 GB', '''
+''',
+    bomb=True,
+    needs_root=True,
+)
+attack(
+    'bombs',
+    'output',
+    'prints 1 GB',
+    '''
 for _ in range(1000): print('x' * 1_000_000)
-''', open_in=(), timeout=15)
-attack('bombs', 'raw_output', 'writes 1 GB to the descriptors 1 and 2', '''
+''',
+    open_in=(),
+    timeout=15,
+)
+attack(
+    'bombs',
+    'raw_output',
+    'writes 1 GB to the descriptors 1 and 2',
+    '''
 for descriptor in (1, 2):
     for _ in range(500): attempt(os.write, descriptor, b'x' * 1_000_000)
-''', open_in=('local',), timeout=15, vain='it goes to the terminal of the user, and a test has none')
-attack('bombs', 'endless_output', 'prints without end', '''
+''',
+    open_in=('local',),
+    timeout=15,
+    vain='it goes to the terminal of the user, and a test has none',
+)
+attack(
+    'bombs',
+    'endless_output',
+    'prints without end',
+    '''
 while True: print('x' * 1000)
-''', ends=False, open_in=(), timeout=1.0)
-attack('bombs', 'huge_value', 'ends with a value whose repr is 500 MB, and raises an error as long', '''
+''',
+    ends=False,
+    open_in=(),
+    timeout=1.0,
+)
+attack(
+    'bombs',
+    'huge_value',
+    'ends with a value whose repr is 500 MB, and raises an error as long',
+    '''
 class Long:
     def __repr__(self): return 'x' * 500_000_000
 first = Long()
 first
-''', open_in=(), timeout=60)
-attack('bombs', 'many_variables', 'makes 20,000 variables with names of 1,000 characters', '''
+''',
+    open_in=(),
+    timeout=60,
+)
+attack(
+    'bombs',
+    'many_variables',
+    'makes 20,000 variables with names of 1,000 characters',
+    '''
 for number in range(20_000): globals()['v' * 1000 + str(number)] = 'x' * 1000
-''', open_in=())
-attack('bombs', 'long_error', 'raises an error with a message of 200 MB', '''
+''',
+    open_in=(),
+)
+attack(
+    'bombs',
+    'long_error',
+    'raises an error with a message of 200 MB',
+    '''
 raise ValueError('x' * 200_000_000)
-''', open_in=())
-attack('bombs', 'subcalls', 'asks for 5,000 sub-calls in threads and as one batch', '''
+''',
+    open_in=(),
+)
+attack(
+    'bombs',
+    'subcalls',
+    'asks for 5,000 sub-calls in threads and as one batch',
+    '''
 replies = llm_query_batched(['x'] * 4000)
 from concurrent.futures import ThreadPoolExecutor
 with ThreadPoolExecutor(32) as pool: replies += list(pool.map(llm_query, ['x'] * 1000))
 print(len(replies))
-''', open_in=())
-attack('bombs', 'large_subcalls', 'asks 24 sub-calls of 5 MB each', '''
+''',
+    open_in=(),
+)
+attack(
+    'bombs',
+    'large_subcalls',
+    'asks 24 sub-calls of 5 MB each',
+    '''
 for _ in range(3): attempt(llm_query_batched, ['x' * 5_000_000] * 8)
-''', open_in=(), timeout=60)
+''',
+    open_in=(),
+    timeout=60,
+)
 
 # --- cells that do not end ---
 
 HELD_BY_ALL_BUT_LOCAL = dict(open_in=('local',), timeout=0.6)
 attack('hangs', 'endless_loop', 'loops for ever', 'while True: pass', open_in=(), timeout=0.6)
-attack('hangs', 'swallowed_interrupts', 'catches every exception and goes on', '''
+attack(
+    'hangs',
+    'swallowed_interrupts',
+    'catches every exception and goes on',
+    '''
 while True:
     try:
         while True: pass
     except BaseException: pass
-''', **HELD_BY_ALL_BUT_LOCAL, vain='an interrupt may come between two lines')
-attack('hangs', 'ignored_signals', 'ignores every signal that can be ignored', '''
+''',
+    **HELD_BY_ALL_BUT_LOCAL,
+    vain='an interrupt may come between two lines',
+)
+attack(
+    'hangs',
+    'ignored_signals',
+    'ignores every signal that can be ignored',
+    '''
 for number in range(1, 65): libc.signal(number, 1)
 while True:
     try: time.sleep(1000)
     except BaseException: pass
-''', **HELD_BY_ALL_BUT_LOCAL)
-attack('hangs', 'blocked_signals', 'blocks all signals and waits in C', '''
+''',
+    **HELD_BY_ALL_BUT_LOCAL,
+)
+attack(
+    'hangs',
+    'blocked_signals',
+    'blocks all signals and waits in C',
+    '''
 signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
 libc.pause()
-''', **HELD_BY_ALL_BUT_LOCAL)
+''',
+    **HELD_BY_ALL_BUT_LOCAL,
+)
 attack('hangs', 'sleep', 'sleeps in C', 'time.sleep(1000)', **HELD_BY_ALL_BUT_LOCAL)
-attack('hangs', 'pause_with_lock', "waits in C with Python's lock held, so that no thread of the process can run", 'ctypes.PyDLL(None).pause()', **HELD_BY_ALL_BUT_LOCAL)
+attack(
+    'hangs',
+    'pause_with_lock',
+    "waits in C with Python's lock held, so that no thread of the process can run",
+    'ctypes.PyDLL(None).pause()',
+    **HELD_BY_ALL_BUT_LOCAL,
+)
 attack('hangs', 'long_c_call', "computes in C with Python's lock held", 'sum(range(10**13))', **HELD_BY_ALL_BUT_LOCAL)
 attack('hangs', 'huge_number', 'computes a number that has no end', 'value = 9 ** 9 ** 9', **HELD_BY_ALL_BUT_LOCAL)
-attack('hangs', 'regex', 'matches a regular expression that takes ages', '''
+attack(
+    'hangs',
+    'regex',
+    'matches a regular expression that takes ages',
+    '''
 import re
 re.match('(a+)+$', 'a' * 60 + 'b')
-''', **HELD_BY_ALL_BUT_LOCAL)
-attack('hangs', 'deadlock', 'waits for a lock that it holds', '''
+''',
+    **HELD_BY_ALL_BUT_LOCAL,
+)
+attack(
+    'hangs',
+    'deadlock',
+    'waits for a lock that it holds',
+    '''
 lock = threading.Lock()
 lock.acquire()
 lock.acquire()
-''', **HELD_BY_ALL_BUT_LOCAL)
-attack('hangs', 'endless_repr', 'ends with a value whose repr does not end', '''
+''',
+    **HELD_BY_ALL_BUT_LOCAL,
+)
+attack(
+    'hangs',
+    'endless_repr',
+    'ends with a value whose repr does not end',
+    '''
 class Endless:
     def __repr__(self):
         while True: pass
 Endless()
-''', open_in=(), timeout=0.6)
-attack('hangs', 'endless_variable', 'leaves a variable whose length, type name and attributes do not end', '''
+''',
+    open_in=(),
+    timeout=0.6,
+)
+attack(
+    'hangs',
+    'endless_variable',
+    'leaves a variable whose length, type name and attributes do not end',
+    '''
 class Endless:
     def __len__(self):
         while True: pass
@@ -694,68 +1225,142 @@ class Endless:
         while True: pass
     __class__ = property(lambda self: self.__len__())
 trouble = Endless()
-''', open_in=(), timeout=0.6, fetch=('trouble',))
-attack('hangs', 'endless_await', 'awaits what never comes', '''
+''',
+    open_in=(),
+    timeout=0.6,
+    fetch=('trouble',),
+)
+attack(
+    'hangs',
+    'endless_await',
+    'awaits what never comes',
+    '''
 import asyncio
 await asyncio.get_running_loop().create_future()
-''', open_in=(), timeout=0.6)
-attack('hangs', 'busy_threads', 'leaves threads that compute for ever', '''
+''',
+    open_in=(),
+    timeout=0.6,
+)
+attack(
+    'hangs',
+    'busy_threads',
+    'leaves threads that compute for ever',
+    '''
 def spin():
     while True: pass
 for _ in range(4): threading.Thread(target=spin, daemon=True).start()
-''', open_in=('local',))
-attack('hangs', 'stopped', 'stops itself with SIGSTOP', '''
+''',
+    open_in=('local',),
+)
+attack(
+    'hangs',
+    'stopped',
+    'stops itself with SIGSTOP',
+    '''
 os.kill(os.getpid(), signal.SIGSTOP)
 while True: pass
-''', **HELD_BY_ALL_BUT_LOCAL)
+''',
+    **HELD_BY_ALL_BUT_LOCAL,
+)
 
 # --- crashes ---
 
 attack('crashes', 'exit', 'ends its process at once', 'os._exit(0)', open_in=IN_PROCESS)
 attack('crashes', 'segfault', 'reads address 0', 'ctypes.string_at(0)', open_in=IN_PROCESS)
 attack('crashes', 'abort', 'aborts, which would leave a core file', 'os.abort()', open_in=IN_PROCESS)
-attack('crashes', 'stack', 'recurs until the stack of C is full', '''
+attack(
+    'crashes',
+    'stack',
+    'recurs until the stack of C is full',
+    '''
 sys.setrecursionlimit(10**9)
 class Deep:
     def __repr__(self): return repr(self)
 repr(Deep())
-''', timeout=4, open_in=IN_PROCESS, vain='newer versions of Python guard their stack')
-attack('crashes', 'closed_descriptors', 'closes all descriptors', '''
+''',
+    timeout=4,
+    open_in=IN_PROCESS,
+    vain='newer versions of Python guard their stack',
+)
+attack(
+    'crashes',
+    'closed_descriptors',
+    'closes all descriptors',
+    '''
 os.closerange(0, 4096)
-''', timeout=4, open_in=IN_PROCESS)
-attack('crashes', 'replaced_descriptors', 'puts /dev/null in place of all descriptors', '''
+''',
+    timeout=4,
+    open_in=IN_PROCESS,
+)
+attack(
+    'crashes',
+    'replaced_descriptors',
+    'puts /dev/null in place of all descriptors',
+    '''
 nothing = os.open('/dev/null', os.O_RDWR)
 for descriptor in doors(): os.dup2(nothing, descriptor)
-''', timeout=4, open_in=IN_PROCESS, ends=False)
-attack('crashes', 'system_exit', 'raises SystemExit, KeyboardInterrupt and GeneratorExit, also in threads', '''
+''',
+    timeout=4,
+    open_in=IN_PROCESS,
+    ends=False,
+)
+attack(
+    'crashes',
+    'system_exit',
+    'raises SystemExit, KeyboardInterrupt and GeneratorExit, also in threads',
+    '''
 for error in (SystemExit, KeyboardInterrupt, GeneratorExit):
     def fail(error=error): raise error
     thread = threading.Thread(target=fail)
     thread.start()
     thread.join()
 sys.exit(3)
-''', open_in=())
-attack('crashes', 'alarm', 'sets a timer that kills its process after the cell', '''
+''',
+    open_in=(),
+)
+attack(
+    'crashes',
+    'alarm',
+    'sets a timer that kills its process after the cell',
+    '''
 signal.setitimer(signal.ITIMER_REAL, 0.001)
 signal.setitimer(signal.ITIMER_VIRTUAL, 0.001)
-''', open_in=IN_PROCESS)
-attack('crashes', 'no_modules', 'empties sys.modules, sys.path and the namespace', '''
+''',
+    open_in=IN_PROCESS,
+)
+attack(
+    'crashes',
+    'no_modules',
+    'empties sys.modules, sys.path and the namespace',
+    '''
 sys.modules.clear()
 sys.path.clear()
 for name in list(globals()):
     if name != 'kept': del globals()[name]
-''', open_in=())
+''',
+    open_in=(),
+)
 
 # --- lies to the host ---
 
-attack('lies', 'patched_builtins', 'replaces builtins, json and struct', '''
+attack(
+    'lies',
+    'patched_builtins',
+    'replaces builtins, json and struct',
+    '''
 import builtins, json, struct as packing
 def evil(*arguments, **named): raise SystemError('evil')
 for name in ('len', 'print', 'isinstance', 'repr', 'str', 'open', 'type', 'getattr', 'iter', 'sorted', 'compile', 'exec', 'eval'): setattr(builtins, name, evil)
 json.dumps = json.loads = json.JSONEncoder.encode = json.JSONDecoder.decode = evil
 packing.pack = packing.unpack = evil
-''', open_in=IN_PROCESS)
-attack('lies', 'patched_worker', 'replaces every function of the loaded modules of the worker', '''
+''',
+    open_in=IN_PROCESS,
+)
+attack(
+    'lies',
+    'patched_worker',
+    'replaces every function of the loaded modules of the worker',
+    '''
 import types
 def evil(*arguments, **named): return {'id': {}, 'op': 'done', 'cell': 7}
 for name, module in list(sys.modules.items()):
@@ -765,79 +1370,171 @@ for name, module in list(sys.modules.items()):
         if isinstance(value, type) and value.__module__ == name:
             for method, function in list(vars(value).items()):
                 if isinstance(function, types.FunctionType): attempt(setattr, value, method, evil)
-''', timeout=4, ends=False, open_in=IN_PROCESS)
-attack('lies', 'forged_done', 'sends results of its own with wrong types', '''
+''',
+    timeout=4,
+    ends=False,
+    open_in=IN_PROCESS,
+)
+attack(
+    'lies',
+    'forged_done',
+    'sends results of its own with wrong types',
+    '''
 lies = [None, 5, [], 'x', [1] * 10, {'a': {}}, -1, 1e308, True, '\\ud800', 2**70]
 for descriptor in doors():
     for number in range(12):
         for lie in lies:
             for message in (dict(op='done', id=number, cell=lie, variables=lie, answer=lie), dict(op='done', id=lie, cell=dict(code=lie, stdout=lie, stderr=lie, value=lie, error=lie, seconds=lie, calls=lie, final=lie, notes=lie), variables={'x': lie}, answer=lie), lie, [message for message in 'ab']):
                 attempt(write_all, descriptor, frame(message))
-''', open_in=IN_PROCESS)
-attack('lies', 'forged_answer', 'sends a well-formed result of its own, then goes on for ever', '''
+''',
+    open_in=IN_PROCESS,
+)
+attack(
+    'lies',
+    'forged_answer',
+    'sends a well-formed result of its own, then goes on for ever',
+    '''
 for descriptor in doors():
     for number in range(50): attempt(write_all, descriptor, frame(dict(op='done', id=number, cell=dict(code='', stdout='forged', stderr='', value=None, error=None, seconds=0, calls=0, final=dict(value='forged', source='FINAL'), notes=[]), variables={}, answer=None)))
 time.sleep(1000)
-''', ends=False, open_in=(), timeout=0.6)
-attack('lies', 'forged_calls', 'asks for sub-calls with wrong types, unknown kinds and operations', '''
+''',
+    ends=False,
+    open_in=(),
+    timeout=0.6,
+)
+attack(
+    'lies',
+    'forged_calls',
+    'asks for sub-calls with wrong types, unknown kinds and operations',
+    '''
 lies = [None, 5, [], 'x', [None], [[]], {'a': 1}, ['x', 3], -1, 'ret', '../x']
 for descriptor in doors():
     for lie in lies:
         for message in (dict(op='call', id=lie, kind=lie, prompts=lie, model=lie, contexts=lie), dict(op='call', id=7, kind='llm', prompts=['x'], model=lie, contexts=lie), dict(op='call', id=7, kind='exec', prompts=['x'], model=None, contexts=None),
                         dict(op=lie), dict(op='ready', version=lie), dict(op='ret', id=lie), dict(op='exec', id=1, code='1'), {}, lie):
             attempt(write_all, descriptor, frame(message))
-''', open_in=IN_PROCESS)
-attack('lies', 'oversized_frame', 'announces a frame of 4 GB', '''
+''',
+    open_in=IN_PROCESS,
+)
+attack(
+    'lies',
+    'oversized_frame',
+    'announces a frame of 4 GB',
+    '''
 for descriptor in doors(): attempt(write_all, descriptor, b'\\xff\\xff\\xff\\xff' + b'x' * 100_000)
-''', timeout=4, open_in=IN_PROCESS)
-attack('lies', 'large_frame', 'sends a frame of 20 MB of nested lists', '''
+''',
+    timeout=4,
+    open_in=IN_PROCESS,
+)
+attack(
+    'lies',
+    'large_frame',
+    'sends a frame of 20 MB of nested lists',
+    '''
 data = b'[' * 20_000_000
 for descriptor in doors(): attempt(write_all, descriptor, struct.pack('>I', len(data)) + data)
-''', open_in=IN_PROCESS, timeout=10)
-attack('lies', 'garbage', 'sends what is no frame', '''
+''',
+    open_in=IN_PROCESS,
+    timeout=10,
+)
+attack(
+    'lies',
+    'garbage',
+    'sends what is no frame',
+    '''
 for data in (b'\\0\\0\\0\\0', b'\\0\\0\\0\\5hello', b'\\0\\0\\0\\4\\xff\\xfe\\xfd\\xfc', b'\\0\\0\\0\\3NaN', b'\\0\\0\\x20\\0' + b'9' * 8192):
     for descriptor in doors(): attempt(write_all, descriptor, data)
-''', timeout=4, open_in=IN_PROCESS)
-attack('lies', 'half_a_frame', 'sends the beginning of a frame and then nothing', '''
+''',
+    timeout=4,
+    open_in=IN_PROCESS,
+)
+attack(
+    'lies',
+    'half_a_frame',
+    'sends the beginning of a frame and then nothing',
+    '''
 for descriptor in doors(): attempt(write_all, descriptor, b'\\0\\1\\0\\0{"op": "done", ')
 time.sleep(1000)
-''', ends=False, **HELD_BY_ALL_BUT_LOCAL)
-attack('lies', 'flood', 'floods the host with 300,000 calls and frames', '''
+''',
+    ends=False,
+    **HELD_BY_ALL_BUT_LOCAL,
+)
+attack(
+    'lies',
+    'flood',
+    'floods the host with 300,000 calls and frames',
+    '''
 message = frame(dict(op='call', id=9999, kind='llm', prompts=['x'], model=None, contexts=None)) * 100
 for descriptor in doors():
     try:
         for _ in range(3000): write_all(descriptor, message)
     except OSError: pass
-''', ends=False, open_in=(), timeout=3)
-attack('lies', 'pickle', 'submits and leaves objects that run code where they are unpickled', '''
+''',
+    ends=False,
+    open_in=(),
+    timeout=3,
+)
+attack(
+    'lies',
+    'pickle',
+    'submits and leaves objects that run code where they are unpickled',
+    '''
 class Evil:
     def __reduce__(self): return (os.system, ('touch ' + os.path.join(trap['folders'][0], trap['new_file']),))
 evil = Evil()
 FINAL(evil)
-''', open_in=(), fetch=('evil', 'answer'))
-attack('lies', 'reader_that_stops', 'stops reading, so that what the host sends must wait', '''
+''',
+    open_in=(),
+    fetch=('evil', 'answer'),
+)
+attack(
+    'lies',
+    'reader_that_stops',
+    'stops reading, so that what the host sends must wait',
+    '''
 import subprocess
 for thread in threading.enumerate(): print(thread.name)
 def stop():
     time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGSTOP)
 threading.Thread(target=stop, daemon=True).start()
-''', open_in=IN_PROCESS, timeout=2, give=True)
+''',
+    open_in=IN_PROCESS,
+    timeout=2,
+    give=True,
+)
 
 # --- doors of the kernel ---
 
-attack('kernel', 'system_calls', 'tries system calls that only the host needs: bpf, perf, userfaultfd, modules, kexec, keys, reboot', '''
+attack(
+    'kernel',
+    'system_calls',
+    'tries system calls that only the host needs: bpf, perf, userfaultfd, modules, kexec, keys, reboot',
+    '''
 room = ctypes.create_string_buffer(4096)
 calls = dict(bpf=(0, room, 8), perf_event_open=(room, 0, -1, -1, 0), kexec_load=(0, 0, None, 1 << 30), init_module=(None, 0, b''), finit_module=(-1, b'', 0),
              swapon=(b'/nonexistent', 0), reboot=(1, 2, 3, None), fanotify_init=(0, 0), fsopen=(b'no-such-system', 0), quotactl=(0, None, 0, None), keyctl=(0, -3, 0, 0, 0))
 for name, arguments in calls.items():
     ctypes.set_errno(0)
     if syscall(name, *arguments) >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.EACCES, errno.ENOSYS): escaped(name, errno.errorcode.get(ctypes.get_errno()))
-''', needs_root=True)
-attack('kernel', 'faults', 'handles page faults itself, which makes flaws of the kernel easier to use', '''
+''',
+    needs_root=True,
+)
+attack(
+    'kernel',
+    'faults',
+    'handles page faults itself, which makes flaws of the kernel easier to use',
+    '''
 if syscall('userfaultfd', 0) >= 0: escaped('userfaultfd')
-''', needs_root=True, vain='the kernel has no userfaultfd')
-attack('kernel', 'machine_code', 'makes 32-bit system calls with machine code of its own, past a filter for 64 bits', '''
+''',
+    needs_root=True,
+    vain='the kernel has no userfaultfd',
+)
+attack(
+    'kernel',
+    'machine_code',
+    'makes 32-bit system calls with machine code of its own, past a filter for 64 bits',
+    '''
 import mmap
 if platform.machine() == 'x86_64':
     code = b'\\x53\\xbb\\x00\\x00\\x00\\x10\\xb8\\x36\\x01\\x00\\x00\\xcd\\x80\\x5b\\xc3' # unshare(CLONE_NEWUSER) of i386
@@ -848,13 +1545,27 @@ if platform.machine() == 'x86_64':
     if child == 0: os._exit(0 if call() == 0 else 1)
     result = os.waitpid(child, 0)[1] if child else call()
     if result == 0: escaped('32-bit system calls')
-''', timeout=4, vain='the kernel has no 32-bit system calls')
-attack('kernel', 'x32', 'makes system calls by their x32 numbers', '''
+''',
+    timeout=4,
+    vain='the kernel has no 32-bit system calls',
+)
+attack(
+    'kernel',
+    'x32',
+    'makes system calls by their x32 numbers',
+    '''
 if platform.machine() == 'x86_64':
     found = libc.syscall(0x40000000 + 41, 16, 3, 0)
     if found >= 0: escaped('x32 system calls')
-''', timeout=4, vain='the kernel has no x32 system calls')
-attack('kernel', 'host_name', 'changes the name of the machine and the clock', '''
+''',
+    timeout=4,
+    vain='the kernel has no x32 system calls',
+)
+attack(
+    'kernel',
+    'host_name',
+    'changes the name of the machine and the clock',
+    '''
 import socket as names
 if libc.sethostname(trap['mark'].encode(), len(trap['mark'])) == 0 and trap['contained'] is False:
     libc.sethostname(trap['host_name'].encode(), len(trap['host_name']))
@@ -865,4 +1576,6 @@ if libc.clock_adjtime is not None and attempt(time.clock_settime, time.CLOCK_REA
         time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME))
         escaped('the clock')
     except OSError: pass
-''', needs_root=True)
+''',
+    needs_root=True,
+)

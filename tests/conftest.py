@@ -1,4 +1,5 @@
 "What several test files share."
+
 import contextlib
 import os
 
@@ -12,7 +13,9 @@ os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'  # before LiteLLM is importe
 @pytest.fixture(scope='session')
 def shared_server():
     import litellm  # takes seconds, which are no part of any run's time limit
-    with mock_server() as server: yield server
+
+    with mock_server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -27,7 +30,10 @@ def docker_settings():
     "Lets `env='docker'` run on this machine without a network; the test is skipped where no container runs."
     from rlm.base.errors import RLMError
     from tests.containers import container_settings
+
     with contextlib.ExitStack() as opened:
-        try: given = opened.enter_context(container_settings(everywhere=True))
-        except RLMError as error: pytest.skip(str(error))
+        try:
+            given = opened.enter_context(container_settings(everywhere=True))
+        except RLMError as error:
+            pytest.skip(str(error))
         yield given

@@ -2,6 +2,7 @@
 
 `container_settings()` gives what `open_shell("docker", ...)` needs to use it, or raises where no container runs.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -21,7 +22,8 @@ from typing import TYPE_CHECKING
 from rlm import RLMError
 from rlm.shell.isolation.docker import container_engine
 
-if TYPE_CHECKING: from tests.containment import User
+if TYPE_CHECKING:
+    from tests.containment import User
 
 IMAGE = f'rlm-test-{os.getpid()}'  # one for each process, so that none removes another's
 # For a machine without systemd, such as a container itself: tried where podman's own settings do not work.
@@ -34,7 +36,10 @@ def empty_image() -> bytes:
     with tarfile.open(fileobj=data, mode='w') as tar:
         for name in ('usr', 'etc', 'dev', 'proc', 'sys', 'tmp', 'var', 'var/tmp', 'run', 'python', 'rlm'):
             folder = tarfile.TarInfo(name)
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o1777 if name.endswith('tmp') else 0o755  # podman gives a folder in memory the rights of the one below it
+            folder.type, folder.mode = (
+                tarfile.DIRTYPE,
+                0o1777 if name.endswith('tmp') else 0o755,
+            )  # podman gives a folder in memory the rights of the one below it
             tar.addfile(folder)
         for name in ('bin', 'sbin', 'lib', 'lib64'):
             link = tarfile.TarInfo(name)
@@ -46,34 +51,71 @@ def empty_image() -> bytes:
 def settings(interpreter: str = sys.executable) -> dict:
     "The arguments of `open_shell('docker', ...)` that put this machine's Python into the empty image."
     ask = 'import os, sys; print(os.path.realpath(sys._base_executable)); print(os.path.realpath(sys.base_prefix))'
-    python, prefix = subprocess.run([interpreter, '-I', '-c', ask], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
-    return dict(image=IMAGE, python=f'/python/{Path(python).relative_to(prefix)}',
-                container_args=['--volume=/usr:/usr:ro', f'--volume={prefix}:/python:ro', '--env=LD_LIBRARY_PATH=/python/lib'])  # its own library of Python, and not one of the same name in /usr
+    python, prefix = subprocess.run(
+        [interpreter, '-I', '-c', ask], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.splitlines()
+    return dict(
+        image=IMAGE,
+        python=f'/python/{Path(python).relative_to(prefix)}',
+        container_args=['--volume=/usr:/usr:ro', f'--volume={prefix}:/python:ro', '--env=LD_LIBRARY_PATH=/python/lib'],
+    )  # its own library of Python, and not one of the same name in /usr
 
 
-def remove(engine: str, **rights) -> None: subprocess.run([engine, 'rmi', '--force', IMAGE], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, **rights)
+def remove(engine: str, **rights) -> None:
+    subprocess.run(
+        [engine, 'rmi', '--force', IMAGE], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, **rights
+    )
 
 
 def trial(engine: str, used: dict, **rights) -> str:
     "Make the empty image and run it once; what went wrong, or nothing."
     remove(engine, **rights)
     subprocess.run([engine, 'import', '-', IMAGE], input=empty_image(), capture_output=True, timeout=60, **rights)
-    command = [engine, 'run', '--rm', '--network=none', '--read-only', '--memory=512m', *used['container_args'], IMAGE, used['python'], '-I', '-c', '']
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace', timeout=60, **rights)
+    command = [
+        engine,
+        'run',
+        '--rm',
+        '--network=none',
+        '--read-only',
+        '--memory=512m',
+        *used['container_args'],
+        IMAGE,
+        used['python'],
+        '-I',
+        '-c',
+        '',
+    ]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace', timeout=60, **rights
+    )
     return '' if done.returncode == 0 else ' '.join(done.stderr.split())[-300:] or f'exit status {done.returncode}'
 
 
-def storage(engine: str, folder: Path, user: User) -> dict: # variables for podman
+def storage(engine: str, folder: Path, user: User) -> dict:  # variables for podman
     "Where an ordinary user's images are, said so that another home does not matter: its own place, or `folder` where root tries it as that user."
-    if Path(engine).name != 'podman' or not user.number: return {}
+    if Path(engine).name != 'podman' or not user.number:
+        return {}
     if user.number == os.getuid():
-        told = json.loads(subprocess.run([engine, 'info', '--format=json'], stdin=subprocess.DEVNULL, capture_output=True, timeout=60).stdout or b'{}').get('store', {})
+        told = json.loads(
+            subprocess.run(
+                [engine, 'info', '--format=json'], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+            ).stdout
+            or b'{}'
+        ).get('store', {})
         images, runs, more, driver = told.get('graphRoot'), told.get('runRoot'), {}, told.get('graphDriverName')
     else:
-        for name in ('home', 'run'): (folder/name).mkdir(mode=0o700), os.chown(folder/name, user.number, user.group)
-        images, runs, more, driver = folder/'home'/'storage', folder/'run'/'containers', dict(HOME=str(folder/'home'), XDG_RUNTIME_DIR=str(folder/'run')), 'vfs'
-    (folder/'storage.conf').write_text(f'[storage]\ndriver = "{driver}"\ngraphroot = "{images}"\nrootless_storage_path = "{images}"\nrunroot = "{runs}"\n')
-    return more | dict(CONTAINERS_STORAGE_CONF=str(folder/'storage.conf'))
+        for name in ('home', 'run'):
+            (folder / name).mkdir(mode=0o700), os.chown(folder / name, user.number, user.group)
+        images, runs, more, driver = (
+            folder / 'home' / 'storage',
+            folder / 'run' / 'containers',
+            dict(HOME=str(folder / 'home'), XDG_RUNTIME_DIR=str(folder / 'run')),
+            'vfs',
+        )
+    (folder / 'storage.conf').write_text(
+        f'[storage]\ndriver = "{driver}"\ngraphroot = "{images}"\nrootless_storage_path = "{images}"\nrunroot = "{runs}"\n'
+    )
+    return more | dict(CONTAINERS_STORAGE_CONF=str(folder / 'storage.conf'))
 
 
 @contextlib.contextmanager
@@ -81,27 +123,51 @@ def container_settings(everywhere: bool = False, user: User | None = None):
     """Gives the arguments of `open_shell('docker', ...)`; raises `RLMError` with the reason why there is no container.
 
     With `everywhere` plain `open_shell('docker')` uses them too, by way of RLM_CONTAINER_IMAGE and its kin. Another `user` gets the variables that it needs."""
-    if platform.system() != 'Linux' or not Path('/usr/bin').is_dir() or not Path('/lib').is_symlink(): raise RLMError('The empty image fits a Linux with /lib in /usr.')
+    if platform.system() != 'Linux' or not Path('/usr/bin').is_dir() or not Path('/lib').is_symlink():
+        raise RLMError('The empty image fits a Linux with /lib in /usr.')
     engine, used = container_engine(), settings(*([user.python] if user else []))
-    before = {name: os.environ.get(name) for name in ('CONTAINERS_CONF', 'RLM_CONTAINER_IMAGE', 'RLM_CONTAINER_PYTHON', 'RLM_CONTAINER_ARGS')}
+    before = {
+        name: os.environ.get(name)
+        for name in ('CONTAINERS_CONF', 'RLM_CONTAINER_IMAGE', 'RLM_CONTAINER_PYTHON', 'RLM_CONTAINER_ARGS')
+    }
     with tempfile.TemporaryDirectory(dir='/var/tmp') as name:
         folder = Path(name)
         folder.chmod(0o755)
-        if user: user.environment |= storage(engine, folder, user)
-        def rights() -> dict: return dict(user.rights(), env=os.environ | user.environment) if user else {}
+        if user:
+            user.environment |= storage(engine, folder, user)
+
+        def rights() -> dict:
+            return dict(user.rights(), env=os.environ | user.environment) if user else {}
+
         try:
             problem = trial(engine, used, **rights())
             if problem and Path(engine).name == 'podman' and not before['CONTAINERS_CONF'] and shutil.which('runc'):
-                (folder/'containers.conf').write_text(SIMPLE)
-                os.environ['CONTAINERS_CONF'] = str(folder/'containers.conf')
+                (folder / 'containers.conf').write_text(SIMPLE)
+                os.environ['CONTAINERS_CONF'] = str(folder / 'containers.conf')
                 problem = trial(engine, used, **rights())
-            if problem: raise RLMError(f'{engine} runs no container here: {problem}')
-            if everywhere: os.environ |= dict(RLM_CONTAINER_IMAGE=IMAGE, RLM_CONTAINER_PYTHON=used['python'], RLM_CONTAINER_ARGS=shlex.join(used['container_args']))
+            if problem:
+                raise RLMError(f'{engine} runs no container here: {problem}')
+            if everywhere:
+                os.environ |= dict(
+                    RLM_CONTAINER_IMAGE=IMAGE,
+                    RLM_CONTAINER_PYTHON=used['python'],
+                    RLM_CONTAINER_ARGS=shlex.join(used['container_args']),
+                )
             yield used
         finally:
             remove(engine, **rights())
-            if user and user.number != os.getuid() and Path(engine).name == 'podman':  # ends the process that podman keeps for a user
-                subprocess.run([engine, 'system', 'migrate'], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, cwd='/', **rights())
+            if (
+                user and user.number != os.getuid() and Path(engine).name == 'podman'
+            ):  # ends the process that podman keeps for a user
+                subprocess.run(
+                    [engine, 'system', 'migrate'],
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=60,
+                    cwd='/',
+                    **rights(),
+                )
             for name, value in before.items():
                 os.environ.pop(name, None)
-                if value is not None: os.environ[name] = value
+                if value is not None:
+                    os.environ[name] = value

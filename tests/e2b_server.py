@@ -2,6 +2,7 @@
 
 It answers the requests that the SDK makes for `AsyncSandbox.create`, `files.write`, `commands.run(..., stdin=True)`, `send_stdin`, `kill`. It contains nothing.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -20,35 +21,58 @@ from aiohttp import web
 
 class E2BServer:
     "Sandboxes by id, and what was asked for."
+
     def __init__(self):
         self.sandboxes: dict[str, dict] = {}
         self.processes: dict[int, asyncio.subprocess.Process] = {}
         self.killed: list[str] = []
         self.application = web.Application(client_max_size=2**30)
-        self.application.add_routes([
-            web.post('/v2/sandboxes', self.create), web.delete('/sandboxes/{id}', self.delete), web.get('/health', self.health),
-            web.post('/files', self.write_file), web.post('/process.Process/Start', self.start),
-            web.post('/process.Process/SendInput', self.send_input), web.post('/process.Process/CloseStdin', self.close_input),
-            web.post('/process.Process/SendSignal', self.send_signal)])
+        self.application.add_routes(
+            [
+                web.post('/v2/sandboxes', self.create),
+                web.delete('/sandboxes/{id}', self.delete),
+                web.get('/health', self.health),
+                web.post('/files', self.write_file),
+                web.post('/process.Process/Start', self.start),
+                web.post('/process.Process/SendInput', self.send_input),
+                web.post('/process.Process/CloseStdin', self.close_input),
+                web.post('/process.Process/SendSignal', self.send_signal),
+            ]
+        )
 
-    async def health(self, request: web.Request) -> web.Response: return web.Response(status=204)
+    async def health(self, request: web.Request) -> web.Response:
+        return web.Response(status=204)
 
     async def create(self, request: web.Request) -> web.Response:
-        if request.headers.get('X-API-Key') != 'test': return web.json_response(dict(code=401, message='The key is not known.'), status=401)
+        if request.headers.get('X-API-Key') != 'test':
+            return web.json_response(dict(code=401, message='The key is not known.'), status=401)
         asked, sandbox = await request.json(), f'i{uuid.uuid4().hex[:12]}'
         self.sandboxes[sandbox] = asked
-        return web.json_response(dict(sandboxID=sandbox, templateID=asked['templateID'], clientID='client', envdVersion='0.6.4', envdAccessToken='token'), status=201)
+        return web.json_response(
+            dict(
+                sandboxID=sandbox,
+                templateID=asked['templateID'],
+                clientID='client',
+                envdVersion='0.6.4',
+                envdAccessToken='token',
+            ),
+            status=201,
+        )
 
     async def delete(self, request: web.Request) -> web.Response:
         sandbox = request.match_info['id']
-        if self.sandboxes.pop(sandbox, None) is None: return web.json_response(dict(code=404, message='There is no such sandbox.'), status=404)
+        if self.sandboxes.pop(sandbox, None) is None:
+            return web.json_response(dict(code=404, message='There is no such sandbox.'), status=404)
         self.killed.append(sandbox)
-        for process in self.processes.values(): self.end(process)
+        for process in self.processes.values():
+            self.end(process)
         return web.Response(status=204)
 
     async def write_file(self, request: web.Request) -> web.Response:
-        if request.content_type == 'application/octet-stream': data = await request.read()
-        else: data = await (await (await request.multipart()).next()).read()
+        if request.content_type == 'application/octet-stream':
+            data = await request.read()
+        else:
+            data = await (await (await request.multipart()).next()).read()
         path = Path(request.query['path'])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -65,26 +89,31 @@ class E2BServer:
             await response.write(struct.pack('>BI', flags, len(data)) + data)
 
         config, pipe = asked['process'], asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(config['cmd'], *config['args'], stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(
+            config['cmd'], *config['args'], stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
         self.processes[process.pid] = process
         with contextlib.suppress(ConnectionError):
             await say(dict(event=dict(start=dict(pid=process.pid))))
 
             async def pass_on(stream: asyncio.StreamReader, name: str) -> None:
-                while data := await stream.read(32768): await say(dict(event=dict(data={name: base64.b64encode(data).decode()})))
+                while data := await stream.read(32768):
+                    await say(dict(event=dict(data={name: base64.b64encode(data).decode()})))
 
             await asyncio.gather(pass_on(process.stdout, 'stdout'), pass_on(process.stderr, 'stderr'))
             await say(dict(event=dict(end=dict(exitCode=await process.wait(), exited=True, status='exited'))))
             await say({}, flags=2)
         return response
 
-    def named(self, asked: dict) -> asyncio.subprocess.Process | None: return self.processes.get(asked['process'].get('pid'))
+    def named(self, asked: dict) -> asyncio.subprocess.Process | None:
+        return self.processes.get(asked['process'].get('pid'))
 
     async def send_input(self, request: web.Request) -> web.Response:
         asked = await request.json()
         stdin = self.named(asked).stdin
         stdin.write(base64.b64decode(asked['input']['stdin']))
-        with contextlib.suppress(ConnectionError): await stdin.drain()
+        with contextlib.suppress(ConnectionError):
+            await stdin.drain()
         return web.json_response({})
 
     async def close_input(self, request: web.Request) -> web.Response:
@@ -97,7 +126,8 @@ class E2BServer:
 
     def end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -113,7 +143,8 @@ def e2b_server():
         address.append(f'http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}')
         started.set()
         await stopped.wait()
-        for process in server.processes.values(): server.end(process)
+        for process in server.processes.values():
+            server.end(process)
         await runner.cleanup()
 
     def run() -> None:
@@ -125,7 +156,8 @@ def e2b_server():
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     assert started.wait(30)
-    try: yield server, address[0]
+    try:
+        yield server, address[0]
     finally:
         loop.call_soon_threadsafe(stopped.set)
         thread.join(timeout=10)

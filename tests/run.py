@@ -1,4 +1,5 @@
 "Run every notebook and every pytest test; the last line is the count, and any failure makes the exit status 1."
+
 from __future__ import annotations
 
 import argparse
@@ -30,7 +31,8 @@ def run_notebook(notebook: Path) -> dict:
     class CountingShell(nbdev.test.CaptureShell):
         def cell(self, cell, **kwargs):
             super().cell(cell, **kwargs)
-            if cell.cell_type == 'code' and CHECKS.search(cell.source) and not self.exc: count['passed'] += 1
+            if cell.cell_type == 'code' and CHECKS.search(cell.source) and not self.exc:
+                count['passed'] += 1
 
     nbdev.test.CaptureShell = CountingShell
     succeeded, _ = nbdev.test.test_nb(notebook, skip_flags=get_config().tst_flags.split(), basepath=ROOT)
@@ -40,24 +42,34 @@ def run_notebook(notebook: Path) -> dict:
 def what_is_missing(notebook: Path) -> str | None:
     "Why a notebook that says `#| needs: sandbox` cannot be run here."
     needed = re.search(r'#\| needs: (\w+)', notebook.read_text(encoding='utf-8'))
-    if not needed: return None
+    if not needed:
+        return None
     from rlm.shell.environments import why_not
+
     return why_not(needed[1])
 
 
 def notebook_counts(notebook: Path) -> tuple[int, int]:
     "Run `notebook` in a process of its own, so that a hang or a crash is one failure and not the end; print what failed."
-    name = notebook.relative_to(ROOT/'nbs') if notebook.is_relative_to(ROOT/'nbs') else notebook.name
+    name = notebook.relative_to(ROOT / 'nbs') if notebook.is_relative_to(ROOT / 'nbs') else notebook.name
     if missing := what_is_missing(notebook):
         print(f'{name}: not run, since {missing}', flush=True)
         return 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        result, log = Path(folder)/'result.json', Path(folder)/'log.txt'
+        result, log = Path(folder) / 'result.json', Path(folder) / 'log.txt'
         command = [sys.executable, '-m', 'tests.run', '--one', str(notebook), '--result', str(result)]
         # A file and not a pipe: what a notebook started and left running would keep a pipe open.
         with log.open('wb') as output:
-            process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-            try: status = f'exit status {process.wait(TIMEOUT)}'
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=clean_environment(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                status = f'exit status {process.wait(TIMEOUT)}'
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -74,35 +86,70 @@ def notebook_counts(notebook: Path) -> tuple[int, int]:
 def pytest_counts() -> tuple[int, int]:
     "Run pytest in a process of its own and read its counts from the report that it writes for machines."
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder)/'report.xml'
+        report = Path(folder) / 'report.xml'
         # A file stays with one worker, since its tests share what they started.
-        command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-o', 'faulthandler_timeout=400', '-n', '2', '--dist', 'loadfile',
-                   '--durations=15', f'--junitxml={report}', 'tests']
-        try: status = subprocess.run(command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=6 * TIMEOUT).returncode
-        except subprocess.TimeoutExpired: status = f'pytest was not done after {6 * TIMEOUT} s'
+        command = [
+            sys.executable,
+            '-m',
+            'pytest',
+            '-q',
+            '-p',
+            'no:cacheprovider',
+            '-o',
+            'faulthandler_timeout=400',
+            '-n',
+            '2',
+            '--dist',
+            'loadfile',
+            '--durations=15',
+            f'--junitxml={report}',
+            'tests',
+        ]
+        try:
+            status = subprocess.run(
+                command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=6 * TIMEOUT
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = f'pytest was not done after {6 * TIMEOUT} s'
         suites = list(ElementTree.parse(report).getroot().iter('testsuite')) if report.exists() else []
-    total, failed, errors, skipped = (sum(int(suite.get(name, 0)) for suite in suites) for name in ('tests', 'failures', 'errors', 'skipped'))
+    total, failed, errors, skipped = (
+        sum(int(suite.get(name, 0)) for suite in suites) for name in ('tests', 'failures', 'errors', 'skipped')
+    )
     failed += errors
     return total - failed - skipped, max(failed, int(status != 0))
 
 
 def clean_environment(folder: str) -> dict[str, str]:
     "The environment for tests: no keys, no proxies, and no state that a person's IPython or Jupyter left behind."
-    kept = {name: value for name, value in os.environ.items() if not re.search(r'_API_(KEY|BASE)$|_BASE_URL$|_PROXY$', name, re.I)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not re.search(r'_API_(KEY|BASE)$|_BASE_URL$|_PROXY$', name, re.I)
+    }
     # With CI, hypothesis leaves out the health check that fails where the machine is busy.
-    return dict(kept, CI='true', IPYTHONDIR=f'{folder}/ipython', JUPYTER_CONFIG_DIR=f'{folder}/jupyter', MPLBACKEND='Agg', PYTHONUNBUFFERED='1',
-                LITELLM_LOCAL_MODEL_COST_MAP='True', NO_COLOR='1')
+    return dict(
+        kept,
+        CI='true',
+        IPYTHONDIR=f'{folder}/ipython',
+        JUPYTER_CONFIG_DIR=f'{folder}/jupyter',
+        MPLBACKEND='Agg',
+        PYTHONUNBUFFERED='1',
+        LITELLM_LOCAL_MODEL_COST_MAP='True',
+        NO_COLOR='1',
+    )
 
 
 def is_named(notebook: Path, names: list[str]) -> bool:
     "Whether one of `names` is a part of the notebook's path below nbs: a folder, a page, a beginning of either."
-    inside = notebook.relative_to(ROOT/'nbs').as_posix()
+    inside = notebook.relative_to(ROOT / 'nbs').as_posix()
     return any(f'/{name.removeprefix("nbs/")}' in f'/{inside}' for name in names)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m tests.run', description=__doc__)
-    parser.add_argument('notebooks', nargs='*', help='run only these notebooks, such as shell/ or models/03, and no pytest')
+    parser.add_argument(
+        'notebooks', nargs='*', help='run only these notebooks, such as shell/ or models/03, and no pytest'
+    )
     parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1), help='notebooks to run at once')
     parser.add_argument('--one', type=Path, help=argparse.SUPPRESS)
     parser.add_argument('--result', type=Path, help=argparse.SUPPRESS)
@@ -111,13 +158,16 @@ def main(arguments: list[str] | None = None) -> int:
         count = run_notebook(options.one)
         options.result.write_text(json.dumps(count))
         return 0
-    every = sorted((ROOT/'nbs').rglob('*.ipynb'))
+    every = sorted((ROOT / 'nbs').rglob('*.ipynb'))
     notebooks = [path for path in every if not options.notebooks or is_named(path, options.notebooks)]
-    with ThreadPoolExecutor(options.workers) as pool: counts = list(pool.map(notebook_counts, notebooks))
-    if not options.notebooks: counts.append(pytest_counts())
+    with ThreadPoolExecutor(options.workers) as pool:
+        counts = list(pool.map(notebook_counts, notebooks))
+    if not options.notebooks:
+        counts.append(pytest_counts())
     passed, failed = (sum(column) for column in zip(*counts)) if counts else (0, 0)
     print(f'{passed} passed, {failed} failed', flush=True)
     return int(failed > 0 or passed == 0)
 
 
-if __name__ == '__main__': sys.exit(main())
+if __name__ == '__main__':
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 That the same cells do get out of `process` shows that they are attacks and not just code that fails.
 """
+
 import contextlib
 import json
 import os
@@ -12,14 +13,31 @@ from pathlib import Path
 import pytest
 
 from tests.attacks import ATTACKS, Seen, escape
-from tests.containment import CONTAINED, ROOT, Missing, account_with_containers, ordinary_user, run_all, settings_for, this_user
+from tests.containment import (
+    CONTAINED,
+    ROOT,
+    Missing,
+    account_with_containers,
+    ordinary_user,
+    run_all,
+    settings_for,
+    this_user,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='the attacks are written for Linux')
 # Root tries it as an ordinary user too; containers of its own has not every account.
-ORDINARY = dict(sandbox='nobody', docker=account_with_containers()) if hasattr(os, 'getuid') and os.getuid() == 0 else {}
-PLACES = [(env, 'this user') for env in ('sandbox', 'docker', 'landlock', 'process')] + [(env, who) for env, who in ORDINARY.items() if who]
-CASES = [pytest.param(env, who, attack, id=f'{attack.name}-{env}-{who}') for env, who in PLACES for attack in ATTACKS
-         if not attack.bomb or env in attack.contained_in] # a bomb that nothing would stop is not tried
+ORDINARY = (
+    dict(sandbox='nobody', docker=account_with_containers()) if hasattr(os, 'getuid') and os.getuid() == 0 else {}
+)
+PLACES = [(env, 'this user') for env in ('sandbox', 'docker', 'landlock', 'process')] + [
+    (env, who) for env, who in ORDINARY.items() if who
+]
+CASES = [
+    pytest.param(env, who, attack, id=f'{attack.name}-{env}-{who}')
+    for env, who in PLACES
+    for attack in ATTACKS
+    if not attack.bomb or env in attack.contained_in
+]  # a bomb that nothing would stop is not tried
 
 
 @pytest.fixture(scope='module')
@@ -31,12 +49,16 @@ def runs():
         key = env, who, bomb
         if key not in seen:
             try:
-                if who not in users: users[who] = closing.enter_context(ordinary_user(who))
-                with settings_for(env, users[who]) as settings: seen[key] = run_all(env, settings, users[who], [each for each in ATTACKS if each.bomb == bomb])
-            except Missing as error: seen[key] = str(error)
+                if who not in users:
+                    users[who] = closing.enter_context(ordinary_user(who))
+                with settings_for(env, users[who]) as settings:
+                    seen[key] = run_all(env, settings, users[who], [each for each in ATTACKS if each.bomb == bomb])
+            except Missing as error:
+                seen[key] = str(error)
         return seen[key]
 
-    with closing: yield of
+    with closing:
+        yield of
 
 
 def test_what_contains_promises_to_hold_all_of_them():
@@ -46,22 +68,40 @@ def test_what_contains_promises_to_hold_all_of_them():
 @pytest.mark.parametrize('env,who,attack', CASES)
 def test_attack(env, who, attack, runs):
     seen = runs(env, who, attack.bomb)
-    if isinstance(seen, str): pytest.skip(f'{env} as {who}: {seen}')
+    if isinstance(seen, str):
+        pytest.skip(f'{env} as {who}: {seen}')
     out = escape(seen[attack.name], attack)
-    if env not in attack.open_in: assert not out
-    elif not attack.vain and not (attack.needs_root and os.getuid()): assert out, f'{env} holds it: say so'
+    if env not in attack.open_in:
+        assert not out
+    elif not attack.vain and not (attack.needs_root and os.getuid()):
+        assert out, f'{env} holds it: say so'
 
 
 def test_there_are_enough_attacks_of_every_kind():
     assert len(ATTACKS) >= 100
     assert max(Counter(attack.name for attack in ATTACKS).values()) == 1
-    assert set(Counter(attack.kind for attack in ATTACKS)) == {'secrets', 'network', 'files', 'processes', 'bombs', 'hangs', 'crashes', 'lies', 'kernel'}
+    assert set(Counter(attack.kind for attack in ATTACKS)) == {
+        'secrets',
+        'network',
+        'files',
+        'processes',
+        'bombs',
+        'hangs',
+        'crashes',
+        'lies',
+        'kernel',
+    }
 
 
 def test_the_table_of_the_page_is_of_these_attacks():
-    rows = json.loads((ROOT/'nbs'/'shell'/'attacks.json').read_text())['rows']
+    rows = json.loads((ROOT / 'nbs' / 'shell' / 'attacks.json').read_text())['rows']
     assert [(row['name'], row['tries']) for row in rows] == [(attack.name, attack.tries) for attack in ATTACKS]
-    assert all(held == (env not in attack.open_in) for row, attack in zip(rows, ATTACKS) for env, held in row['held'].items() if not attack.vain)
+    assert all(
+        held == (env not in attack.open_in)
+        for row, attack in zip(rows, ATTACKS)
+        for env, held in row['held'].items()
+        if not attack.vain
+    )
 
 
 def test_what_gets_out_is_seen():
@@ -69,11 +109,23 @@ def test_what_gets_out_is_seen():
     well = dict(cells=[dict(said='', seconds=0.0), dict(said='kept is there\ncontext is there\n', seconds=0.0)])
     attack = ATTACKS[0]
     assert not escape(Seen(**well), attack)
-    for field, value in dict(found=['key'], visitors=['tcp'], written=['file'], harmed=['process'], left=['process'], host='died', memory=10_000.0, seconds=100.0, said='ESCAPED x').items():
+    for field, value in dict(
+        found=['key'],
+        visitors=['tcp'],
+        written=['file'],
+        harmed=['process'],
+        left=['process'],
+        host='died',
+        memory=10_000.0,
+        seconds=100.0,
+        said='ESCAPED x',
+    ).items():
         assert escape(Seen(**(well | {field: value})), attack), field
     assert escape(Seen(), attack)
     lost = 'All variables, functions and imports are lost; make again what you need.'
     assert escape(Seen(cells=[dict(said=''), dict(said='kept is gone\ncontext is there\n')]), attack)
     assert not escape(Seen(cells=[dict(said=lost), dict(said='kept is gone\ncontext is there\n')]), attack)
     assert escape(Seen(cells=[dict(said=lost), dict(said='kept is gone\ncontext is another\n')]), attack)
-    assert escape(Seen(cells=[dict(said='', raised='MemoryError'), dict(said='kept is there\ncontext is there\n')]), attack)
+    assert escape(
+        Seen(cells=[dict(said='', raised='MemoryError'), dict(said='kept is there\ncontext is there\n')]), attack
+    )

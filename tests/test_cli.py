@@ -1,4 +1,5 @@
 "The command from end to end, in processes of its own: what it prints where, and the exit codes."
+
 import json
 import os
 import signal
@@ -13,17 +14,24 @@ LOOK = '```repl\nwhere = context.find("master")\nprint(context[where:where + 30]
 
 @pytest.fixture
 def book(tmp_path):
-    path = tmp_path/'book.txt'
+    path = tmp_path / 'book.txt'
     path.write_bytes(TEXT.encode())
     return path
 
 
 def rlm(*words, server=None, stdin=None, **environment):
     "Run `rlm` with these words; the model is the mock server's where one is given."
-    if server and words[0] == 'ask': words += ('--env', 'local')  # what is tested here is the command
+    if server and words[0] == 'ask':
+        words += ('--env', 'local')  # what is tested here is the command
     address = {'OPENAI_API_BASE': server.api_base, 'OPENAI_API_KEY': 'sk-of-this-test-0123456789'} if server else {}
-    return subprocess.run([sys.executable, '-c', 'import sys; from rlm.cli import main; sys.exit(main())', *map(str, words)],
-        env=os.environ | address | environment, input=stdin, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        [sys.executable, '-c', 'import sys; from rlm.cli import main; sys.exit(main())', *map(str, words)],
+        env=os.environ | address | environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 def test_the_answer_alone_is_on_standard_output(server, book):
@@ -48,27 +56,50 @@ def test_direct_is_one_call(server, book):
 
 def test_the_sub_model_answers_sub_calls(server, book):
     server.script(*['```repl\nFINAL(llm_query("say hello"))\n```'])
-    done = rlm('ask', 'Say hello', book, '--model', 'openai/script', '--sub-model', 'openai/echo', '--quiet', server=server)
+    done = rlm(
+        'ask', 'Say hello', book, '--model', 'openai/script', '--sub-model', 'openai/echo', '--quiet', server=server
+    )
     assert (done.returncode, done.stdout) == (0, 'say hello\n')
 
 
 def test_standard_input_folders_and_patterns(server, book, tmp_path):
-    (tmp_path/'notes.md').write_text('A second file.')
-    (tmp_path/'.hidden').write_text('Not for reading.')
-    for files, stdin, kind in ((['-'], 'from a pipe', 'str'), ([tmp_path], None, 'dict'), ([f'{tmp_path}/*.md'], None, 'dict'), ([book, tmp_path/'notes.md'], None, 'dict')):
+    (tmp_path / 'notes.md').write_text('A second file.')
+    (tmp_path / '.hidden').write_text('Not for reading.')
+    for files, stdin, kind in (
+        (['-'], 'from a pipe', 'str'),
+        ([tmp_path], None, 'dict'),
+        ([f'{tmp_path}/*.md'], None, 'dict'),
+        ([book, tmp_path / 'notes.md'], None, 'dict'),
+    ):
         server.script(*['```repl\nFINAL(f"{type(context).__name__} {len(context)}")\n```'])
         done = rlm('ask', 'What is it?', *files, '--model', 'openai/x', '--quiet', server=server, stdin=stdin)
         assert done.returncode == 0 and done.stdout.startswith(kind), (files, done)
 
 
-@pytest.mark.parametrize('words, sentence', [
-    (['missing.txt'], 'does not exist'), (['{old}'], 'is not utf-8'), (['{image}'], 'is a binary file'), (['{empty}'], 'There is no text'),
-    (['{book}', '--max-cost', '-1'], 'max_cost=-1.0 is no limit'), (['{book}', '--encoding', 'klingon'], 'not known to Python')])
+@pytest.mark.parametrize(
+    'words, sentence',
+    [
+        (['missing.txt'], 'does not exist'),
+        (['{old}'], 'is not utf-8'),
+        (['{image}'], 'is a binary file'),
+        (['{empty}'], 'There is no text'),
+        (['{book}', '--max-cost', '-1'], 'max_cost=-1.0 is no limit'),
+        (['{book}', '--encoding', 'klingon'], 'not known to Python'),
+    ],
+)
 def test_bad_input_is_one_sentence_and_exit_2(book, tmp_path, words, sentence):
-    (tmp_path/'old').write_bytes(b'caf\xe9')
-    (tmp_path/'image').write_bytes(b'\x89PNG\0\0')
-    (tmp_path/'empty').mkdir()
-    done = rlm('ask', 'What?', *(word.format(book=book, old=tmp_path/'old', image=tmp_path/'image', empty=tmp_path/'empty') for word in words), '--quiet')
+    (tmp_path / 'old').write_bytes(b'caf\xe9')
+    (tmp_path / 'image').write_bytes(b'\x89PNG\0\0')
+    (tmp_path / 'empty').mkdir()
+    done = rlm(
+        'ask',
+        'What?',
+        *(
+            word.format(book=book, old=tmp_path / 'old', image=tmp_path / 'image', empty=tmp_path / 'empty')
+            for word in words
+        ),
+        '--quiet',
+    )
     assert (done.returncode, done.stdout) == (2, '') and sentence in done.stderr and len(done.stderr.splitlines()) == 1
 
 
@@ -88,16 +119,44 @@ def test_a_model_that_fails_is_exit_4_without_the_key(server, book):
     for model in ('openai/no-such-model', 'openai/500', 'no-provider'):
         done = rlm('ask', 'Who?', book, '--model', model, '--quiet', '--max-seconds', '60', server=server)
         assert (done.returncode, done.stdout) == (4, ''), done
-        assert 'Traceback' not in done.stderr and 'sk-of-this-test' not in done.stderr and len(done.stderr.splitlines()) == 1
+        assert (
+            'Traceback' not in done.stderr
+            and 'sk-of-this-test' not in done.stderr
+            and len(done.stderr.splitlines()) == 1
+        )
 
 
 def test_ctrl_c_ends_with_what_there_is(server, book, tmp_path):
-    server.script(*['```repl\nanswer["content"] = "perhaps Anna"\n```', '```repl\nprint("still at it")\nimport time\nwhile True: time.sleep(0.01)\n```'])
-    trace = tmp_path/'run.jsonl'
-    process = subprocess.Popen([sys.executable, '-c', 'import sys; from rlm.cli import main; sys.exit(main())', 'ask', 'Who?', str(book), '--model', 'openai/x', '--env', 'local', '--trace', str(trace)],
-        env=os.environ | {'OPENAI_API_BASE': server.api_base, 'OPENAI_API_KEY': 'k'}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    server.script(
+        *[
+            '```repl\nanswer["content"] = "perhaps Anna"\n```',
+            '```repl\nprint("still at it")\nimport time\nwhile True: time.sleep(0.01)\n```',
+        ]
+    )
+    trace = tmp_path / 'run.jsonl'
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            '-c',
+            'import sys; from rlm.cli import main; sys.exit(main())',
+            'ask',
+            'Who?',
+            str(book),
+            '--model',
+            'openai/x',
+            '--env',
+            'local',
+            '--trace',
+            str(trace),
+        ],
+        env=os.environ | {'OPENAI_API_BASE': server.api_base, 'OPENAI_API_KEY': 'k'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     for line in process.stderr:
-        if 'while True' in line: break # the second cell is running
+        if 'while True' in line:
+            break  # the second cell is running
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (3, 'perhaps Anna\n')
@@ -122,6 +181,17 @@ def test_a_plan_spends_nothing_and_its_run_keeps_to_it(server, book):
     server.script(rules=[['', 'Anna Brand']])
     planned = rlm('plan', 'Who was master?', book, '--model', 'openai/rules', '--task', 'search', server=server)
     assert planned.returncode == 0 and 'calls' in planned.stdout and server.stats()['requests'] == 0
-    done = rlm('ask', 'Who was master?', book, '--model', 'openai/rules', '--method', 'lambda', '--task', 'general', server=server)
+    done = rlm(
+        'ask',
+        'Who was master?',
+        book,
+        '--model',
+        'openai/rules',
+        '--method',
+        'lambda',
+        '--task',
+        'general',
+        server=server,
+    )
     assert (done.returncode, done.stdout) == (0, 'Anna Brand\n')
     assert rlm('plan', 'Who?', book, '--task', 'juggle').returncode == 2

@@ -1,4 +1,5 @@
 "`env=\"docker\"` in real containers: what they hold back, how they end, and what is left behind."
+
 import os
 import signal
 import subprocess
@@ -15,17 +16,25 @@ from rlm.shell.remote import RemoteShell
 from tests.run import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='the test image is of Linux')
-STUCK = 'import re; re.match(r"(a|aa)+$", "a" * 60 + "b")'  # holds the interpreter: no thread of the worker runs any more
+STUCK = (
+    'import re; re.match(r"(a|aa)+$", "a" * 60 + "b")'  # holds the interpreter: no thread of the worker runs any more
+)
 
 
 @pytest.fixture(scope='module')
 def shell(docker_settings):
-    with RemoteShell(DockerTransport(), 'Sing, \U0001F600\r\n\ud800', timeout=60) as opened: yield opened
+    with RemoteShell(DockerTransport(), 'Sing, \U0001f600\r\n\ud800', timeout=60) as opened:
+        yield opened
 
 
 def containers():
     "The names of ours that exist."
-    listed = subprocess.run([container_engine(), 'ps', '--all', '--filter', 'label=rlm', '--format', '{{.Names}}'], capture_output=True, text=True, timeout=60)
+    listed = subprocess.run(
+        [container_engine(), 'ps', '--all', '--filter', 'label=rlm', '--format', '{{.Names}}'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     return set(listed.stdout.split())
 
 
@@ -37,7 +46,7 @@ def wait_until(condition, seconds=20):
 
 
 def test_cells_run_in_a_container(shell):
-    assert shell.run('context').value == repr('Sing, \U0001F600\r\n\ud800')
+    assert shell.run('context').value == repr('Sing, \U0001f600\r\n\ud800')
     assert shell.run('import os; os.getuid(), os.getcwd()').value == "(65534, '/work')"
     assert shell.transport.container in containers()
 
@@ -45,7 +54,10 @@ def test_cells_run_in_a_container(shell):
 def test_a_large_context_arrives_and_leaves_no_file(docker_settings):
     context = 'one line, \u00e9\r\n' * 400_000
     with RemoteShell(DockerTransport(), context, timeout=60) as shell:
-        assert shell.run('len(context), hash(context[-9:]) == hash("line, \u00e9\\r\\n")').value == f'({len(context)}, True)'
+        assert (
+            shell.run('len(context), hash(context[-9:]) == hash("line, \u00e9\\r\\n")').value
+            == f'({len(context)}, True)'
+        )
         folder = Path(shell.transport._shared.folder)
         assert not list(folder.glob('files/*'))
         shell.add_context(list(range(500_000)))
@@ -55,11 +67,20 @@ def test_a_large_context_arrives_and_leaves_no_file(docker_settings):
     assert not folder.exists() and name not in containers()
 
 
-@pytest.mark.parametrize('code', [
-    'import socket; socket.create_connection(("127.0.0.1", 9), 2)', 'open("/etc/new", "w")', 'open("/rlm/package/rlm/new.py", "w")',
-    'import os; os.setuid(0)', 'open("/proc/1/mem", "rb")', 'open("/dev/sda")',
-    'open("/proc/sys/kernel/core_pattern", "w")', 'open("/work/full", "wb").write(bytes(100_000_000))',
-    'import os\nfor _ in range(300):\n    if not os.fork(): import time; time.sleep(2); os._exit(0)'])
+@pytest.mark.parametrize(
+    'code',
+    [
+        'import socket; socket.create_connection(("127.0.0.1", 9), 2)',
+        'open("/etc/new", "w")',
+        'open("/rlm/package/rlm/new.py", "w")',
+        'import os; os.setuid(0)',
+        'open("/proc/1/mem", "rb")',
+        'open("/dev/sda")',
+        'open("/proc/sys/kernel/core_pattern", "w")',
+        'open("/work/full", "wb").write(bytes(100_000_000))',
+        'import os\nfor _ in range(300):\n    if not os.fork(): import time; time.sleep(2); os._exit(0)',
+    ],
+)
 def test_what_is_refused(shell, code):
     assert 'Error' in shell.run(code, timeout=20).error
 
@@ -72,8 +93,10 @@ def test_the_first_process_of_the_container_cannot_be_ended_or_traced(shell):
 
 def test_nothing_of_the_host_is_seen(shell, tmp_path, monkeypatch):
     monkeypatch.setenv('OPENAI_API_KEY', 'sk-secret')
-    (tmp_path/'secret').write_text('x')
-    seen = shell.run(f'import os; os.path.exists({str(tmp_path)!r}), os.path.exists({str(ROOT)!r}), "sk-secret" in str(os.environ), os.getpid() < 10').value
+    (tmp_path / 'secret').write_text('x')
+    seen = shell.run(
+        f'import os; os.path.exists({str(tmp_path)!r}), os.path.exists({str(ROOT)!r}), "sk-secret" in str(os.environ), os.getpid() < 10'
+    ).value
     assert seen == '(False, False, False, True)'
 
 
@@ -92,9 +115,17 @@ def test_where_no_control_group_bounds_it_the_worker_bounds_itself(docker_settin
         assert 'MemoryError' in shell.run('block = bytearray(700 * 2**20)').error
         assert 'PermissionError' in shell.run('import os; os.fork()').error
         assert shell.run('import resource; resource.getrlimit(resource.RLIMIT_NPROC)').value == '(512, 512)'
-        assert shell.run('import threading; done = []; thread = threading.Thread(target=done.append, args=[1]); thread.start(); thread.join(); context, done').value == "('abc', [1])"
+        assert (
+            shell.run(
+                'import threading; done = []; thread = threading.Thread(target=done.append, args=[1]); thread.start(); thread.join(); context, done'
+            ).value
+            == "('abc', [1])"
+        )
     with RemoteShell(DockerTransport(memory=0), 'abc', timeout=60) as shell:  # nobody asked for a cap
-        assert shell.run('import os; kept = bytearray(700 * 2**20); os.waitpid(os.fork() or os._exit(0), 0)[1]').value == '0'
+        assert (
+            shell.run('import os; kept = bytearray(700 * 2**20); os.waitpid(os.fork() or os._exit(0), 0)[1]').value
+            == '0'
+        )
 
 
 def test_files_without_number_end_the_worker(shell):
@@ -131,26 +162,37 @@ shell.run({STUCK!r})
 
 def test_an_image_that_is_not_there_is_one_sentence(docker_settings):
     transport = DockerTransport(image='localhost/rlm-no-such-image:latest')
-    with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start.*rlm-no-such-image') as error: shell.run('1')
+    with (
+        RemoteShell(transport, 'abc') as shell,
+        pytest.raises(RLMError, match='did not start.*rlm-no-such-image') as error,
+    ):
+        shell.run('1')
     assert '\n' not in str(error.value)
 
 
 def test_an_image_without_python_is_one_sentence(docker_settings):
     transport = DockerTransport(python='/no/python')
-    with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start'): shell.run('1')
+    with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start'):
+        shell.run('1')
 
 
 def test_many_containers_leave_nothing(docker_settings):
-    def left(): return len(os.listdir('/proc/self/fd')), len(list(Path(tempfile.gettempdir()).glob('rlm-container-*')))
+    def left():
+        return len(os.listdir('/proc/self/fd')), len(list(Path(tempfile.gettempdir()).glob('rlm-container-*')))
+
     def use():
-        with RemoteShell(DockerTransport(), 'abc') as shell: assert shell.run('len(context)').value == '3'
+        with RemoteShell(DockerTransport(), 'abc') as shell:
+            assert shell.run('len(context)').value == '3'
+
     use()
     before, running = left(), containers()
-    for _ in range(3): use()
+    for _ in range(3):
+        use()
     assert left() == before and containers() == running
 
 
 def test_no_engine_is_one_sentence(monkeypatch):
     monkeypatch.setenv('PATH', '/nowhere')
-    with pytest.raises(BadInput, match='docker is not installed; podman is not installed'): container_engine()
+    with pytest.raises(BadInput, match='docker is not installed; podman is not installed'):
+        container_engine()
     assert 'install docker or podman' in DockerTransport.why_not()

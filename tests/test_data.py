@@ -1,4 +1,5 @@
 "Samples in other processes: the same text whatever the hash seed, and nothing heavy for a list of data sets."
+
 import hashlib
 import os
 import pickle
@@ -22,7 +23,14 @@ for name in sys.argv[1:]:
 
 
 def run(code, *arguments, **environment):
-    return subprocess.run([sys.executable, '-c', code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | environment).stdout
+    return subprocess.run(
+        [sys.executable, '-c', code, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | environment,
+    ).stdout
 
 
 def test_the_same_seed_is_the_same_sample_in_every_process():
@@ -38,21 +46,29 @@ def test_a_list_of_data_sets_imports_nothing_heavy():
 @pytest.mark.parametrize('name', GENERATED)
 def test_samples_of_a_set_are_different_scored_and_can_be_sent(name):
     samples = load(name, lengths=[2048, 4096], n=6) + load(name, lengths=2048, n=6, seed=1)
-    assert len({sample.id for sample in samples}) == len({hashlib.sha256(sample.context.encode()).digest() for sample in samples}) == 18
+    assert (
+        len({sample.id for sample in samples})
+        == len({hashlib.sha256(sample.context.encode()).digest() for sample in samples})
+        == 18
+    )
     for sample in samples:
-        assert sample.score in SCORERS and score(sample, gold_text(sample)) == 1 and score(sample, None) == score(sample, 'I do not know') == 0
+        assert (
+            sample.score in SCORERS
+            and score(sample, gold_text(sample)) == 1
+            and score(sample, None) == score(sample, 'I do not know') == 0
+        )
         assert pickle.loads(pickle.dumps(sample)) == sample
 
 
 @pytest.mark.parametrize('exponent', range(10, 18))
 def test_lengths_are_those_that_were_asked_for(exponent):
     for name in GENERATED:
-        sample, = load(name, lengths=2**exponent, n=1, seed=exponent)
+        (sample,) = load(name, lengths=2**exponent, n=1, seed=exponent)
         assert 2**exponent - 128 <= sample.tokens <= 2**exponent
         assert len(sample.context) <= 4 * 2**exponent
 
 
 def test_a_counter_of_ones_own_decides_the_length():
     for name in GENERATED:
-        sample, = load(name, lengths=2000, n=1, count=lambda text: len(text.split()))
+        (sample,) = load(name, lengths=2000, n=1, count=lambda text: len(text.split()))
         assert 1900 <= sample.tokens == len(sample.context.split()) <= 2000

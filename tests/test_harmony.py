@@ -1,4 +1,5 @@
 "Replies of gpt-oss whose tokens a server did not take apart: a run reads them as they were meant, and its transcript holds none."
+
 import pytest
 
 from rlm import Direct, RLM
@@ -7,15 +8,21 @@ from rlm.base.errors import LimitExceeded
 THOUGHT = '<|channel|>analysis<|message|>Maybe FINAL(3)?\n```repl\nFINAL(3)\n```<|end|>'
 CALL = '<|start|>assistant<|channel|>commentary to=functions.run_repl <|constrain|>json<|message|>{"python_code": "seen = len(context)\\nprint(seen)"}<|call|>'
 ANSWER = '<|start|>assistant<|channel|>final<|message|>FINAL_VAR(seen)<|return|>'
-DROPPED = ('analysisMaybe FINAL(3)?', 'assistantcommentary to=functions.run_repl json{"code": "seen = len(context)"}', 'assistantfinalFINAL_VAR(seen)')
+DROPPED = (
+    'analysisMaybe FINAL(3)?',
+    'assistantcommentary to=functions.run_repl json{"code": "seen = len(context)"}',
+    'assistantfinalFINAL_VAR(seen)',
+)
 
 
 def scripted(*replies):
     "A model that says one reply after the other, and what it was asked."
     left, asked = list(replies), []
+
     def model(messages):
         asked.append([dict(message) for message in messages])
         return left.pop(0)
+
     return model, asked
 
 
@@ -30,7 +37,9 @@ def test_a_leaked_call_runs_and_the_final_channel_answers(thought, call, answer,
 
 
 def test_reasoning_alone_is_an_empty_reply():
-    model, asked = scripted(THOUGHT, '<|channel|>analysis<|message|>It was cut off at FINAL(3', ANSWER.replace('_VAR(seen)', '(7)'))
+    model, asked = scripted(
+        THOUGHT, '<|channel|>analysis<|message|>It was cut off at FINAL(3', ANSWER.replace('_VAR(seen)', '(7)')
+    )
     assert RLM(model, env='local')('x', 'How many?').answer == '7'
     assert [messages[-1]['role'] for messages in asked[1:]] == ['user', 'user']
 
@@ -38,7 +47,8 @@ def test_reasoning_alone_is_an_empty_reply():
 def test_a_leaked_call_of_another_tool_is_no_answer():
     call = CALL.replace('functions.run_repl', 'functions.search').replace('python_code', 'query')
     model, _ = scripted(*[call] * 2)
-    with pytest.raises(LimitExceeded) as caught: RLM(model, env='local', tool_calls=True, max_iterations=2)('x', 'Who?')
+    with pytest.raises(LimitExceeded) as caught:
+        RLM(model, env='local', tool_calls=True, max_iterations=2)('x', 'Who?')
     assert not caught.value.result.answer
 
 
@@ -48,6 +58,10 @@ def test_a_plain_call_answers_with_the_final_channel():
 
 
 def test_a_sub_call_brings_no_reasoning_into_the_shell():
-    model, _ = scripted('```repl\nprint(llm_query("?"))\n```', '<think>6 * 7</think>' + ANSWER.replace('FINAL_VAR(seen)', '42'), 'FINAL(42)')
+    model, _ = scripted(
+        '```repl\nprint(llm_query("?"))\n```',
+        '<think>6 * 7</think>' + ANSWER.replace('FINAL_VAR(seen)', '42'),
+        'FINAL(42)',
+    )
     result = RLM(model, env='local')('x', 'How many?')
     assert [event['stdout'] for event in result.trace.events if event['type'] == 'cell'] == ['42\n']

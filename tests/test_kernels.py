@@ -1,4 +1,5 @@
 "`env=\"kernel\"`: a second client at the model's REPL, time limits, and the command that attaches."
+
 import json
 import os
 import signal
@@ -22,7 +23,8 @@ STUCK = 'import re; re.match(r"(a|aa)+$", "a" * 60 + "b")'  # holds the interpre
 
 @pytest.fixture
 def shell():
-    with RemoteShell(KernelTransport(), 'Sing, goddess', timeout=60) as opened: yield opened
+    with RemoteShell(KernelTransport(), 'Sing, goddess', timeout=60) as opened:
+        yield opened
 
 
 def wait_until(condition, seconds=30):
@@ -35,8 +37,13 @@ def wait_until(condition, seconds=30):
 def seen(client, code):
     "What a person is shown who runs `code`: [(kind, text)]."
     messages = []
-    client.execute_interactive(code, timeout=60, output_hook=lambda message: messages.append((message['msg_type'], message['content'])))
-    texts = [(kind, content.get('text') or content.get('data', {}).get('text/plain') or content.get('ename')) for kind, content in messages]
+    client.execute_interactive(
+        code, timeout=60, output_hook=lambda message: messages.append((message['msg_type'], message['content']))
+    )
+    texts = [
+        (kind, content.get('text') or content.get('data', {}).get('text/plain') or content.get('ename'))
+        for kind, content in messages
+    ]
     return [(kind, text) for kind, text in texts if kind in ('stream', 'execute_result', 'error')]
 
 
@@ -63,8 +70,21 @@ def test_a_second_client_sees_the_cells_of_the_model_as_they_come(shell):
             message = client.get_iopub_msg(timeout=20)
             content = message['content']
             if message['msg_type'] in ('execute_input', 'stream', 'execute_result', 'error'):
-                said.append((message['msg_type'], content.get('code') or content.get('text') or content.get('data', {}).get('text/plain') or content.get('ename')))
-    assert said == [('execute_input', 'print("from the model"); 6 * 7'), ('stream', 'from the model\n'), ('execute_result', '42'), ('execute_input', '1 / 0')]
+                said.append(
+                    (
+                        message['msg_type'],
+                        content.get('code')
+                        or content.get('text')
+                        or content.get('data', {}).get('text/plain')
+                        or content.get('ename'),
+                    )
+                )
+    assert said == [
+        ('execute_input', 'print("from the model"); 6 * 7'),
+        ('stream', 'from the model\n'),
+        ('execute_result', '42'),
+        ('execute_input', '1 / 0'),
+    ]
 
 
 def test_what_a_person_does_is_not_taken_for_the_model(shell):
@@ -95,7 +115,9 @@ def test_after_a_restart_whoever_was_attached_is_still(shell):
 
 
 def test_sub_calls_cross_the_same_socket():
-    async def subcalls(kind, prompts, model, contexts): return [prompt.upper() for prompt in prompts]
+    async def subcalls(kind, prompts, model, contexts):
+        return [prompt.upper() for prompt in prompts]
+
     with RemoteShell(KernelTransport(), 'abc', subcalls=subcalls, timeout=60) as shell:
         assert shell.run('llm_query_batched(["a", "b"])').value == "['A', 'B']"
 
@@ -110,58 +132,82 @@ def test_the_way_in_is_for_its_owner_alone(shell):
 
 
 def test_nothing_is_left_behind():
-    def left(): return len(os.listdir('/proc/self/fd'))
+    def left():
+        return len(os.listdir('/proc/self/fd'))
+
     def use():
-        with RemoteShell(KernelTransport(), 'abc') as shell: assert shell.run('len(context)').value == '3'
+        with RemoteShell(KernelTransport(), 'abc') as shell:
+            assert shell.run('len(context)').value == '3'
         assert not Path(shell.connection_file).parent.exists()
+
     use()
     before = left()
-    for _ in range(2): use()
+    for _ in range(2):
+        use()
     assert left() == before
 
 
 def test_a_kernel_ends_with_its_host():
-    host = 'from rlm.shell.isolation.kernel import KernelTransport; from rlm.shell.remote import RemoteShell\n' \
+    host = (
+        'from rlm.shell.isolation.kernel import KernelTransport; from rlm.shell.remote import RemoteShell\n'
         f'shell = RemoteShell(KernelTransport(), "abc"); shell.run("1"); print(shell.transport.process.pid, flush=True); shell.run({STUCK!r})'
+    )
     process = subprocess.Popen([sys.executable, '-c', host], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     kernel = int(process.stdout.readline())
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
+
     def gone():
-        try: return 'Z' in Path(f'/proc/{kernel}/stat').read_text().split()[2]
-        except OSError: return True
+        try:
+            return 'Z' in Path(f'/proc/{kernel}/stat').read_text().split()[2]
+        except OSError:
+            return True
+
     wait_until(gone)
 
 
 def test_attach_opens_a_console_on_the_run(shell, tmp_path):
     pytest.importorskip('jupyter_console', reason='jupyter-console is not installed')
     shell.run('heroes = ["Achilles"]')
-    journal = tmp_path/'run.jsonl'
+    journal = tmp_path / 'run.jsonl'
     journal.write_text(json.dumps(dict(type='notice', text=shell.notice)) + '\n')
-    command = [sys.executable, '-c', 'import sys; from rlm.shell.isolation.kernel import attach, add_command; import argparse; parser = argparse.ArgumentParser();'
-               'add_command("attach", parser.add_subparsers()); found = parser.parse_args(sys.argv[1:]); sys.exit(found.run(found))', 'attach', str(journal), '--', '--simple-prompt']
+    command = [
+        sys.executable,
+        '-c',
+        'import sys; from rlm.shell.isolation.kernel import attach, add_command; import argparse; parser = argparse.ArgumentParser();'
+        'add_command("attach", parser.add_subparsers()); found = parser.parse_args(sys.argv[1:]); sys.exit(found.run(found))',
+        'attach',
+        str(journal),
+        '--',
+        '--simple-prompt',
+    ]
     done = subprocess.run(command, cwd=ROOT, input='heroes * 2\n', capture_output=True, text=True, timeout=150)
     assert "['Achilles', 'Achilles']" in done.stdout
     assert shell.run('len(heroes)').value == '1'
 
 
 def test_the_journal_of_a_run_says_where_its_kernel_is(tmp_path):
-    journal, found = tmp_path/'run.jsonl', []
+    journal, found = tmp_path / 'run.jsonl', []
+
     def look():
         "Called by the cell, while the run is under way."
         found.append(find_connection(str(journal)))
-        with kernel_client(found[0], timeout=60) as client: found.append(client.kernel_info(reply=True, timeout=60)['content']['status'])
+        with kernel_client(found[0], timeout=60) as client:
+            found.append(client.kernel_info(reply=True, timeout=60)['content']['status'])
+
     model = LM(ScriptedLM(['```repl\nlook()\n```', '```repl\nFINAL(6 * 7)\n```']))
     result = RLM(model, env='kernel', tools=dict(look=look), trace=str(journal))('abc', 'How much?')
     assert (result.answer, found[1]) == ('42', 'ok')
     wait_until(lambda: not os.path.exists(found[0]))  # a run does not wait for it
-    with pytest.raises(BadInput, match='runs now'): find_connection(str(journal))
+    with pytest.raises(BadInput, match='runs now'):
+        find_connection(str(journal))
 
 
 def test_a_kernel_that_is_gone_is_one_sentence(shell, tmp_path):
     shell.run('1')
-    stale = tmp_path/'kernel.json'
+    stale = tmp_path / 'kernel.json'
     stale.write_text(Path(shell.connection_file).read_text())
     shell.close()
-    with pytest.raises(BadInput, match='run is over, or was killed'), kernel_client(str(stale), timeout=1): pass
+    with pytest.raises(BadInput, match='run is over, or was killed'), kernel_client(str(stale), timeout=1):
+        pass

@@ -1,4 +1,5 @@
 "`LambdaRLM` through LiteLLM against a server that answers from a key, and that misbehaves as providers do."
+
 import asyncio
 import json
 import random
@@ -12,19 +13,29 @@ from rlm.plan.leaves import LeafFailed
 from tests.mock_server import mock_server
 
 KINDS = ['entity', 'location', 'human being', 'numeric value']
-TEXT = '\n\n'.join(f'Letter {number}. ' + 'The weather is fine here, and nothing happens. ' * 20 for number in range(40))
+TEXT = '\n\n'.join(
+    f'Letter {number}. ' + 'The weather is fine here, and nothing happens. ' * 20 for number in range(40)
+)
 PRICES = dict(input_cost_per_token=1e-6, output_cost_per_token=2e-6)
 
 
-def model(server, **settings): return LM('openai/script', api_base=server.api_base, api_key='test', **PRICES | settings)
+def model(server, **settings):
+    return LM('openai/script', api_base=server.api_base, api_key='test', **PRICES | settings)
 
 
 def dated_rows(count, users, seed):
     "Rows in the form of a known benchmark of pairs, and the label of each."
     dice = random.Random(seed)
-    rows = [(f'Date: Mar {dice.randrange(1, 29):02}, {dice.randrange(2022, 2026)} || User: {dice.randrange(10_000, 10_000 + users)} || Instance: Why {number} ?', dice.choice(KINDS))
-            for number in range(count)]
-    return 'The following lines contain questions, one per line.\n\n' + '\n'.join(line for line, _ in rows) + '\nRecall: there are four kinds.\n', rows
+    rows = [
+        (
+            f'Date: Mar {dice.randrange(1, 29):02}, {dice.randrange(2022, 2026)} || User: {dice.randrange(10_000, 10_000 + users)} || Instance: Why {number} ?',
+            dice.choice(KINDS),
+        )
+        for number in range(count)
+    ]
+    return 'The following lines contain questions, one per line.\n\n' + '\n'.join(
+        line for line, _ in rows
+    ) + '\nRecall: there are four kinds.\n', rows
 
 
 def read_row(line, label):
@@ -35,9 +46,15 @@ def read_row(line, label):
 
 def test_pairs_from_labelled_rows_with_calls_by_the_chunk(server):
     text, rows = dated_rows(500, 60, seed=3)
-    rule = dict(labels=KINDS, one=dict(counts=[['entity', 'at least', 2]]), other=dict(any_of=['location'], dates=[['location', 'after', '2023-06-01']]))
+    rule = dict(
+        labels=KINDS,
+        one=dict(counts=[['entity', 'at least', 2]]),
+        other=dict(any_of=['location'], dates=[['location', 'after', '2023-06-01']]),
+    )
     strategy = LambdaRLM(model(server), task='pairwise', window=6000)
-    plan = strategy.plan(text, 'List all pairs of users such that ... The labels: entity, location, human being, numeric value.')
+    plan = strategy.plan(
+        text, 'List all pairs of users such that ... The labels: entity, location, human being, numeric value.'
+    )
     rules = [('^The question asks for pairs', json.dumps(rule))]
     for chunk in plan.chunks:
         inside = [read_row(line, label) for line, label in rows if line in chunk]
@@ -46,10 +63,19 @@ def test_pairs_from_labelled_rows_with_calls_by_the_chunk(server):
     result = plan.run()
 
     by_user = {}
-    for line, label in rows: by_user.setdefault(int(line.split('User: ')[1].split()[0]), []).append((label, line[6:18]))
+    for line, label in rows:
+        by_user.setdefault(int(line.split('User: ')[1].split()[0]), []).append((label, line[6:18]))
     entities = lambda user: sum(label == 'entity' for label, _ in by_user[user]) >= 2
-    late = lambda user: (places := [day for label, day in by_user[user] if label == 'location']) and all(int(day[-4:]) >= 2024 for day in places)
-    wanted = {(one, other) for one in by_user for other in by_user if one < other and (entities(one) and late(other) or entities(other) and late(one))}
+    late = lambda user: (
+        (places := [day for label, day in by_user[user] if label == 'location'])
+        and all(int(day[-4:]) >= 2024 for day in places)
+    )
+    wanted = {
+        (one, other)
+        for one in by_user
+        for other in by_user
+        if one < other and (entities(one) and late(other) or entities(other) and late(one))
+    }
     assert wanted and set(result.value) == wanted
     assert result.usage.calls == plan.calls == len(plan.chunks) + 1 == server.stats()['requests']
     assert result.usage.cost <= plan.max_cost
@@ -87,11 +113,14 @@ def test_siblings_are_on_the_way_together_and_come_back_in_the_order_of_the_text
         "Wait until every leaf has been asked: one after another, none would ever be answered."
         number = re.search(r'Letter (\d+)\.', messages[0]['content'])[1]
         waiting.append(number)
-        if len(waiting) == planned: everybody.set()
+        if len(waiting) == planned:
+            everybody.set()
         await everybody.wait()
         return number
 
-    strategy = LambdaRLM(LM(answer, max_concurrency=64, timeout=30, num_retries=0), task='classify', vote=False, window=1500)
+    strategy = LambdaRLM(
+        LM(answer, max_concurrency=64, timeout=30, num_retries=0), task='classify', vote=False, window=1500
+    )
     plan = strategy.plan(TEXT, 'Which letter is it?')
     planned = len(plan.chunks)
     numbers = [int(number) for number in plan.run().answer.split()]

@@ -1,4 +1,5 @@
 "The mock server does what its page says, seen by plain aiohttp and by LiteLLM, which is how the library sees it."
+
 import asyncio
 import json
 import subprocess
@@ -10,17 +11,28 @@ import pytest
 from tests.mock_server import ROOT, Settings, mock_server
 
 QUESTION = [{'role': 'user', 'content': 'What is the walrus operator?'}]
-TOOL = {'type': 'function', 'function': {'name': 'run_repl', 'description': 'Run Python.', 'parameters': {
-    'type': 'object', 'properties': {'code': {'type': 'string'}}, 'required': ['code']}}}
+TOOL = {
+    'type': 'function',
+    'function': {
+        'name': 'run_repl',
+        'description': 'Run Python.',
+        'parameters': {'type': 'object', 'properties': {'code': {'type': 'string'}}, 'required': ['code']},
+    },
+}
 
 
 def post(server, model='echo', messages=QUESTION, key='test', timeout=10, **params):
     "One plain request: its status, headers and text."
+
     async def request():
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout)) as session:
-            async with session.post(f'{server.api_base}/chat/completions', json=dict(model=model, messages=messages, **params),
-                                    headers={'Authorization': f'Bearer {key}'}) as response:
+            async with session.post(
+                f'{server.api_base}/chat/completions',
+                json=dict(model=model, messages=messages, **params),
+                headers={'Authorization': f'Bearer {key}'},
+            ) as response:
                 return response.status, response.headers, await response.text()
+
     return asyncio.run(request())
 
 
@@ -34,24 +46,37 @@ def answer(server, *args, **params):
 def ask_litellm(server, model='echo', messages=QUESTION, key='test', **params):
     "The same request through LiteLLM, without its retries."
     import litellm
+
     # Without the private switch some versions of LiteLLM want the package mcp as soon as any tool is offered.
     settings = dict(max_retries=0, timeout=10, _skip_mcp_handler=True) | params
-    return asyncio.run(litellm.acompletion(model=f'openai/{model}', messages=messages, api_base=server.api_base, api_key=key, **settings))
+    return asyncio.run(
+        litellm.acompletion(
+            model=f'openai/{model}', messages=messages, api_base=server.api_base, api_key=key, **settings
+        )
+    )
 
 
 def test_echo_and_usage(server):
     body = answer(server, messages=[{'role': 'system', 'content': 'x' * 9}, {'role': 'user', 'content': 'hello'}])
     assert body['choices'][0]['message'] == {'role': 'assistant', 'content': 'hello'}
-    assert body['usage']['prompt_tokens'] == 3 + 2 and body['usage']['completion_tokens'] == 2 and body['usage']['total_tokens'] == 7
+    assert (
+        body['usage']['prompt_tokens'] == 3 + 2
+        and body['usage']['completion_tokens'] == 2
+        and body['usage']['total_tokens'] == 7
+    )
 
 
 def test_content_in_parts_is_one_text(server):
     parts = [{'type': 'text', 'text': 'one '}, {'type': 'text', 'text': 'two'}]
-    assert answer(server, messages=[{'role': 'user', 'content': parts}])['choices'][0]['message']['content'] == 'one two'
+    assert (
+        answer(server, messages=[{'role': 'user', 'content': parts}])['choices'][0]['message']['content'] == 'one two'
+    )
 
 
 def test_a_prompt_that_begins_with_an_earlier_one_is_cached(server):
-    def cached(messages): return answer(server, messages=messages)['usage']['prompt_tokens_details']['cached_tokens']
+    def cached(messages):
+        return answer(server, messages=messages)['usage']['prompt_tokens_details']['cached_tokens']
+
     longer = QUESTION + [{'role': 'assistant', 'content': 'It is :=.'}, {'role': 'user', 'content': 'Since when?'}]
     other = [{'role': 'user', 'content': 'Something else'}]
     assert [cached(QUESTION), cached(longer), cached(other)] == [0, 7, 0]
@@ -60,14 +85,20 @@ def test_a_prompt_that_begins_with_an_earlier_one_is_cached(server):
 def test_script_replies_go_first_then_rules_then_echo(server):
     server.script('one', {'content': 'two', 'finish_reason': 'length'}, rules=[('wal.us', 'ruled')])
     assert answer(server, 'rules')['choices'][0]['message']['content'] == 'ruled'
-    bodies = [answer(server, 'x') for _ in range(3)] + [answer(server, 'script-a', [{'role': 'user', 'content': 'other'}])]
+    bodies = [answer(server, 'x') for _ in range(3)] + [
+        answer(server, 'script-a', [{'role': 'user', 'content': 'other'}])
+    ]
     choices = [body['choices'][0] for body in bodies]
     assert [choice['message']['content'] for choice in choices] == ['one', 'two', 'ruled', 'other']
     assert [choice['finish_reason'] for choice in choices] == ['stop', 'length', 'stop', 'stop']
 
 
 def test_scripted_tool_calls_status_and_fault(server):
-    server.script({'content': None, 'tool_calls': [{'name': 'run_repl', 'arguments': 'no JSON'}]}, {'status': 503, 'content': 'Overloaded.'}, {'fault': 'null'})
+    server.script(
+        {'content': None, 'tool_calls': [{'name': 'run_repl', 'arguments': 'no JSON'}]},
+        {'status': 503, 'content': 'Overloaded.'},
+        {'fault': 'null'},
+    )
     calls = answer(server, 'x')['choices'][0]['message']['tool_calls']
     assert calls[0]['function'] == {'name': 'run_repl', 'arguments': 'no JSON'}
     assert post(server, 'x')[0] == 503
@@ -87,18 +118,22 @@ def test_429_says_when_to_come_back(server):
     assert (status, headers['Retry-After']) == (429, '1')
 
 
-@pytest.mark.parametrize('model, sign', [('malformed', '<html>'), ('no_choices', '"choices": []'), ('null', '"content": null')])
+@pytest.mark.parametrize(
+    'model, sign', [('malformed', '<html>'), ('no_choices', '"choices": []'), ('null', '"content": null')]
+)
 def test_malformed_bodies(server, model, sign):
     status, _, text = post(server, model)
     assert status == 200 and sign in text
 
 
 def test_truncated_body_is_no_json(server):
-    with pytest.raises(json.JSONDecodeError): json.loads(post(server, 'truncated')[2])
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(post(server, 'truncated')[2])
 
 
 def test_hung_waits_until_the_client_leaves(server):
-    with pytest.raises(asyncio.TimeoutError): post(server, 'hung', timeout=0.2)
+    with pytest.raises(asyncio.TimeoutError):
+        post(server, 'hung', timeout=0.2)
     assert answer(server)['choices']
     stats = server.stats()
     assert (stats['in_flight'], stats['left'], stats['statuses']) == (0, 1, {'200': 1})
@@ -132,9 +167,12 @@ def test_settings_reach_the_server():
 def test_256_requests_at_once_and_the_counters():
     async def all_at_once(server):
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
             async def request(number):
                 body = dict(model='echo', messages=[{'role': 'user', 'content': str(number)}])
-                async with session.post(f'{server.api_base}/chat/completions', json=body) as response: return (await response.json())['choices'][0]
+                async with session.post(f'{server.api_base}/chat/completions', json=body) as response:
+                    return (await response.json())['choices'][0]
+
             return await asyncio.gather(*(request(number) for number in range(256)))
 
     with mock_server(latency=1.0) as server:
@@ -148,12 +186,20 @@ def test_256_requests_at_once_and_the_counters():
 
 
 def test_the_command_prints_where_it_listens_and_lists_models():
-    process = subprocess.Popen([sys.executable, '-m', 'tests.mock_server', '--port', '0'], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'tests.mock_server', '--port', '0'],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         url = process.stdout.readline().strip()
 
         async def models():
-            async with aiohttp.ClientSession() as session, session.get(f'{url}/v1/models') as response: return await response.json()
+            async with aiohttp.ClientSession() as session, session.get(f'{url}/v1/models') as response:
+                return await response.json()
+
         assert {'id': 'echo', 'object': 'model', 'owned_by': 'mock'} in asyncio.run(models())['data']
     finally:
         process.terminate()
@@ -170,16 +216,23 @@ def test_litellm_reads_text_usage_and_tool_calls(server):
     assert json.loads(call.function.arguments) == {'code': QUESTION[0]['content']}
 
 
-@pytest.mark.parametrize('model, error', [('429', 'RateLimitError'), ('500', 'InternalServerError'), ('gpt-9', 'NotFoundError'), ('hung', 'Timeout')])
+@pytest.mark.parametrize(
+    'model, error',
+    [('429', 'RateLimitError'), ('500', 'InternalServerError'), ('gpt-9', 'NotFoundError'), ('hung', 'Timeout')],
+)
 def test_litellm_names_each_failure(server, model, error):
     import litellm
-    with pytest.raises(getattr(litellm, error)): ask_litellm(server, model, timeout=1)
+
+    with pytest.raises(getattr(litellm, error)):
+        ask_litellm(server, model, timeout=1)
 
 
 @pytest.mark.parametrize('model', ['malformed', 'truncated'])
 def test_litellm_refuses_what_is_no_json(server, model):
     import openai
-    with pytest.raises(openai.APIError): ask_litellm(server, model)
+
+    with pytest.raises(openai.APIError):
+        ask_litellm(server, model)
 
 
 def test_litellm_passes_empty_answers_on(server):
@@ -189,12 +242,16 @@ def test_litellm_passes_empty_answers_on(server):
 
 def test_litellm_quotes_a_wrong_key_back():
     import litellm
+
     with mock_server(key='right') as server:
-        with pytest.raises(litellm.AuthenticationError, match='sk-wrong'): ask_litellm(server, key='sk-wrong')
+        with pytest.raises(litellm.AuthenticationError, match='sk-wrong'):
+            ask_litellm(server, key='sk-wrong')
         assert ask_litellm(server, key='right').choices
 
 
 def test_extractive_mode_answers_as_the_library_does(server):
     offline = pytest.importorskip('rlm.offline')
     reply = offline.ExtractiveLM()(QUESTION)
-    assert answer(server, 'extractive')['choices'][0]['message']['content'] == (reply if isinstance(reply, str) else reply['text'])
+    assert answer(server, 'extractive')['choices'][0]['message']['content'] == (
+        reply if isinstance(reply, str) else reply['text']
+    )

@@ -1,4 +1,5 @@
 "`LM` through LiteLLM against the mock server: what goes over the wire, what comes back, and what happens when things go wrong."
+
 import asyncio
 import contextlib
 import http.server
@@ -20,25 +21,35 @@ from tests.mock_server import mock_server
 from tests.run import ROOT
 
 KEY = 'sk-0123456789-right-key'
-TOOL = {'type': 'function', 'function': {'name': 'look_up', 'description': 'Look a word up.',
-        'parameters': {'type': 'object', 'properties': {'word': {'type': 'string'}}, 'required': ['word']}}}
+TOOL = {
+    'type': 'function',
+    'function': {
+        'name': 'look_up',
+        'description': 'Look a word up.',
+        'parameters': {'type': 'object', 'properties': {'word': {'type': 'string'}}, 'required': ['word']},
+    },
+}
 
 
-def model(server, mode='echo', **settings): return LM(f'openai/{mode}', api_base=server.api_base, **{'api_key': KEY} | settings)
+def model(server, mode='echo', **settings):
+    return LM(f'openai/{mode}', api_base=server.api_base, **{'api_key': KEY} | settings)
 
 
-def ask(lm, prompt='hello', ledger=None, **params): return run_sync(lm.acall(prompt, ledger=ledger, **params))
+def ask(lm, prompt='hello', ledger=None, **params):
+    return run_sync(lm.acall(prompt, ledger=ledger, **params))
 
 
 def failure(lm, prompt='hello', kind=ModelError, **params):
     "The exception that a call ends with: one sentence about the model, without a stack."
-    with pytest.raises(kind) as caught: ask(lm, prompt, **params)
+    with pytest.raises(kind) as caught:
+        ask(lm, prompt, **params)
     message = str(caught.value)
     assert lm.name in message and '\n' not in message and 'Traceback' not in message and 'litellm.' not in message
     return caught.value
 
 
 # --- what a reply says ---
+
 
 def test_usage_is_what_the_server_counted(server):
     lm = model(server)
@@ -57,7 +68,8 @@ def test_cost_is_usage_times_price(server):
 
 
 def test_a_price_alone_is_refused(server):
-    with pytest.raises(BadInput, match='both prices'): model(server, input_cost_per_token=1e-3)
+    with pytest.raises(BadInput, match='both prices'):
+        model(server, input_cost_per_token=1e-3)
 
 
 def test_tool_calls_come_back_and_their_results_go_out(server):
@@ -77,25 +89,38 @@ def test_a_reply_cut_at_its_limit_says_so(server):
 
 # --- what goes over the wire ---
 
+
 @pytest.fixture
 def bodies():
     "A list that gets the JSON body of every request to the server behind `bodies.api_base`, which echoes."
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
             seen.append(dict(body=body, headers={name.lower(): value for name, value in self.headers.items()}))
             message = {'role': 'assistant', 'content': 'ok'}
-            answer = json.dumps({'id': '1', 'object': 'chat.completion', 'created': 0, 'model': body['model'], 'choices': [{'index': 0, 'finish_reason': 'stop', 'message': message}],
-                                 'usage': {'prompt_tokens': 1, 'completion_tokens': 1, 'total_tokens': 2}}).encode()
+            answer = json.dumps(
+                {
+                    'id': '1',
+                    'object': 'chat.completion',
+                    'created': 0,
+                    'model': body['model'],
+                    'choices': [{'index': 0, 'finish_reason': 'stop', 'message': message}],
+                    'usage': {'prompt_tokens': 1, 'completion_tokens': 1, 'total_tokens': 2},
+                }
+            ).encode()
             self.send_response(200)
             self.send_header('Content-Type', 'application/json')
             self.send_header('Content-Length', str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
 
-        def log_message(self, *_): pass
+        def log_message(self, *_):
+            pass
 
-    class Seen(list): pass
+    class Seen(list):
+        pass
+
     seen, server = Seen(), http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     seen.api_base = f'http://127.0.0.1:{server.server_port}/v1'
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -107,12 +132,26 @@ def bodies():
 
 def test_parameters_pass_untouched(bodies):
     form = {'type': 'json_schema', 'json_schema': {'name': 'answer', 'schema': {'type': 'object', 'properties': {}}}}
-    lm = LM('openai/x', api_base=bodies.api_base, extra_body={'chat_template_kwargs': {'thinking': False}}, temperature=0.3)
+    lm = LM(
+        'openai/x', api_base=bodies.api_base, extra_body={'chat_template_kwargs': {'thinking': False}}, temperature=0.3
+    )
     lm('hello', response_format=form, seed=7)
     lm('hello', temperature=0.9)
     first, second = (one['body'] for one in bodies)
-    assert first == dict(model='x', messages=[dict(role='user', content='hello')], chat_template_kwargs={'thinking': False}, temperature=0.3, response_format=form, seed=7)
-    assert second == dict(model='x', messages=[dict(role='user', content='hello')], chat_template_kwargs={'thinking': False}, temperature=0.9)
+    assert first == dict(
+        model='x',
+        messages=[dict(role='user', content='hello')],
+        chat_template_kwargs={'thinking': False},
+        temperature=0.3,
+        response_format=form,
+        seed=7,
+    )
+    assert second == dict(
+        model='x',
+        messages=[dict(role='user', content='hello')],
+        chat_template_kwargs={'thinking': False},
+        temperature=0.9,
+    )
 
 
 def test_tools_go_out_as_they_are(bodies):
@@ -123,7 +162,8 @@ def test_tools_go_out_as_they_are(bodies):
 
 @pytest.mark.parametrize('name', ['OPENAI_API_BASE', 'OPENAI_BASE_URL'])
 def test_the_address_may_stand_in_the_environment_and_needs_no_key(bodies, monkeypatch, name):
-    for other in ('OPENAI_API_KEY', 'OPENAI_API_BASE', 'OPENAI_BASE_URL'): monkeypatch.delenv(other, raising=False)
+    for other in ('OPENAI_API_KEY', 'OPENAI_API_BASE', 'OPENAI_BASE_URL'):
+        monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, bodies.api_base)
     assert LM('openai/x')('hello').text == 'ok'
 
@@ -136,8 +176,21 @@ def test_a_key_of_the_environment_is_used(bodies, monkeypatch):
 
 
 def test_neighbours_of_one_role_are_merged(server):
-    model(server)([dict(role='user', content='one'), dict(role='user', content='two'), dict(role='assistant', content='three'), dict(role='user', content='four')])
-    assert server.stats()['prompts'] == [[dict(role='user', content='one\n\ntwo'), dict(role='assistant', content='three'), dict(role='user', content='four')]]
+    model(server)(
+        [
+            dict(role='user', content='one'),
+            dict(role='user', content='two'),
+            dict(role='assistant', content='three'),
+            dict(role='user', content='four'),
+        ]
+    )
+    assert server.stats()['prompts'] == [
+        [
+            dict(role='user', content='one\n\ntwo'),
+            dict(role='assistant', content='three'),
+            dict(role='user', content='four'),
+        ]
+    ]
 
 
 def test_text_goes_there_and_back_unchanged(server):
@@ -146,6 +199,7 @@ def test_text_goes_there_and_back_unchanged(server):
 
 
 # --- limits ---
+
 
 def test_a_token_limit_is_sent_along_and_holds(bodies):
     lm, ledger = LM('openai/x', api_base=bodies.api_base), Ledger(Limits(max_tokens=500))
@@ -174,13 +228,15 @@ def test_a_cost_limit_bounds_the_reply(bodies):
 
 
 def test_a_cost_limit_needs_a_price(server):
-    with pytest.raises(BadInput, match='price of openai/echo is not known'): ask(model(server), ledger=Ledger(Limits(max_cost=1)))
+    with pytest.raises(BadInput, match='price of openai/echo is not known'):
+        ask(model(server), ledger=Ledger(Limits(max_cost=1)))
     assert server.stats()['requests'] == 0
 
 
 def test_retries_count_as_calls(server):
     ledger = Ledger(Limits(max_calls=2))
-    with pytest.raises(CallsExceeded, match='max_calls=2 is reached'): ask(model(server, '500', num_retries=5), ledger=ledger)
+    with pytest.raises(CallsExceeded, match='max_calls=2 is reached'):
+        ask(model(server, '500', num_retries=5), ledger=ledger)
     assert server.stats()['requests'] == ledger.spent.calls == 2
 
 
@@ -192,13 +248,20 @@ def test_what_a_batch_spends_stays_within_the_limit(server, limits):
     refused = [reply for reply in replies if isinstance(reply, (CallsExceeded, TokensExceeded))]
     assert refused and len(refused) + seen['statuses']['200'] == 40
     assert ledger.spent.calls == seen['requests'] <= (limits.max_calls or 40)
-    assert ledger.spent.tokens == seen['usage']['prompt_tokens'] + seen['usage']['completion_tokens'] <= (limits.max_tokens or 10**6)
+    assert (
+        ledger.spent.tokens
+        == seen['usage']['prompt_tokens'] + seen['usage']['completion_tokens']
+        <= (limits.max_tokens or 10**6)
+    )
 
 
 # --- batches ---
 
+
 def test_a_batch_keeps_its_order_and_its_width(server):
-    server.script(rules=[['^5$', {'content': 'five, late', 'latency': 0.2}], ['.', {'content': 'early', 'latency': 0.02}]])
+    server.script(
+        rules=[['^5$', {'content': 'five, late', 'latency': 0.2}], ['.', {'content': 'early', 'latency': 0.02}]]
+    )
     replies = model(server, 'rules').batch([str(number) for number in range(10)])
     assert [reply.text for reply in replies] == ['early'] * 5 + ['five, late'] + ['early'] * 4
     server.reset()
@@ -208,7 +271,13 @@ def test_a_batch_keeps_its_order_and_its_width(server):
 
 
 def test_a_failure_in_a_batch_is_its_own(server):
-    server.script(rules=[['bad', {'content': 'I do not like it', 'status': 400}], ['garbage', {'fault': 'malformed'}], ['.', 'good']])
+    server.script(
+        rules=[
+            ['bad', {'content': 'I do not like it', 'status': 400}],
+            ['garbage', {'fault': 'malformed'}],
+            ['.', 'good'],
+        ]
+    )
     replies = model(server, 'rules', num_retries=0).batch(['one', 'bad', 'two', 'garbage', 'three'])
     assert [type(reply).__name__ for reply in replies] == ['Reply', 'ModelError', 'Reply', 'ModelError', 'Reply']
     assert replies[1].status == 400 and 'I do not like it' in str(replies[1])
@@ -218,16 +287,20 @@ def test_a_hung_call_does_not_hold_up_the_batch(server):
     server.script(rules=[['hang', {'fault': 'hung'}], ['.', 'good']])
     replies = model(server, 'rules', timeout=1, num_retries=0, max_concurrency=2).batch(['hang', *'abcdefgh', 'hang'])
     assert [str(reply) for reply in replies[1:-1]] == ['good'] * 8
-    assert [(reply.status, 'no reply within the timeout' in str(reply)) for reply in (replies[0], replies[-1])] == [(408, True)] * 2
+    assert [(reply.status, 'no reply within the timeout' in str(reply)) for reply in (replies[0], replies[-1])] == [
+        (408, True)
+    ] * 2
     seen = server.stats()
     assert (seen['left'], seen['in_flight']) == (2, 0)  # the connections were closed, not left open
 
 
 def test_one_text_is_no_batch(server):
-    with pytest.raises(BadInput, match='into a list'): model(server).batch('hello')
+    with pytest.raises(BadInput, match='into a list'):
+        model(server).batch('hello')
 
 
 # --- what goes wrong ---
+
 
 def test_retry_after_is_waited_for():
     with mock_server(retry_after=0.6) as server:
@@ -243,7 +316,8 @@ def test_a_wait_longer_than_an_attempt_is_not_waited_for():
         assert (error.status, error.retry_after, server.stats()['requests']) == (429, 3600, 1)
 
 
-class Crowded(Exception): status_code, litellm_response_headers = 429, {'retry-after': '0.01'}
+class Crowded(Exception):
+    status_code, litellm_response_headers = 429, {'retry-after': '0.01'}
 
 
 def test_fewer_at_once_after_a_429_and_more_again_after_answers():
@@ -252,9 +326,11 @@ def test_fewer_at_once_after_a_429_and_more_again_after_answers():
     async def busy(messages):
         nonlocal inside, most
         inside, most = inside + 1, max(most, inside + 1)
-        for _ in range(50): await asyncio.sleep(0)  # all that may come in are in by then
+        for _ in range(50):
+            await asyncio.sleep(0)  # all that may come in are in by then
         inside -= 1
-        if refuses: raise Crowded('Slow down')
+        if refuses:
+            raise Crowded('Slow down')
         return 'ok'
 
     lm = LM(busy, max_concurrency=8, num_retries=0)
@@ -264,7 +340,8 @@ def test_fewer_at_once_after_a_429_and_more_again_after_answers():
     refuses, most = False, 0
     lm.batch(['x'] * 4)
     assert most == 4
-    for _ in range(4): lm.batch(['x'] * 2)
+    for _ in range(4):
+        lm.batch(['x'] * 2)
     assert lm.concurrency == 8
     most = 0
     lm.batch(['x'] * 16)
@@ -275,7 +352,12 @@ def test_errors_of_the_server_are_tried_again_and_counted(server):
     server.script({'fault': '500'}, {'fault': '500'}, 'there')
     ledger = Ledger()
     reply = ask(model(server, 'script'), ledger=ledger)
-    assert (reply.text, reply.usage.calls, ledger.spent.calls, server.stats()['statuses']) == ('there', 3, 3, {'500': 2, '200': 1})
+    assert (reply.text, reply.usage.calls, ledger.spent.calls, server.stats()['statuses']) == (
+        'there',
+        3,
+        3,
+        {'500': 2, '200': 1},
+    )
 
 
 def test_errors_that_stay_are_an_error(server):
@@ -297,7 +379,14 @@ def test_an_unknown_model_is_named(server):
     assert '`nonesuch` does not exist' in str(error)
 
 
-@pytest.mark.parametrize('mode, came_back', [('malformed', "a web page came instead of a reply ('Bad gateway')"), ('no_choices', 'choices=[]'), ('truncated', 'chatcmpl-1')])
+@pytest.mark.parametrize(
+    'mode, came_back',
+    [
+        ('malformed', "a web page came instead of a reply ('Bad gateway')"),
+        ('no_choices', 'choices=[]'),
+        ('truncated', 'chatcmpl-1'),
+    ],
+)
 def test_what_is_no_reply_is_tried_again_and_shown(server, mode, came_back):
     error = failure(model(server, mode, num_retries=1))
     assert came_back in str(error) and server.stats()['requests'] == 2
@@ -318,7 +407,11 @@ def test_a_reply_without_choices_is_tried_again_once(server):
     error = failure(model(server, 'no_choices', num_retries=5), 'x' * 40, UselessReply, ledger=ledger)
     assert 'malformed reply' in str(error) and server.stats()['requests'] == 2
     told = server.stats()['told']
-    assert (ledger.spent.calls, ledger.spent.input, ledger.spent.output) == (2, told['prompt_tokens'], told['completion_tokens'])  # it was paid for, too
+    assert (ledger.spent.calls, ledger.spent.input, ledger.spent.output) == (
+        2,
+        told['prompt_tokens'],
+        told['completion_tokens'],
+    )  # it was paid for, too
 
 
 def test_a_hung_server_is_abandoned(server):
@@ -331,7 +424,10 @@ def test_no_server_is_one_clear_sentence():
     lm = LM('openai/x', api_base='http://127.0.0.1:9/v1', api_key=KEY, num_retries=1)
     ledger = Ledger()
     error = failure(lm, kind=Unreachable, ledger=ledger)
-    assert re.fullmatch(r'openai/x cannot be reached at http://127\.0\.0\.1:9/v1 \(.*\): check the address and the network\.', str(error))
+    assert re.fullmatch(
+        r'openai/x cannot be reached at http://127\.0\.0\.1:9/v1 \(.*\): check the address and the network\.',
+        str(error),
+    )
     assert ledger.spent.calls == error.usage.calls == 0  # nothing was sent
 
 
@@ -339,9 +435,11 @@ def test_no_server_is_one_clear_sentence():
 def line():
     "A function that starts a server which reads a request, sends some bytes and hangs up; it gives the port."
     opened = []
+
     def start(answer):
         listener = socket.create_server(('127.0.0.1', 0))
         opened.append(listener)
+
         def serve():
             with contextlib.suppress(OSError):
                 while True:
@@ -349,79 +447,144 @@ def line():
                     with connection:
                         connection.recv(2**16)
                         connection.sendall(answer)
+
         threading.Thread(target=serve, daemon=True).start()
         return listener.getsockname()[1]
+
     yield start
-    for listener in opened: listener.close()
+    for listener in opened:
+        listener.close()
 
 
-@pytest.mark.parametrize('scheme, answer, calls, said', [
-    ('http', b'', 1, 'ended before a reply was there'), ('http', b'SSH-2.0-OpenSSH\r\n', 1, 'ended before a reply was there'),
-    ('http', b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"id"', 1, 'ended before a reply was there'),
-    ('https', b'HTTP/1.1 400 Bad Request\r\n\r\n', 0, 'no TLS is spoken there')], ids=['hangs up', 'no HTTP', 'half a reply', 'no TLS'])
+@pytest.mark.parametrize(
+    'scheme, answer, calls, said',
+    [
+        ('http', b'', 1, 'ended before a reply was there'),
+        ('http', b'SSH-2.0-OpenSSH\r\n', 1, 'ended before a reply was there'),
+        (
+            'http',
+            b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"id"',
+            1,
+            'ended before a reply was there',
+        ),
+        ('https', b'HTTP/1.1 400 Bad Request\r\n\r\n', 0, 'no TLS is spoken there'),
+    ],
+    ids=['hangs up', 'no HTTP', 'half a reply', 'no TLS'],
+)
 def test_a_request_that_was_sent_is_a_call_and_one_that_was_not_is_none(line, scheme, answer, calls, said):
-    lm, ledger = LM('openai/x', api_base=f'{scheme}://127.0.0.1:{line(answer)}/v1', api_key=KEY, num_retries=0), Ledger()
+    lm, ledger = (
+        LM('openai/x', api_base=f'{scheme}://127.0.0.1:{line(answer)}/v1', api_key=KEY, num_retries=0),
+        Ledger(),
+    )
     error = failure(lm, kind=Unreachable, ledger=ledger)
     assert said in str(error) and ledger.spent == error.usage == Usage(calls)
 
 
 @pytest.mark.parametrize('address', ['localhost:8000/v1', 'http://localhost:99999/v1', 'ftp://files'])
 def test_what_is_no_address_is_refused(address):
-    with pytest.raises(BadInput, match='is no address'): LM('openai/x', api_base=address)
-    with pytest.raises(BadInput) as caught: LM('openai/x', api_base=f'user:very-secret@{address}')
+    with pytest.raises(BadInput, match='is no address'):
+        LM('openai/x', api_base=address)
+    with pytest.raises(BadInput) as caught:
+        LM('openai/x', api_base=f'user:very-secret@{address}')
     assert 'very-secret' not in str(caught.value)
 
 
 def test_a_cache_that_fails_costs_no_reply(tmp_path):
     pytest.importorskip('diskcache')
-    with pytest.raises(BadInput, match='cannot be opened for writing'): LM(str.upper, cache=os.devnull)
+    with pytest.raises(BadInput, match='cannot be opened for writing'):
+        LM(str.upper, cache=os.devnull)
     lm = LM(lambda messages: 'paid for', cache=tmp_path)
-    def broken(*_): raise OSError('disk full')
+
+    def broken(*_):
+        raise OSError('disk full')
+
     lm._cache.get = lm._cache.set = broken
-    with pytest.warns(RuntimeWarning, match='disk full'): assert lm('hello').text == 'paid for'
+    with pytest.warns(RuntimeWarning, match='disk full'):
+        assert lm('hello').text == 'paid for'
 
 
-@pytest.mark.parametrize('name, said', [('nonesuch/x', 'provider/model'), ('justaname', 'provider/model'), ('openai/x', 'no API key was found')])
+@pytest.mark.parametrize(
+    'name, said',
+    [('nonesuch/x', 'provider/model'), ('justaname', 'provider/model'), ('openai/x', 'no API key was found')],
+)
 def test_what_cannot_be_sent_says_what_is_missing(monkeypatch, name, said):
-    for variable in ('OPENAI_API_KEY', 'OPENAI_API_BASE', 'OPENAI_BASE_URL'): monkeypatch.delenv(variable, raising=False)
+    for variable in ('OPENAI_API_KEY', 'OPENAI_API_BASE', 'OPENAI_BASE_URL'):
+        monkeypatch.delenv(variable, raising=False)
     ledger = Ledger()
     assert said in str(failure(LM(name), ledger=ledger))
     assert ledger.spent.calls == 0
 
 
-@pytest.mark.parametrize('params, said', [(dict(max_concurency=3), 'did you mean max_concurrency='), (dict(base_url='http://x'), 'api_base='), (dict(max_retries=1), 'num_retries='),
-                                          (dict(stream=True), 'replies come whole'), (dict(timeout='soon'), 'seconds'), (dict(max_concurrency=0), 'from 1 up'), (dict(num_retries=-1), 'from 0 up')], ids=str)
+@pytest.mark.parametrize(
+    'params, said',
+    [
+        (dict(max_concurency=3), 'did you mean max_concurrency='),
+        (dict(base_url='http://x'), 'api_base='),
+        (dict(max_retries=1), 'num_retries='),
+        (dict(stream=True), 'replies come whole'),
+        (dict(timeout='soon'), 'seconds'),
+        (dict(max_concurrency=0), 'from 1 up'),
+        (dict(num_retries=-1), 'from 0 up'),
+    ],
+    ids=str,
+)
 def test_settings_that_cannot_be_meant_are_refused(params, said):
-    with pytest.raises(BadInput, match=said): LM('openai/x', **params)
+    with pytest.raises(BadInput, match=said):
+        LM('openai/x', **params)
 
 
-@pytest.mark.parametrize('params, said', [(dict(timeout=3), 'give it to LM'), (dict(api_key=KEY), 'give it to LM'), (dict(stream=True), 'replies come whole')], ids=['timeout', 'api_key', 'stream'])
+@pytest.mark.parametrize(
+    'params, said',
+    [
+        (dict(timeout=3), 'give it to LM'),
+        (dict(api_key=KEY), 'give it to LM'),
+        (dict(stream=True), 'replies come whole'),
+    ],
+    ids=['timeout', 'api_key', 'stream'],
+)
 def test_parameters_that_cannot_change_from_call_to_call_are_refused(server, params, said):
-    with pytest.raises(BadInput, match=said): model(server)('hello', **params)
+    with pytest.raises(BadInput, match=said):
+        model(server)('hello', **params)
     assert server.stats()['requests'] == 0
 
 
 # --- threads, loops, and leaving early ---
 
+
 def test_one_lm_from_threads_and_loops_at_once(server):
     lm, answers = model(server, max_concurrency=3), {}
 
-    async def many(name): return await asyncio.gather(*[lm.acall(f'{name} {number}') for number in range(8)])
+    async def many(name):
+        return await asyncio.gather(*[lm.acall(f'{name} {number}') for number in range(8)])
 
-    def coroutines(name): answers[name] = [reply.text for reply in asyncio.run(many(name))]
-    def blocking(name): answers[name] = [lm(f'{name} {number}').text for number in range(8)]
-    def batch(name): answers[name] = [reply.text for reply in lm.batch([f'{name} {number}' for number in range(8)])]
+    def coroutines(name):
+        answers[name] = [reply.text for reply in asyncio.run(many(name))]
 
-    threads = [threading.Thread(target=work, args=(f'{work.__name__}-{copy}',), daemon=True) for work in (coroutines, blocking, batch) for copy in range(3)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join(60)
+    def blocking(name):
+        answers[name] = [lm(f'{name} {number}').text for number in range(8)]
+
+    def batch(name):
+        answers[name] = [reply.text for reply in lm.batch([f'{name} {number}' for number in range(8)])]
+
+    threads = [
+        threading.Thread(target=work, args=(f'{work.__name__}-{copy}',), daemon=True)
+        for work in (coroutines, blocking, batch)
+        for copy in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
     assert answers == {name: [f'{name} {number}' for number in range(8)] for name in answers} and len(answers) == 9
     assert server.stats()['peak'] <= 3
 
 
 def test_calls_inside_a_running_loop(server):
     lm = model(server)
-    async def inside(): return (await lm.acall('one')).text, lm('two').text, [reply.text for reply in await lm.abatch(['three'])]
+
+    async def inside():
+        return (await lm.acall('one')).text, lm('two').text, [reply.text for reply in await lm.abatch(['three'])]
+
     assert asyncio.run(inside()) == ('one', 'two', ['three'])
 
 
@@ -431,8 +594,10 @@ def test_who_cancels_leaves_and_gives_the_place_back(server):
 
     async def give_up():
         first, second = (asyncio.ensure_future(lm.acall(text, ledger=ledger)) for text in ('hang', 'hang, too'))
-        while server.stats()['in_flight'] < 1: await asyncio.sleep(0.01)
-        for task in (second, first): task.cancel()
+        while server.stats()['in_flight'] < 1:
+            await asyncio.sleep(0.01)
+        for task in (second, first):
+            task.cancel()
         return await asyncio.gather(first, second, return_exceptions=True)
 
     assert [type(outcome) for outcome in asyncio.run(give_up())] == [asyncio.CancelledError] * 2
@@ -442,12 +607,21 @@ def test_who_cancels_leaves_and_gives_the_place_back(server):
 
 
 def test_a_callable_that_exits_fails_alone(server):
-    def leaves(messages): sys.exit(3)
-    with pytest.raises(ModelError, match='SystemExit 3'): LM(leaves)('hello')
-    async def leaves_too(messages): raise SystemExit('bye')
-    with pytest.raises(ModelError, match='SystemExit bye'): LM(leaves_too)('hello')
-    with pytest.raises(ModelError, match='SystemExit 4'): LM(ScriptedLM(lambda messages: sys.exit(4)), num_retries=0)('hello')
-    with pytest.raises(ModelError, match='StopIteration'): LM(lambda messages: next(iter(())), num_retries=0)('hello')
+    def leaves(messages):
+        sys.exit(3)
+
+    with pytest.raises(ModelError, match='SystemExit 3'):
+        LM(leaves)('hello')
+
+    async def leaves_too(messages):
+        raise SystemExit('bye')
+
+    with pytest.raises(ModelError, match='SystemExit bye'):
+        LM(leaves_too)('hello')
+    with pytest.raises(ModelError, match='SystemExit 4'):
+        LM(ScriptedLM(lambda messages: sys.exit(4)), num_retries=0)('hello')
+    with pytest.raises(ModelError, match='StopIteration'):
+        LM(lambda messages: next(iter(())), num_retries=0)('hello')
     assert ask(model(server)).text == 'hello'
 
 
@@ -455,10 +629,13 @@ def test_more_blocked_callables_than_threads():
     "A callable may ask another model and wait for it."
     inner = LM(lambda messages: 'inner ' + messages[-1]['content'], max_concurrency=400)
     outer = LM(lambda messages: inner(messages).text, max_concurrency=400)
-    assert [str(reply) for reply in outer.batch([str(number) for number in range(300)])] == [f'inner {number}' for number in range(300)]
+    assert [str(reply) for reply in outer.batch([str(number) for number in range(300)])] == [
+        f'inner {number}' for number in range(300)
+    ]
 
 
 # --- the process around it ---
+
 
 def in_a_process(code, *arguments, env=None):
     "Run `code` in a fresh python that may speak with loopback alone; its stdout and stderr."
@@ -472,13 +649,21 @@ touched = []
 sys.addaudithook(guard)
 '''
     kept = {name: value for name, value in os.environ.items() if name != 'LITELLM_LOCAL_MODEL_COST_MAP'}
-    done = subprocess.run([sys.executable, '-W', 'default::ResourceWarning', '-c', guard + code, *arguments], cwd=ROOT, env=kept, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, '-W', 'default::ResourceWarning', '-c', guard + code, *arguments],
+        cwd=ROOT,
+        env=kept,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
 
 def test_importing_and_calling_reach_for_no_network_and_print_nothing(server):
-    stdout, stderr = in_a_process('''
+    stdout, stderr = in_a_process(
+        '''
 import rlm
 from rlm import LM, RLM
 assert not touched and 'litellm' not in sys.modules
@@ -487,7 +672,9 @@ lm.window, LM('openai/a/very:odd name').window
 answers = [lm('hello').text, *map(str, lm.batch(['one', 'two']))]
 answers += [type(reply).__name__ for reply in LM('openai/hung', api_base=sys.argv[1], api_key='none', timeout=0.5, num_retries=0).batch(['x'])]
 print(answers)
-''', server.api_base)
+''',
+        server.api_base,
+    )
     assert stdout == "['hello', 'one', 'two', 'ModelError']\n"
     assert stderr == ''
 
@@ -522,7 +709,8 @@ print('parent', lm('x').text)
 
 def test_ctrl_c_ends_a_call(server):
     "The call is cancelled, the server sees its client leave, and the next call works."
-    stdout, _ = in_a_process('''
+    stdout, _ = in_a_process(
+        '''
 import json, signal, threading, time, urllib.request
 from rlm import LM
 url = sys.argv[1]
@@ -536,6 +724,8 @@ threading.Thread(target=press, daemon=True).start()
 try: lm('hello')
 except KeyboardInterrupt: print('interrupted')
 print(LM('openai/echo', api_base=url + '/v1', api_key='none')('still here').text)
-''', server.url)
+''',
+        server.url,
+    )
     assert stdout == 'interrupted\nstill here\n'
     assert server.stats()['left'] == 1

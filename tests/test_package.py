@@ -1,4 +1,5 @@
 "What people install: the wheel, the source distribution, the conda recipe."
+
 import re
 import subprocess
 import sys
@@ -18,12 +19,12 @@ from tests.readme import ROOT, facts
 def built(tmp_path_factory):
     "A folder with both distributions, made from a copy of the project."
     folder = tmp_path_factory.mktemp('built')
-    copytree(ROOT, folder/'rlm', ignore=NOT_COPIED)
+    copytree(ROOT, folder / 'rlm', ignore=NOT_COPIED)
     # Without isolation, since a test reaches no network; setuptools is a requirement of the tests.
     script = "from setuptools import build_meta; build_meta.build_wheel('../dist'); build_meta.build_sdist('../dist')"
-    (folder/'dist').mkdir()
-    subprocess.run([sys.executable, '-c', script], cwd=folder/'rlm', check=True, capture_output=True)
-    return folder/'dist'
+    (folder / 'dist').mkdir()
+    subprocess.run([sys.executable, '-c', script], cwd=folder / 'rlm', check=True, capture_output=True)
+    return folder / 'dist'
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(built):
@@ -32,32 +33,54 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
         about = next(name for name in names if name.endswith('/METADATA'))
         text = wheel.read(about).decode()
     assert {name.split('/')[0] for name in names} == {'rlm', about.split('/')[0]}
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT/'rlm').rglob('*') if path.is_file() and '__pycache__' not in path.parts}
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / 'rlm').rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
     assert modules | {'rlm/py.typed'} == {name for name in names if name.startswith('rlm/')}
     assert f'Version: {__version__}' in text and 'Provides-Extra: bench' in text
 
 
 def test_the_source_distribution_can_be_built_again(built, tmp_path):
-    with tarfile.open(next(built.glob('*.tar.gz'))) as source: source.extractall(tmp_path, filter='data')
+    with tarfile.open(next(built.glob('*.tar.gz'))) as source:
+        source.extractall(tmp_path, filter='data')
     unpacked = next(tmp_path.iterdir())
-    subprocess.run([sys.executable, 'setup.py', '--quiet', 'bdist_wheel'], cwd=unpacked, check=True, capture_output=True)
-    assert [path.name for path in (unpacked/'dist').iterdir()] == [path.name for path in built.glob('*.whl')]
+    subprocess.run(
+        [sys.executable, 'setup.py', '--quiet', 'bdist_wheel'], cwd=unpacked, check=True, capture_output=True
+    )
+    assert [path.name for path in (unpacked / 'dist').iterdir()] == [path.name for path in built.glob('*.whl')]
 
 
-def test_the_version_stands_in_one_place(): assert facts()['version'] == __version__
+def test_the_version_stands_in_one_place():
+    assert facts()['version'] == __version__
 
 
 def test_the_conda_recipe_says_what_setup_says():
     script = "import json, setuptools; setuptools.setup = lambda **facts: print(json.dumps(facts)); import runpy; runpy.run_path('setup.py')"
-    told = yaml.safe_load(subprocess.run([sys.executable, '-c', script], cwd=ROOT, check=True, capture_output=True, text=True).stdout)
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string((ROOT/'conda'/'meta.yaml').read_text())
+    told = yaml.safe_load(
+        subprocess.run([sys.executable, '-c', script], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    )
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(
+        (ROOT / 'conda' / 'meta.yaml').read_text()
+    )
     recipe = yaml.safe_load(template.render(load_setup_py_data=lambda **where: told, PYTHON='python'))
     assert recipe['package'] == dict(name='rlm', version=__version__)
-    assert [need.replace(' ', '') for need in recipe['requirements']['run'][1:]] == [need for need in facts()['requirements'].split() if ';' not in need]
+    assert [need.replace(' ', '') for need in recipe['requirements']['run'][1:]] == [
+        need for need in facts()['requirements'].split() if ';' not in need
+    ]
     assert recipe['build']['entry_points'] == ['rlm = rlm.cli:main'] and recipe['build']['noarch'] == 'python'
-    assert (ROOT/recipe['about']['license_file']).is_file() and recipe['test']['commands'] == ['rlm --version', 'rlm ask --help']
+    assert (ROOT / recipe['about']['license_file']).is_file() and recipe['test']['commands'] == [
+        'rlm --version',
+        'rlm ask --help',
+    ]
 
 
 def test_the_workflows_name_what_they_use_by_its_commit():
-    used = [line for path in (ROOT/'.github'/'workflows').glob('*.yml') for line in path.read_text().splitlines() if 'uses:' in line]
+    used = [
+        line
+        for path in (ROOT / '.github' / 'workflows').glob('*.yml')
+        for line in path.read_text().splitlines()
+        if 'uses:' in line
+    ]
     assert used and [line for line in used if not re.search(r'uses: [\w./-]+@[0-9a-f]{40} # v[\d.]+$', line)] == []

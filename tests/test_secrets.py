@@ -1,4 +1,5 @@
 "A key is shown nowhere: not in traces, logs, displays, pages, results, reprs or exceptions, whoever says it."
+
 import functools
 import json
 import logging
@@ -19,12 +20,14 @@ SECRETS = (GIVEN, IN_ENVIRONMENT, IN_HEADER, WRONG)
 CONTEXT = 'The walrus eats clams.'
 
 
-def cell(code): return f'I will look.\n\n```repl\n{code}\n```'
+def cell(code):
+    return f'I will look.\n\n```repl\n{code}\n```'
 
 
 @pytest.fixture(scope='module')
 def locked():
-    with mock_server(key=GIVEN) as server: yield server
+    with mock_server(key=GIVEN) as server:
+        yield server
 
 
 @pytest.fixture
@@ -36,7 +39,13 @@ def server(locked, monkeypatch):
 
 
 def lm(server, api_key=GIVEN, **settings):
-    return LM('openai/script', api_base=server.api_base, api_key=api_key, extra_headers={'X-Gateway-Token': IN_HEADER}, **settings)
+    return LM(
+        'openai/script',
+        api_base=server.api_base,
+        api_key=api_key,
+        extra_headers={'X-Gateway-Token': IN_HEADER},
+        **settings,
+    )
 
 
 def shown(*texts):
@@ -44,7 +53,8 @@ def shown(*texts):
     return {secret for secret in SECRETS if any(secret in text for text in texts)}
 
 
-def files_in(folder): return [path.read_text() for path in folder.rglob('*') if path.is_file()]
+def files_in(folder):
+    return [path.read_text() for path in folder.rglob('*') if path.is_file()]
 
 
 LEAKS = f'''
@@ -62,10 +72,24 @@ key
 @pytest.fixture
 def everything(server, tmp_path, capfd):
     "A run whose code, model and prompts are full of keys, with all that it left behind."
-    server.script(cell(LEAKS), f'It says {GIVEN} and {IN_HEADER}.', cell('raise ValueError("no " + key)'), cell('FINAL("the key is " + key)'), cell('FINAL(key)'))
+    server.script(
+        cell(LEAKS),
+        f'It says {GIVEN} and {IN_HEADER}.',
+        cell('raise ValueError("no " + key)'),
+        cell('FINAL("the key is " + key)'),
+        cell('FINAL(key)'),
+    )
     events, turns = [], []
-    strategy = RLM(lm(server), env='local', sub_lm=LM('openai/echo', api_base=server.api_base, api_key=GIVEN), trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True,
-                   on_event=events.append, on_iteration=lambda turn, event: turns.append(event))
+    strategy = RLM(
+        lm(server),
+        env='local',
+        sub_lm=LM('openai/echo', api_base=server.api_base, api_key=GIVEN),
+        trace=tmp_path / 'trace.jsonl',
+        logger=RLMLogger(log_dir=tmp_path / 'logs'),
+        verbose=True,
+        on_event=events.append,
+        on_iteration=lambda turn, event: turns.append(event),
+    )
     result = strategy(CONTEXT, f'Is {GIVEN} the key?')
     return strategy, result, events, turns, tmp_path, capfd.readouterr()
 
@@ -74,7 +98,9 @@ def test_the_run_did_meet_the_keys(everything, server):
     strategy, result, events, *_ = everything
     sent = json.dumps(server.stats()['prompts'])
     assert shown(sent) >= {GIVEN, IN_ENVIRONMENT}  # the model itself is told what its code printed
-    assert result.iterations >= 3 and any(event['type'] == 'cell' and 'stdout [secret] [secret]' in event['stdout'] for event in events)
+    assert result.iterations >= 3 and any(
+        event['type'] == 'cell' and 'stdout [secret] [secret]' in event['stdout'] for event in events
+    )
 
 
 def test_files_hold_no_key(everything):
@@ -92,17 +118,31 @@ def test_the_display_shows_no_key(everything):
 def test_events_and_callbacks_hold_no_key(everything):
     _, result, events, turns, *_ = everything
     assert events and turns
-    assert not shown(*map(str, events), *map(str, turns), *map(str, result.trace.events), str(result.metadata), json.dumps(result.history))
+    assert not shown(
+        *map(str, events),
+        *map(str, turns),
+        *map(str, result.trace.events),
+        str(result.metadata),
+        json.dumps(result.history),
+    )
 
 
 def test_reprs_and_pages_hold_no_key(everything):
     strategy, result, *_ = everything
-    assert not shown(repr(strategy), repr(strategy.lm), str(strategy.lm), repr(result.trace), result._repr_html_(), result._repr_markdown_())
+    assert not shown(
+        repr(strategy),
+        repr(strategy.lm),
+        str(strategy.lm),
+        repr(result.trace),
+        result._repr_html_(),
+        result._repr_markdown_(),
+    )
     assert not shown(repr(strategy.settings), str(result.usage_summary))
 
 
 def exception_of(action):
-    with pytest.raises(Exception) as caught: action()
+    with pytest.raises(Exception) as caught:
+        action()
     return caught.value
 
 
@@ -111,7 +151,12 @@ def texts_of(error):
     seen, texts = set(), []
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        texts += [str(error), repr(error), repr(error.args), ''.join(traceback.format_exception(type(error), error, error.__traceback__))]
+        texts += [
+            str(error),
+            repr(error),
+            repr(error.args),
+            ''.join(traceback.format_exception(type(error), error, error.__traceback__)),
+        ]
         texts += [str(vars(error))]
         error = error.__cause__ or error.__context__
     return texts
@@ -145,22 +190,45 @@ def test_what_the_server_repeats_from_a_prompt_is_not_passed_on(server):
 
 @pytest.mark.parametrize('mode', ['malformed', 'no_choices', 'null', 'truncated', 'hung', '500', '429', 'nonesuch'])
 def test_no_failure_shows_the_key(server, mode):
-    error = exception_of(lambda: LM(f'openai/{mode}', api_base=server.api_base, api_key=GIVEN, num_retries=0, timeout=0.3)(f'My key is {GIVEN}'))
+    error = exception_of(
+        lambda: LM(f'openai/{mode}', api_base=server.api_base, api_key=GIVEN, num_retries=0, timeout=0.3)(
+            f'My key is {GIVEN}'
+        )
+    )
     assert not shown(*texts_of(error))
 
 
 @pytest.mark.parametrize('strategy', [functools.partial(RLM, env='local'), Direct], ids=['RLM', 'Direct'])
 def test_a_run_that_fails_leaves_no_key_behind(server, tmp_path, capfd, strategy):
-    runner = strategy(LM('openai/script', api_base=server.api_base, api_key=WRONG), trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True)
+    runner = strategy(
+        LM('openai/script', api_base=server.api_base, api_key=WRONG),
+        trace=tmp_path / 'trace.jsonl',
+        logger=RLMLogger(log_dir=tmp_path / 'logs'),
+        verbose=True,
+    )
     error = exception_of(lambda: runner(CONTEXT, f'Is {WRONG} the key?'))
     assert error.result.stop_reason == 'model'
     output = capfd.readouterr()
-    assert not shown(*texts_of(error), *files_in(tmp_path), output.out, output.err, str(error.result.trace.events), error.result._repr_html_(), error.result._repr_markdown_())
+    assert not shown(
+        *texts_of(error),
+        *files_in(tmp_path),
+        output.out,
+        output.err,
+        str(error.result.trace.events),
+        error.result._repr_html_(),
+        error.result._repr_markdown_(),
+    )
 
 
 def test_the_engine_s_spelling_hides_its_key(server, tmp_path):
     server.script(cell(f'print("{GIVEN}")\nFINAL("done")'))
-    runner = RLM(backend='openai', environment='local', backend_kwargs=dict(model_name='script', base_url=server.api_base, api_key=GIVEN), logger=RLMLogger(log_dir=tmp_path), trace=tmp_path/'trace.jsonl')
+    runner = RLM(
+        backend='openai',
+        environment='local',
+        backend_kwargs=dict(model_name='script', base_url=server.api_base, api_key=GIVEN),
+        logger=RLMLogger(log_dir=tmp_path),
+        trace=tmp_path / 'trace.jsonl',
+    )
     result = runner.completion(CONTEXT)
     assert result.response == 'done'
     assert not shown(*files_in(tmp_path), repr(runner), repr(runner.settings), str(result.metadata))
@@ -171,8 +239,18 @@ def test_a_shell_hides_the_key_of_its_model(server, tmp_path, capfd):
     server.script('never asked')
     error = sh.run('llm_query("hello")').error
     assert '[secret]' in error and not shown(error, repr(sh))
-    server.script({'content': None, 'tool_calls': [{'name': 'run_repl', 'arguments': json.dumps({'python_code': f'print("{GIVEN}")'})}]}, 'done')
-    items = list(advanced_toolloop('What?', tools=[make_run_repl(sh)], sh=sh, model=lm(server), trace=tmp_path/'trace.jsonl', verbose=True))
+    server.script(
+        {
+            'content': None,
+            'tool_calls': [{'name': 'run_repl', 'arguments': json.dumps({'python_code': f'print("{GIVEN}")'})}],
+        },
+        'done',
+    )
+    items = list(
+        advanced_toolloop(
+            'What?', tools=[make_run_repl(sh)], sh=sh, model=lm(server), trace=tmp_path / 'trace.jsonl', verbose=True
+        )
+    )
     output = capfd.readouterr()
     assert items[-1]['answer'] == 'done' and not shown(*files_in(tmp_path), output.out, output.err)
 
@@ -180,7 +258,8 @@ def test_a_shell_hides_the_key_of_its_model(server, tmp_path, capfd):
 def test_litellm_s_own_logging_shows_no_key(server, caplog):
     "Also for somebody who wants to see warnings."
     with caplog.at_level(logging.INFO):
-        for api_key in (GIVEN, WRONG): LM('openai/echo', api_base=server.api_base, api_key=api_key, num_retries=0).batch(['hello'])
+        for api_key in (GIVEN, WRONG):
+            LM('openai/echo', api_base=server.api_base, api_key=api_key, num_retries=0).batch(['hello'])
     assert not shown(caplog.text)
 
 
@@ -195,19 +274,24 @@ def test_the_reply_cache_holds_no_key(server, tmp_path):
 
 # --- what is made of traces ---
 
+
 def test_the_viewer_shows_no_key(everything):
     from rlm.trace.viewer import view_page, write_view
+
     _, result, *_, folder, _ = everything
     assert '[secret]' in view_page(result.trace.events)
-    write_view(result.trace.events, folder/'run.html')
+    write_view(result.trace.events, folder / 'run.html')
     assert not shown(*files_in(folder))
 
 
 def test_a_replay_shows_no_key(everything, server):
     from rlm.replay.resume import replay
+
     *_, folder, _ = everything
-    again = replay(folder/'trace.jsonl', context=CONTEXT, model=lm(server), env='local')
-    assert not shown(repr(again), str(again), repr(again.result), str(again.result.trace.events), *map(str, again.differences))
+    again = replay(folder / 'trace.jsonl', context=CONTEXT, model=lm(server), env='local')
+    assert not shown(
+        repr(again), str(again), repr(again.result), str(again.result.trace.events), *map(str, again.differences)
+    )
 
 
 @pytest.mark.parametrize('method', ['srlm', 'lambda'])
@@ -215,23 +299,55 @@ def test_votes_and_plans_leave_no_key_behind(server, tmp_path, capfd, method):
     from rlm import SRLM
     from rlm.lambda_rlm import LambdaRLM
     from rlm.trace.viewer import view_page
+
     says = f'It says {GIVEN} and {IN_ENVIRONMENT} of {IN_HEADER}.'
     server.script(rules=[('.', f'FINAL({says})' if method == 'srlm' else says)])
-    settings = dict(trace=tmp_path/'trace.jsonl', logger=RLMLogger(log_dir=tmp_path/'logs'), verbose=True)
-    strategy = SRLM(lm(server), k=3, **settings) if method == 'srlm' else LambdaRLM(lm(server), task='summarise', window=600, **settings)
+    settings = dict(trace=tmp_path / 'trace.jsonl', logger=RLMLogger(log_dir=tmp_path / 'logs'), verbose=True)
+    strategy = (
+        SRLM(lm(server), k=3, **settings)
+        if method == 'srlm'
+        else LambdaRLM(lm(server), task='summarise', window=600, **settings)
+    )
     result = strategy(f'{CONTEXT} ' * 100, f'Is {GIVEN} the key?')
     output = capfd.readouterr()
     assert GIVEN in result.answer and '[secret]' in repr(result)
-    assert not shown(*files_in(tmp_path), output.out, output.err, repr(strategy), repr(result), result._repr_html_(), result._repr_markdown_(), view_page(result.trace.events))
-    if method == 'srlm': assert not shown(repr(result.choice), str(result.choice))
+    assert not shown(
+        *files_in(tmp_path),
+        output.out,
+        output.err,
+        repr(strategy),
+        repr(result),
+        result._repr_html_(),
+        result._repr_markdown_(),
+        view_page(result.trace.events),
+    )
+    if method == 'srlm':
+        assert not shown(repr(result.choice), str(result.choice))
 
 
 def test_a_sweep_leaves_no_key_behind(server, tmp_path, capfd):
     from rlm.bench.data.samples import Sample
     from rlm.bench.sweep import Sweep
-    server.script(rules=[('fail', {'content': f'{GIVEN} is a bad key', 'status': 400}), ('.', f'FINAL(It says {GIVEN} and {IN_HEADER}.)')])
-    samples = [Sample(f's{number}', 'letters', CONTEXT, query, 'clams', 'contains', 10) for number, query in enumerate([f'Is {GIVEN} the key?', 'Will it fail?'])]
-    done = Sweep(samples, ['direct', 'rlm:env=local'], lm(server), folder=tmp_path, traces=True, progress=False, score=lambda sample, answer: 0.0).run()
+
+    server.script(
+        rules=[
+            ('fail', {'content': f'{GIVEN} is a bad key', 'status': 400}),
+            ('.', f'FINAL(It says {GIVEN} and {IN_HEADER}.)'),
+        ]
+    )
+    samples = [
+        Sample(f's{number}', 'letters', CONTEXT, query, 'clams', 'contains', 10)
+        for number, query in enumerate([f'Is {GIVEN} the key?', 'Will it fail?'])
+    ]
+    done = Sweep(
+        samples,
+        ['direct', 'rlm:env=local'],
+        lm(server),
+        folder=tmp_path,
+        traces=True,
+        progress=False,
+        score=lambda sample, answer: 0.0,
+    ).run()
     output = capfd.readouterr()
     written = files_in(tmp_path)
     assert any('[secret]' in text for text in written) and len(done.rows) == 4
@@ -241,6 +357,7 @@ def test_a_sweep_leaves_no_key_behind(server, tmp_path, capfd):
 def test_reprs_of_parts_hold_no_key(server):
     from rlm.lambda_rlm import LambdaRLM
     from rlm.tools import Shell
+
     plan = LambdaRLM(lm(server), task='summarise', window=600).plan(f'It is {GIVEN}. ' * 300, f'Is {GIVEN} the key?')
     assert not shown(repr(plan), str(plan), plan._repr_markdown_())
     cell = Shell().run(f'key = "{GIVEN}"\nprint(key)\nkey')

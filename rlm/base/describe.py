@@ -13,68 +13,87 @@ from typing import Any
 # %% ../../nbs/base/04_describe.ipynb #6157f122
 _TEXT, _ITEMS = (str, bytes, bytearray), (list, tuple, set, frozenset)
 
+
 def _first(
-    items: Any, # something to iterate over
-    count: int = 3, # how many
-) -> list: # the first few
+    items: Any,  # something to iterate over
+    count: int = 3,  # how many
+) -> list:  # the first few
     "The first items, without touching the rest."
     return [item for _, item in zip(range(count), items)]
 
+
 def _short(
-    value: Any, # any object
-    chars: int, # how much of it to show
-) -> str: # its beginning, as Python would write it
+    value: Any,  # any object
+    chars: int,  # how much of it to show
+) -> str:  # its beginning, as Python would write it
     "The beginning of a value's `repr`, made from a small piece of it."
-    if isinstance(value, _TEXT): return repr(value[:chars]) + ('...' if len(value) > chars else '')
+    if isinstance(value, _TEXT):
+        return repr(value[:chars]) + ('...' if len(value) > chars else '')
     more = ', ...' if isinstance(value, (dict, *_ITEMS)) and len(value) > 3 else ''
     if isinstance(value, dict):
-        items = (f'{_short(key, 40)}: {_short(item, chars // 3)}' for key, item in _first(value.items())) if chars > 3 else ['...']
+        items = (
+            (f'{_short(key, 40)}: {_short(item, chars // 3)}' for key, item in _first(value.items()))
+            if chars > 3
+            else ['...']
+        )
         return '{' + ', '.join(items) + more + '}'
     if isinstance(value, _ITEMS):
         left, right = {list: '[]', tuple: '()'}.get(type(value), '{}')
         return left + ', '.join(_short(item, chars // 3) for item in _first(value) if chars > 3) + more + right
-    is_plain = isinstance(value, (bool, float, complex, type(None))) or (isinstance(value, int) and value.bit_length() < 1000)
+    is_plain = isinstance(value, (bool, float, complex, type(None))) or (
+        isinstance(value, int) and value.bit_length() < 1000
+    )
     return repr(value) if is_plain else f'<{type(value).__name__}>'
 
 # %% ../../nbs/base/04_describe.ipynb #08ae2ddc
 def _chars(
-    value: Any, # any object
-    levels: int = 3, # how far to look into lists and dicts
-) -> int | None: # None where only writing it out would tell
+    value: Any,  # any object
+    levels: int = 3,  # how far to look into lists and dicts
+) -> int | None:  # None where only writing it out would tell
     "How many characters of text (or bytes) a value holds; numbers count by their digits."
-    if isinstance(value, _TEXT): return len(value)
-    if isinstance(value, dict): value = value.values()
-    elif not isinstance(value, _ITEMS): return len(_short(value, 40)) if isinstance(value, (int, float)) else None
+    if isinstance(value, _TEXT):
+        return len(value)
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, _ITEMS):
+        return len(_short(value, 40)) if isinstance(value, (int, float)) else None
     return sum(_chars(item, levels - 1) or 0 for item in value) if levels else 0
 
 # %% ../../nbs/base/04_describe.ipynb #525036de
 def _csv(
-    table: Any, # a DataFrame of pandas or Polars, or something like it
-) -> str: # all of it
+    table: Any,  # a DataFrame of pandas or Polars, or something like it
+) -> str:  # all of it
     "A table as text, with every row: its `str` would leave rows out."
     library = type(table).__module__.partition('.')[0]
     # A plain row number is no content; any other index of pandas is.
-    if library == 'pandas' and hasattr(table, 'to_csv'): return table.to_csv(index=type(table.index).__name__ != 'RangeIndex')
-    if library != 'polars' or not hasattr(table, 'write_csv'): return str(table)
+    if library == 'pandas' and hasattr(table, 'to_csv'):
+        return table.to_csv(index=type(table.index).__name__ != 'RangeIndex')
+    if library != 'polars' or not hasattr(table, 'write_csv'):
+        return str(table)
     # Polars writes no lists and records into CSV.
     nested = any(str(kind).startswith(('List', 'Struct', 'Array', 'Object')) for kind in table.dtypes)
     return '\n'.join(map(str, table.to_dicts())) if nested else table.write_csv()
 
+
 def _table(
-    obj: Any, # anything
-    chars: int, # of the columns' names
-) -> tuple[str, str] | None: # its size, and columns with types and first rows; None where it is not like a DataFrame
+    obj: Any,  # anything
+    chars: int,  # of the columns' names
+) -> tuple[str, str] | None:  # its size, and columns with types and first rows; None where it is not like a DataFrame
     "What is known at a glance of something that has `shape`, `columns` and `head`."
-    if isinstance(obj, type) or not all(hasattr(obj, name) for name in ('shape', 'columns', 'head')): return None
+    if isinstance(obj, type) or not all(hasattr(obj, name) for name in ('shape', 'columns', 'head')):
+        return None
     kinds = list(obj.dtypes) if hasattr(obj, 'dtypes') else []
-    columns = ', '.join(f'{name} ({kind})' for name, kind in _first(zip(obj.columns, kinds), 20)) or ', '.join(map(str, _first(obj.columns, 20)))
+    columns = ', '.join(f'{name} ({kind})' for name, kind in _first(zip(obj.columns, kinds), 20)) or ', '.join(
+        map(str, _first(obj.columns, 20))
+    )
     columns = columns[:chars] + (', ...' if len(columns) > chars or len(obj.columns) > 20 else '')
     rows = '\n'.join(line[:120] for line in _csv(obj.head(3)).splitlines()[:4])
     return f', {obj.shape[0]:,} rows x {obj.shape[1]:,} columns', f'columns: {columns}\n{rows}'
 
+
 def _parts(
-    obj: Any, # anything
-) -> str: # empty where there is nothing to count
+    obj: Any,  # anything
+) -> str:  # empty where there is nothing to count
     "How many items, keys or dimensions a context has, and of which kind."
     if isinstance(obj, _ITEMS):
         kinds = ', '.join(dict.fromkeys(type(item).__name__ for item in _first(obj, 20)))
@@ -87,50 +106,65 @@ def _parts(
 
 # %% ../../nbs/base/04_describe.ipynb #0aa5c061
 def describe_context(
-    obj: Any, # the context, of any size
-    preview_chars: int = 300, # characters of the preview
-) -> dict: # type, chars (None where it is not known), parts and preview, as the slots of `FIRST_MESSAGE` want them
+    obj: Any,  # the context, of any size
+    preview_chars: int = 300,  # characters of the preview
+) -> dict:  # type, chars (None where it is not known), parts and preview, as the slots of `FIRST_MESSAGE` want them
     "Type, size and beginning of a context, without copying it."
     table = _table(obj, preview_chars)
     parts, preview = table or (_parts(obj), obj[:preview_chars] if isinstance(obj, str) else _short(obj, preview_chars))
-    preview = preview[:2*preview_chars if table else preview_chars].encode('utf-8', 'backslashreplace').decode('utf-8')
+    preview = (
+        preview[: 2 * preview_chars if table else preview_chars].encode('utf-8', 'backslashreplace').decode('utf-8')
+    )
     return dict(type=type(obj).__name__, chars=_chars(obj), parts=parts, preview=preview)
 
 # %% ../../nbs/base/04_describe.ipynb #cdedcebd
 def as_text(
-    context: Any, # any object
-) -> str: # all of it
+    context: Any,  # any object
+) -> str:  # all of it
     "The whole context as one text, for a prompt that holds it."
-    if isinstance(context, str): return context
-    if isinstance(context, (bytes, bytearray)): return context.decode('utf-8', 'backslashreplace')
-    if isinstance(context, dict): return '\n\n'.join(f'--- {key} ---\n{as_text(value)}' for key, value in context.items())
-    if isinstance(context, (list, tuple)): return '\n\n'.join(map(as_text, context))
-    if isinstance(context, type): return str(context)
-    if hasattr(context, 'columns') or hasattr(context, 'to_csv'): return _csv(context)
+    if isinstance(context, str):
+        return context
+    if isinstance(context, (bytes, bytearray)):
+        return context.decode('utf-8', 'backslashreplace')
+    if isinstance(context, dict):
+        return '\n\n'.join(f'--- {key} ---\n{as_text(value)}' for key, value in context.items())
+    if isinstance(context, (list, tuple)):
+        return '\n\n'.join(map(as_text, context))
+    if isinstance(context, type):
+        return str(context)
+    if hasattr(context, 'columns') or hasattr(context, 'to_csv'):
+        return _csv(context)
     # The `str` of an array leaves values out, too.
-    whole = next((getattr(context, name) for name in ('tolist', 'to_list') if callable(getattr(context, name, None))), None)
+    whole = next(
+        (getattr(context, name) for name in ('tolist', 'to_list') if callable(getattr(context, name, None))), None
+    )
     return str(whole() if whole else context)
 
 # %% ../../nbs/base/04_describe.ipynb #6270436f
 def _signature(
-    name: str, # what the tool is called
-    tool: Any, # a function, or any value
-) -> str: # such as `lookup(key: str)`
+    name: str,  # what the tool is called
+    tool: Any,  # a function, or any value
+) -> str:  # such as `lookup(key: str)`
     "How to write a tool down in one line of code."
-    if not callable(tool): return f'{name} ({type(tool).__name__})'
-    try: signature = re.sub(r' at 0x[0-9a-fA-F]+', '', str(inspect.signature(tool)))
-    except (TypeError, ValueError): signature = '(...)'
+    if not callable(tool):
+        return f'{name} ({type(tool).__name__})'
+    try:
+        signature = re.sub(r' at 0x[0-9a-fA-F]+', '', str(inspect.signature(tool)))
+    except (TypeError, ValueError):
+        signature = '(...)'
     return name + signature
 
+
 def describe_tools(
-    tools: dict[str, Any] | None, # name to a callable, a value, or {"tool": ..., "description": ...}
-) -> str: # one line a tool; empty where there are none
+    tools: dict[str, Any] | None,  # name to a callable, a value, or {"tool": ..., "description": ...}
+) -> str:  # one line a tool; empty where there are none
     "The lines that fill the slot `{tools}` of a system prompt."
     lines = []
     for name, tool in (tools or {}).items():
         described = isinstance(tool, dict) and 'tool' in tool and set(tool) <= {'tool', 'description'}
         description = (tool.get('description') or '') if described else ''
         tool = tool['tool'] if described else tool
-        if not description and callable(tool): description = (inspect.getdoc(tool) or '').strip().split('\n')[0]
+        if not description and callable(tool):
+            description = (inspect.getdoc(tool) or '').strip().split('\n')[0]
         lines.append(f'- {_signature(name, tool)}' + (f': {description}' if description else ''))
     return '\n'.join(lines)

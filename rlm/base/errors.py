@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['hide', 'redact', 'RLMError', 'BadInput', 'suggest', 'ModelError', 'LimitExceeded', 'IterationsExceeded',
-           'BudgetExceeded', 'TokensExceeded', 'CallsExceeded', 'TimeExceeded', 'ErrorsExceeded', 'Cancelled',
+           'BudgetExceeded', 'TokensExceeded', 'CallsExceeded', 'TimeExceeded', 'ErrorsExceeded', 'Cancelled', 'check',
            'exit_code']
 
 # %% ../../nbs/base/01_errors.ipynb #e78739ca
@@ -21,10 +21,13 @@ _secrets: set[str] = set()
 _secrets_lock = threading.Lock()
 _MASK = '[secret]'
 # Each alternative begins with fixed characters, so that megabytes without a key are passed over quickly.
-_LOOKS_SECRET = re.compile(r'''(\b(?:sk|rk|pk|hf|gsk|xai)[-_](?=[A-Za-z0-9_\-]{16})|[Bb]earer |api[_-]key["']?[=:] ?["']?)[A-Za-z0-9._~+/=\-]{8,}''')
+_LOOKS_SECRET = re.compile(
+    r'''(\b(?:sk|rk|pk|hf|gsk|xai)[-_](?=[A-Za-z0-9_\-]{16})|[Bb]earer |api[_-]key["']?[=:] ?["']?)[A-Za-z0-9._~+/=\-]{8,}'''
+)
+
 
 def hide(
-    secret: str | None, # a key or token that must never be shown; None and short strings are passed over
+    secret: str | None,  # a key or token that must never be shown; None and short strings are passed over
 ) -> None:
     "Announce `secret`, so that `redact` replaces it wherever it occurs."
     if secret and len(secret) >= 6:
@@ -34,25 +37,46 @@ def hide(
 # %% ../../nbs/base/01_errors.ipynb #19adcfed
 def _environment_secrets() -> set[str]:
     "Values of environment variables that hold keys by their name, as LiteLLM's do."
-    names = [name for name in os.environ if name.upper().endswith(('_API_KEY', '_TOKEN', '_SECRET', '_SECRET_ACCESS_KEY'))]
+    names = [
+        name for name in os.environ if name.upper().endswith(('_API_KEY', '_TOKEN', '_SECRET', '_SECRET_ACCESS_KEY'))
+    ]
     return {value for name in names if len(value := os.environ.get(name, '')) >= 8}
 
+
 # What each alternative of the pattern begins with, and how many characters may stand before it: a search for a fixed text is many times quicker.
-_BEGINNINGS = (*((f'{kind}{dash}', kind == 'sk') for kind in ('sk', 'rk', 'pk', 'hf', 'xai') for dash in '-_'), ('earer ', True), ('api_key', False), ('api-key', False))
+_BEGINNINGS = (
+    *((f'{kind}{dash}', kind == 'sk') for kind in ('sk', 'rk', 'pk', 'hf', 'xai') for dash in '-_'),
+    ('earer ', True),
+    ('api_key', False),
+    ('api-key', False),
+)
+
 
 def _mask_lookalikes(text: str) -> str:
     "Exactly `_LOOKS_SECRET.sub(_masked, text)`, trying the pattern only where it can begin."
-    places = {place - back for literal, before in _BEGINNINGS for place in _places(text, literal) for back in range(before + 1) if place >= back}
-    if not places: return text
-    if len(places) > len(text)/50: return _LOOKS_SECRET.sub(_masked, text)
+    places = {
+        place - back
+        for literal, before in _BEGINNINGS
+        for place in _places(text, literal)
+        for back in range(before + 1)
+        if place >= back
+    }
+    if not places:
+        return text
+    if len(places) > len(text) / 50:
+        return _LOOKS_SECRET.sub(_masked, text)
     parts, end = [], 0
     for place in sorted(places):
-        if place < end or not (found := _LOOKS_SECRET.match(text, place)): continue
+        if place < end or not (found := _LOOKS_SECRET.match(text, place)):
+            continue
         parts += text[end:place], _masked(found)
         end = found.end()
     return ''.join(parts) + text[end:]
 
-def _masked(found: re.Match) -> str: return (found[1] if found[1][0] in 'Bba' else '') + _MASK
+
+def _masked(found: re.Match) -> str:
+    return (found[1] if found[1][0] in 'Bba' else '') + _MASK
+
 
 def _places(text: str, literal: str) -> list[int]:
     places, place = [], text.find(literal)
@@ -61,9 +85,10 @@ def _places(text: str, literal: str) -> list[int]:
         place = text.find(literal, place + 1)
     return places
 
+
 def redact(
-    text: str, # any text that is about to leave the process's memory: a message, a journal line, a page
-) -> str: # the same text with every secret replaced
+    text: str,  # any text that is about to leave the process's memory: a message, a journal line, a page
+) -> str:  # the same text with every secret replaced
     "Replace announced keys, keys of the environment, and whatever looks like a key."
     with _secrets_lock:
         known = _secrets | _environment_secrets()
@@ -75,21 +100,24 @@ def redact(
 # %% ../../nbs/base/01_errors.ipynb #1ff004ad
 class RLMError(Exception):
     "Base of everything that `rlm` raises on purpose; its message is one sentence without secrets."
-    def __init__(self, 
-        message: str, # what is wrong and what to do
+
+    def __init__(
+        self,
+        message: str,  # what is wrong and what to do
     ):
         super().__init__(redact(message))
+
 
 class BadInput(RLMError, ValueError):
     "An argument, a file or a setting is wrong; nothing was spent."
 
 # %% ../../nbs/base/01_errors.ipynb #8f3b7742
 def suggest(
-    word: str, # that was written
-    known: Iterable[str], # names that would do
-    likeness: float = 0.6, # from 0 to 1, from which on a name is taken for the one that was meant
-    ending: str = '', # written after the name, such as "="
-) -> str: # the end of a sentence
+    word: str,  # that was written
+    known: Iterable[str],  # names that would do
+    likeness: float = 0.6,  # from 0 to 1, from which on a name is taken for the one that was meant
+    ending: str = '',  # written after the name, such as "="
+) -> str:  # the end of a sentence
     "What to write instead of `word`."
     known = list(known)
     near = difflib.get_close_matches(word, known, 1, likeness)
@@ -98,12 +126,14 @@ def suggest(
 # %% ../../nbs/base/01_errors.ipynb #409766fe
 class ModelError(RLMError):
     "A model could not be reached, refused, or sent something that is no reply."
-    def __init__(self,
-        message: str, # LiteLLM's own message, once, or what came back
-        model: str | None = None, # the model's name
-        status: int | None = None, # HTTP status where there was one
-        retry_after: float | None = None, # seconds that the server asked us to wait
-        result: Any = None, # what the run had reached, when a run was under way
+
+    def __init__(
+        self,
+        message: str,  # LiteLLM's own message, once, or what came back
+        model: str | None = None,  # the model's name
+        status: int | None = None,  # HTTP status where there was one
+        retry_after: float | None = None,  # seconds that the server asked us to wait
+        result: Any = None,  # what the run had reached, when a run was under way
     ):
         super().__init__(message)
         self.model, self.status, self.retry_after, self.result = model, status, retry_after, result
@@ -111,54 +141,114 @@ class ModelError(RLMError):
 # %% ../../nbs/base/01_errors.ipynb #394a858e
 class LimitExceeded(RLMError):
     "A limit ended the run; `result` has everything up to there."
+
     stop_reason = 'limit'
-    def __init__(self,
-        message: str, # which limit, its value, and how to raise it
-        result: Any = None, # the run's result so far
+
+    def __init__(
+        self,
+        message: str,  # which limit, its value, and how to raise it
+        result: Any = None,  # the run's result so far
     ):
         super().__init__(message)
         self.result = result
 
     @property
-    def partial_answer(self) -> str | None: # the best answer so far
+    def partial_answer(self) -> str | None:  # the best answer so far
         "The best answer that the run had when it was stopped."
         return getattr(self.result, 'answer', None)
 
 # %% ../../nbs/base/01_errors.ipynb #832484c2
 class IterationsExceeded(LimitExceeded):
     "No answer within `max_iterations` turns."
+
     stop_reason = 'max_iterations'
+
 
 class BudgetExceeded(LimitExceeded):
     "The next call could cost more dollars than `max_cost` leaves."
+
     stop_reason = 'budget'
+
 
 class TokensExceeded(LimitExceeded):
     "The next call could need more tokens than `max_tokens` leaves."
+
     stop_reason = 'tokens'
+
 
 class CallsExceeded(LimitExceeded):
     "All `max_calls` model calls are made."
+
     stop_reason = 'calls'
+
 
 class TimeExceeded(LimitExceeded):
     "`max_seconds` have passed."
+
     stop_reason = 'time'
+
 
 class ErrorsExceeded(LimitExceeded):
     "`max_errors` cells or sub-calls failed."
+
     stop_reason = 'errors'
+
 
 class Cancelled(LimitExceeded):
     "The user stopped the run (Ctrl-C, or a cancelled task)."
+
     stop_reason = 'cancelled'
+
+# %% ../../nbs/base/01_errors.ipynb #checkco1
+def check(
+    name: str,  # of the setting, as the user writes it
+    value: Any,  # what was given
+    kind: type
+    | tuple[type, ...],  # what it has to be; `float` accepts whole numbers too, `int` and `float` refuse bools
+    least: float | None = None,  # the smallest number that is allowed
+    most: float | None = None,  # the largest number that is allowed
+    above: float | None = None,  # the number has to be larger than this
+    optional: bool = False,  # whether None is allowed
+    give: str | None = None,  # what to give, for the message; None: made from the other arguments
+) -> None:
+    "Raise `BadInput` unless `value` is of the `kind` and in the range that a setting allows."
+    if value is None and optional:
+        return
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if float in kinds:
+        kinds = (*kinds, int)
+    fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    if fits and isinstance(value, (int, float)):
+        in_range = (least is None or value >= least) and (most is None or value <= most)
+        fits = in_range and (above is None or value > above)
+    if not fits:
+        raise BadInput(f'{name}={value!r}: give {give or _expected(kinds, least, most, above)}.')
+
+
+_KIND_NAMES = {int: 'a whole number', str: 'a text', bool: 'True or False', dict: 'a dict', list: 'a list'}
+
+
+def _expected(kinds: tuple[type, ...], least: float | None, most: float | None, above: float | None) -> str:
+    "What to give instead, in words."
+    if float in kinds:
+        words = 'a number'
+    else:
+        words = ' or '.join(_KIND_NAMES.get(kind, kind.__name__) for kind in kinds)
+    if least is not None and most is not None:
+        return f'{words} from {least:g} to {most:g}'
+    if above is not None:
+        words += f' above {above:g}'
+    elif least is not None:
+        words += f' of at least {least:g}'
+    return words + (f' and at most {most:g}' if most is not None else '')
 
 # %% ../../nbs/base/01_errors.ipynb #exitco01
 _EXIT_CODES = {BadInput: 2, LimitExceeded: 3, ModelError: 4}
 
+
 def exit_code(
-    command: Callable[[], int], # does the work and returns its own exit code
-) -> int: # 0 success, 1 another failure, 2 wrong usage, 3 a limit was reached or Ctrl-C, 4 the model failed
+    command: Callable[[], int],  # does the work and returns its own exit code
+) -> int:  # 0 success, 1 another failure, 2 wrong usage, 3 a limit was reached or Ctrl-C, 4 the model failed
     "Run `command`, and turn what it raises into one sentence on standard error and an exit code."
     try:
         return command()

@@ -14,14 +14,15 @@ from typing import Any
 from .errors import Cancelled, RLMError
 
 # %% auto #0
-__all__ = ['engine_loop', 'run_sync', 'on_engine', 'start_on_engine', 'within', 'in_thread']
+__all__ = ['event_loop', 'run_sync', 'on_loop', 'start_on_loop', 'within', 'run_in_thread']
 
 # %% ../../nbs/base/02_event_loop.ipynb #8197e142
 _engine: asyncio.AbstractEventLoop | None = None
 _engine_lock = threading.Lock()
 _left_behind: list[asyncio.AbstractEventLoop | None] = []
 
-def engine_loop() -> asyncio.AbstractEventLoop: # running, in a daemon thread
+
+def event_loop() -> asyncio.AbstractEventLoop:  # running, in a daemon thread
     "The one event loop of the engine, started when it is first asked for."
     global _engine
     with _engine_lock:
@@ -32,10 +33,13 @@ def engine_loop() -> asyncio.AbstractEventLoop: # running, in a daemon thread
             threading.Thread(target=_keep_running, args=(_engine,), name='rlm-engine', daemon=True).start()
         return _engine
 
+
 def _keep_running(loop: asyncio.AbstractEventLoop) -> None:
     # asyncio lets these two through to the loop; whoever waits for the task that raised them gets them all the same.
     while not loop.is_closed():
-        with contextlib.suppress(SystemExit, KeyboardInterrupt): loop.run_forever()
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()
+
 
 def _forget_engine() -> None:
     "A forked child inherits the loop but not its thread: it starts one of its own."
@@ -44,18 +48,21 @@ def _forget_engine() -> None:
     _left_behind.append(_engine)
     _engine, _engine_lock = None, threading.Lock()
 
+
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=_forget_engine)
 
 # %% ../../nbs/base/02_event_loop.ipynb #da4b3456
 def run_sync(
-    coroutine: Coroutine, # what to run on the engine's loop
-) -> Any: # what it returns
+    coroutine: Coroutine,  # what to run on the engine's loop
+) -> Any:  # what it returns
     "Run `coroutine` on the engine's loop from any other thread, and wait for it."
-    loop, outcome, tasks = engine_loop(), concurrent.futures.Future(), []
+    loop, outcome, tasks = event_loop(), concurrent.futures.Future(), []
     if _running_loop() is loop:
         coroutine.close()
-        raise RLMError('A synchronous call was made on the engine\'s own loop, which would wait for itself; await the coroutine twin (`acall`, `acompletion`, ...) instead.')
+        raise RLMError(
+            'A synchronous call was made on the engine\'s own loop, which would wait for itself; await the coroutine twin (`acall`, `acompletion`, ...) instead.'
+        )
 
     def start() -> None:
         tasks.append(loop.create_task(coroutine))
@@ -63,86 +70,109 @@ def run_sync(
 
     def settle(task: asyncio.Task) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is None: outcome.set_result(task.result())
-        else: outcome.set_exception(error)
+        if error is None:
+            outcome.set_result(task.result())
+        else:
+            outcome.set_exception(error)
 
     loop.call_soon_threadsafe(start)
-    try: return outcome.result()
+    try:
+        return outcome.result()
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-        with contextlib.suppress(asyncio.CancelledError): outcome.result()
+        with contextlib.suppress(asyncio.CancelledError):
+            outcome.result()
         raise
 
+
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try: return asyncio.get_running_loop()
-    except RuntimeError: return None
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 # %% ../../nbs/base/02_event_loop.ipynb #b3eb330a
-async def on_engine(
-    coroutine: Coroutine, # what to run on the engine's loop
-) -> Any: # what it returns
+async def on_loop(
+    coroutine: Coroutine,  # what to run on the engine's loop
+) -> Any:  # what it returns
     "Await `coroutine` from any loop; cancelling the caller cancels it."
-    loop = engine_loop()
-    if _running_loop() is loop: return await coroutine
-    return await asyncio.wrap_future(start_on_engine(coroutine))
+    loop = event_loop()
+    if _running_loop() is loop:
+        return await coroutine
+    return await asyncio.wrap_future(start_on_loop(coroutine))
 
-def start_on_engine(
-    coroutine: Coroutine, # what to run on the engine's loop
-) -> concurrent.futures.Future: # its outcome; cancelling it cancels the coroutine
+
+def start_on_loop(
+    coroutine: Coroutine,  # what to run on the engine's loop
+) -> concurrent.futures.Future:  # its outcome; cancelling it cancels the coroutine
     "Start `coroutine` on the engine's loop and leave."
+
     async def run() -> Any:
         # Who cancels does not wait for the exception that says what was reached until then.
-        try: return await coroutine
-        except Cancelled as error: raise asyncio.CancelledError(str(error)) from None
-    return asyncio.run_coroutine_threadsafe(run(), engine_loop())
+        try:
+            return await coroutine
+        except Cancelled as error:
+            raise asyncio.CancelledError(str(error)) from None
+
+    return asyncio.run_coroutine_threadsafe(run(), event_loop())
 
 # %% ../../nbs/base/02_event_loop.ipynb #b06b8179
-_GRACE = 1.0 # seconds that a call gets to close its connection; one that does not even do that is left to itself
-_PART = 1.0 # seconds between two looks at the clock; what a look comes late by is our own doing
+_GRACE = 1.0  # seconds that a call gets to close its connection; one that does not even do that is left to itself
+_PART = 1.0  # seconds between two looks at the clock; what a look comes late by is our own doing
+
 
 async def within(
-    coroutine: Coroutine, # what may take too long
-    seconds: float | None, # until it is cancelled; None: no limit
-) -> Any: # what it returns
+    coroutine: Coroutine,  # what may take too long
+    seconds: float | None,  # until it is cancelled; None: no limit
+) -> Any:  # what it returns
     "Await `coroutine` for a time; raises `TimeoutError` after it. A cancellation that comes in the moment of the result is not forgotten."
     task = asyncio.ensure_future(coroutine)
     clock, left = asyncio.get_running_loop().time, float('inf') if seconds is None else seconds
     try:
         while not task.done() and left > 0:
-            part, before = min(left, (seconds or _PART)/8, _PART), clock()
+            part, before = min(left, (seconds or _PART) / 8, _PART), clock()
             await asyncio.wait({task}, timeout=part)
             left -= min(part, clock() - before)
     finally:
-        task.add_done_callback(_look) # or asyncio reports its exception as forgotten
+        task.add_done_callback(_look)  # or asyncio reports its exception as forgotten
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=_GRACE)
     # One that comes in the last moment was paid for.
-    if left <= 0 and (not task.done() or task.cancelled() or task.exception()): raise asyncio.TimeoutError
-    if task.cancelled(): raise RuntimeError('The call was cancelled from within.')
+    if left <= 0 and (not task.done() or task.cancelled() or task.exception()):
+        raise asyncio.TimeoutError
+    if task.cancelled():
+        raise RuntimeError('The call was cancelled from within.')
     return task.result()
 
+
 def _look(task: asyncio.Task) -> None:
-    if not task.cancelled(): task.exception()
+    if not task.cancelled():
+        task.exception()
 
 # %% ../../nbs/base/02_event_loop.ipynb #b45c753e
-async def in_thread(
-    function: Callable, # may block, may never return
+async def run_in_thread(
+    function: Callable,  # may block, may never return
     *args,
     **kwargs,
-) -> Any: # what `function` returns
+) -> Any:  # what `function` returns
     "Call `function` in a daemon thread: one that is stuck holds up neither other calls nor the end of the process."
     outcome: asyncio.Future = asyncio.get_running_loop().create_future()
 
     def tell(error: BaseException | None, answer: Any = None) -> None:
-        if not outcome.done(): outcome.set_result((error, answer))
+        if not outcome.done():
+            outcome.set_result((error, answer))
 
     def work() -> None:
-        try: result = (None, function(*args, **kwargs))
-        except BaseException as error: result = (error,)
-        with contextlib.suppress(RuntimeError): outcome.get_loop().call_soon_threadsafe(tell, *result)
+        try:
+            result = (None, function(*args, **kwargs))
+        except BaseException as error:
+            result = (error,)
+        with contextlib.suppress(RuntimeError):
+            outcome.get_loop().call_soon_threadsafe(tell, *result)
 
     threading.Thread(target=work, name='rlm-model', daemon=True).start()
     error, answer = await outcome
-    if error is not None: raise error
+    if error is not None:
+        raise error
     return answer

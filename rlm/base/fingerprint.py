@@ -23,61 +23,91 @@ from fastcore.basics import patch
 __all__ = ['Fingerprint', 'take_fingerprint', 'fingerprint']
 
 # %% ../../nbs/base/07_fingerprint.ipynb #1613ad4f
-_PART = 1_000_000 # characters that are encoded at once
-_DEEPEST = 200 # containers in containers; what lies deeper counts by its text
-_WHOLE = (bool, int, float, complex, type(None), Decimal, Fraction, date, time, timedelta, UUID, PurePath, Enum, range) # their text is all that they are
+_PART = 1_000_000  # characters that are encoded at once
+_DEEPEST = 200  # containers in containers; what lies deeper counts by its text
+_WHOLE = (
+    bool,
+    int,
+    float,
+    complex,
+    type(None),
+    Decimal,
+    Fraction,
+    date,
+    time,
+    timedelta,
+    UUID,
+    PurePath,
+    Enum,
+    range,
+)  # their text is all that they are
+
 
 @dataclass(frozen=True)
 class Fingerprint:
     "What a context is told by."
-    sha256: str | None # 64 hexadecimal digits: the same for the same content, in every process; None: it was not taken
-    unread: tuple[str, ...] = () # types of objects in it that count by type, size and text only, so that two of them may be taken for one
+
+    sha256: str | None  # 64 hexadecimal digits: the same for the same content, in every process; None: it was not taken
+    unread: tuple[
+        str, ...
+    ] = ()  # types of objects in it that count by type, size and text only, so that two of them may be taken for one
 
     @property
-    def known(self) -> dict: # of what JSON holds
+    def known(self) -> dict:  # of what JSON holds
         "What there is of it, for a journal."
         return {name: value for name, value in dict(sha256=self.sha256, unread=list(self.unread)).items() if value}
 
+
 def take_fingerprint(
-    context: Any, # of any type and size
-) -> Fingerprint: # of all that is in it
+    context: Any,  # of any type and size
+) -> Fingerprint:  # of all that is in it
     "Read a context through, without changing it."
     reader = _Reader()
     reader.feed(context)
     return Fingerprint(reader.digest.hexdigest(), tuple(sorted(reader.unread)))
 
+
 def fingerprint(
-    context: Any, # of any type and size
-) -> str: # 64 hexadecimal digits
+    context: Any,  # of any type and size
+) -> str:  # 64 hexadecimal digits
     "The same for the same content, in every process."
     return take_fingerprint(context).sha256
 
 # %% ../../nbs/base/07_fingerprint.ipynb #b554fb88
 class _Reader:
     "Passes values to a digest, piece by piece."
-    def __init__(self): self.digest, self.unread = hashlib.sha256(), set()
 
-    def note(self, *words: Any) -> None: self.digest.update((' '.join(map(str, words)) + ' ').encode('utf-8', 'surrogatepass'))
+    def __init__(self):
+        self.digest, self.unread = hashlib.sha256(), set()
+
+    def note(self, *words: Any) -> None:
+        self.digest.update((' '.join(map(str, words)) + ' ').encode('utf-8', 'surrogatepass'))
 
     def feed(self, value: Any, above: frozenset = frozenset()) -> None:
         "Read `value`; `above` are the containers that it lies in."
         name = type(value).__name__
-        if isinstance(value, str): self._text(value)
+        if isinstance(value, str):
+            self._text(value)
         elif isinstance(value, (bytes, bytearray, memoryview, array)):
             content, known = (value, 'bytes') if isinstance(value, (bytes, bytearray)) else (bytes(value), name)
             self.note(known, getattr(value, 'typecode', ''), len(content))
             self.digest.update(content)
-        elif isinstance(value, _WHOLE): self.digest.update(f'{name} {value!r} '.encode())
-        elif id(value) in above: self.note('itself')
+        elif isinstance(value, _WHOLE):
+            self.digest.update(f'{name} {value!r} '.encode())
+        elif id(value) in above:
+            self.note('itself')
         elif len(above) < _DEEPEST and (parts := self._parts(value)) is not None:
             self.digest.update(f'{name} {len(parts)} '.encode())
             above |= {id(value)}
-            for part in parts: self.feed(part, above)
-        elif not self.feed_table(value): self._describe(value)
+            for part in parts:
+                self.feed(part, above)
+        elif not self.feed_table(value):
+            self._describe(value)
 
     def _text(self, value: str) -> None:
         self.digest.update(b'text %d ' % len(value))
-        for start in range(0, len(value), _PART): self.digest.update(value[start:start + _PART].encode('utf-8', 'surrogatepass'))
+        for start in range(0, len(value), _PART):
+            self.digest.update(value[start : start + _PART].encode('utf-8', 'surrogatepass'))
 
     def _describe(self, value: Any) -> None:
         "The type, size and text of an object that is not looked into."
@@ -85,79 +115,131 @@ class _Reader:
         self.unread.add(name)
         # Whatever a user's class does when it is asked, the run goes on.
         for ask in (len, str):
-            try: known.append(ask(value))
-            except Exception as error: known.append(type(error).__name__)
+            try:
+                known.append(ask(value))
+            except Exception as error:
+                known.append(type(error).__name__)
         self.note(name, known[0], _ADDRESS.sub('', str(known[1])))
+
 
 _ADDRESS = re.compile(r' at 0x[0-9a-fA-F]+')
 
 # %% ../../nbs/base/07_fingerprint.ipynb #30856bec
 @patch
-def _parts(self: _Reader, value: Any) -> list | None: # in an order that does not depend on the process; None: it is no container
+def _parts(
+    self: _Reader, value: Any
+) -> list | None:  # in an order that does not depend on the process; None: it is no container
     "What a container holds."
-    if is_dataclass(value) and not isinstance(value, type): return [part for one in fields(value) for part in (one.name, getattr(value, one.name, None))]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [part for one in fields(value) for part in (one.name, getattr(value, one.name, None))]
     # A container of the user's own may raise whatever it likes when it is read; then it counts by its text.
     try:
-        if isinstance(value, Mapping): return [part for pair in value.items() for part in pair]
-        if isinstance(value, Set): return sorted(map(self._apart, value))
+        if isinstance(value, Mapping):
+            return [part for pair in value.items() for part in pair]
+        if isinstance(value, Set):
+            return sorted(map(self._apart, value))
         return list(value) if isinstance(value, (Sequence, deque)) else None
-    except Exception: return None
+    except Exception:
+        return None
+
 
 @patch
-def _apart(self: _Reader, value: Any) -> str: # 64 hexadecimal digits
+def _apart(self: _Reader, value: Any) -> str:  # 64 hexadecimal digits
     found = take_fingerprint(value)
     self.unread.update(found.unread)
     return found.sha256
 
 # %% ../../nbs/base/07_fingerprint.ipynb #9f668d3b
-_ROWS = 100_000 # that are read at once
+_ROWS = 100_000  # that are read at once
 _TABLES = ('DataFrame', 'Table', 'RecordBatch')
-_SCALARS = ('NAType', 'NaTType', 'Interval', 'Period') # of pandas: their text is all that they are, too
+_SCALARS = ('NAType', 'NaTType', 'Interval', 'Period')  # of pandas: their text is all that they are, too
+
 
 @patch
-def feed_table(self: _Reader, value: Any) -> bool: # False: it is nothing of that kind
+def feed_table(self: _Reader, value: Any) -> bool:  # False: it is nothing of that kind
     "Read a table, a column, an index, an array or a number of pandas, Polars, Arrow or numpy."
-    names = {one.__name__ for one in type(value).__mro__ if one.__module__.partition('.')[0] in ('pandas', 'polars', 'pyarrow', 'numpy')}
-    if names.isdisjoint(_TABLES): return bool(names) and self._column(value)
-    columns = [column for _, column in value.items()] if hasattr(value, 'items') else value.get_columns() if hasattr(value, 'get_columns') else value.columns
-    index = getattr(value, 'index', None) # an index is a column without a name of its own
+    names = {
+        one.__name__
+        for one in type(value).__mro__
+        if one.__module__.partition('.')[0] in ('pandas', 'polars', 'pyarrow', 'numpy')
+    }
+    if names.isdisjoint(_TABLES):
+        return bool(names) and self._column(value)
+    columns = (
+        [column for _, column in value.items()]
+        if hasattr(value, 'items')
+        else value.get_columns()
+        if hasattr(value, 'get_columns')
+        else value.columns
+    )
+    index = getattr(value, 'index', None)  # an index is a column without a name of its own
     self.note(type(value).__name__, len(columns))
     self.feed(list(getattr(value, 'column_names', value.columns)))
     return all([self._column(column) for column in ([] if index is None else [index]) + list(columns)])
 
+
 @patch
-def _column(self: _Reader, column: Any) -> bool: # False: it has no values to read
+def _column(self: _Reader, column: Any) -> bool:  # False: it has no values to read
     "Read the values of one column, array or index, or a single one."
     name, shape = type(column).__name__, getattr(column, 'shape', None)
     if shape == () or name in _SCALARS:
         self.note(name, getattr(column, 'dtype', ''), repr(column))
         return True
-    if not any(hasattr(column, way) for way in _WAYS): return False
+    if not any(hasattr(column, way) for way in _WAYS):
+        return False
     self.note(name, getattr(column, 'dtype', getattr(column, 'type', '')), shape or len(column))
     self.feed([getattr(column, 'name', None), list(getattr(column, 'names', None) or ())])
     # [] of a Series goes by its labels.
     values = getattr(column, 'iloc', column)
-    for start in range(0, len(column), _ROWS): self._rows(values[start:start + _ROWS])
+    for start in range(0, len(column), _ROWS):
+        self._rows(values[start : start + _ROWS])
     return True
 
 # %% ../../nbs/base/07_fingerprint.ipynb #8be07d4d
-_WAYS = ('to_pylist', 'to_list', 'tolist') # to plain Python values
-_PLAIN = {str, bytes, bool, int, float, type(None), date, datetime, time, timedelta, Decimal} # a list of them is told by its text
+_WAYS = ('to_pylist', 'to_list', 'tolist')  # to plain Python values
+_PLAIN = {
+    str,
+    bytes,
+    bool,
+    int,
+    float,
+    type(None),
+    date,
+    datetime,
+    time,
+    timedelta,
+    Decimal,
+}  # a list of them is told by its text
+
 
 @patch
 def _rows(self: _Reader, part: Any) -> None:
     "Read some rows of a column."
-    if (numbers := _numbers(part)) is not None: return self.digest.update(numbers.reshape(-1).view('u1'))
+    if (numbers := _numbers(part)) is not None:
+        return self.digest.update(numbers.reshape(-1).view('u1'))
     values = getattr(part, next(way for way in _WAYS if hasattr(part, way)))()
-    if {*map(type, values)} <= _PLAIN: self.note(values)
-    else: self.feed(values)
+    if {*map(type, values)} <= _PLAIN:
+        self.note(values)
+    else:
+        self.feed(values)
 
-def _numbers(part: Any) -> Any: # an array of numpy; None: it is none, or has gaps
+
+def _numbers(part: Any) -> Any:  # an array of numpy; None: it is none, or has gaps
     "The rows as they lie in memory, where they are numbers."
     dtype = getattr(part, 'dtype', None)
-    if type(dtype).__module__.startswith('numpy'): fits = dtype.kind in 'biufcmMSUV' and not dtype.hasobject and type(part).__name__ != 'MaskedArray'
-    else: fits = type(dtype).__module__.startswith('polars') and dtype.is_numeric() and not dtype.is_decimal() and not part.null_count()
-    if not fits: return None
+    if type(dtype).__module__.startswith('numpy'):
+        fits = dtype.kind in 'biufcmMSUV' and not dtype.hasobject and type(part).__name__ != 'MaskedArray'
+    else:
+        fits = (
+            type(dtype).__module__.startswith('polars')
+            and dtype.is_numeric()
+            and not dtype.is_decimal()
+            and not part.null_count()
+        )
+    if not fits:
+        return None
     # Polars can do without numpy.
-    try: return part.to_numpy() if hasattr(part, 'to_numpy') else part
-    except ImportError: return None
+    try:
+        return part.to_numpy() if hasattr(part, 'to_numpy') else part
+    except ImportError:
+        return None

@@ -18,81 +18,123 @@ __all__ = ['read_text', 'read_context', 'read_input']
 
 # %% ../../nbs/base/03_inputs.ipynb #5ad7cb89
 def read_text(
-    path: Path, # of one file
-    encoding: str = 'utf-8', # of the file
-) -> str: # the whole file, line ends as they were
+    path: Path,  # of one file
+    encoding: str = 'utf-8',  # of the file
+) -> str:  # the whole file, line ends as they were
     "Read one file; raises `BadInput` when it is missing, binary or in another encoding."
-    try: data = path.read_bytes()
-    except FileNotFoundError: raise BadInput(f'{path} does not exist; check the path.') from None
-    except OSError as error: raise BadInput(f'{path} cannot be read: {error.strerror}.') from None
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f'{path} does not exist; check the path.') from None
+    except OSError as error:
+        raise BadInput(f'{path} cannot be read: {error.strerror}.') from None
     if b'\0' in data[:8192] and not encoding.lower().startswith(('utf-16', 'utf-32', 'utf_16', 'utf_32')):
-        raise BadInput(f'{path} is a binary file; make a text of it first (pdftotext, pandoc, ...), or name its encoding, such as utf-16.')
-    try: return data.decode(encoding)
-    except LookupError: raise BadInput(f'The encoding {encoding} is not known to Python; utf-8, latin-1 and utf-16 are.') from None
+        raise BadInput(
+            f'{path} is a binary file; make a text of it first (pdftotext, pandoc, ...), or name its encoding, such as utf-16.'
+        )
+    try:
+        return data.decode(encoding)
+    except LookupError:
+        raise BadInput(f'The encoding {encoding} is not known to Python; utf-8, latin-1 and utf-16 are.') from None
     except UnicodeDecodeError as error:
-        raise BadInput(f'{path} is not {encoding}: byte 0x{data[error.start]:02x} at {error.start:,}; name its encoding, such as latin-1 or cp1252.') from None
+        raise BadInput(
+            f'{path} is not {encoding}: byte 0x{data[error.start]:02x} at {error.start:,}; name its encoding, such as latin-1 or cp1252.'
+        ) from None
 
 # %% ../../nbs/base/03_inputs.ipynb #8b050351
 def _files_of(name: str) -> list[Path]:
     "The files that one argument names: a file, a folder with all below it, or a pattern."
     path = Path(name)
-    if path.is_dir(): return sorted(one for one in path.rglob('*') if one.is_file() and not any(part.startswith('.') for part in one.relative_to(path).parts))
-    if path.exists() or not glob.has_magic(name): return [path]
+    if path.is_dir():
+        return sorted(
+            one
+            for one in path.rglob('*')
+            if one.is_file() and not any(part.startswith('.') for part in one.relative_to(path).parts)
+        )
+    if path.exists() or not glob.has_magic(name):
+        return [path]
     found = sorted(Path(one) for one in glob.glob(name, recursive=True) if Path(one).is_file())
-    if not found: raise BadInput(f'No file matches {name}; check the pattern.')
+    if not found:
+        raise BadInput(f'No file matches {name}; check the pattern.')
     return found
 
+
 def read_context(
-    names: Sequence[str], # files, folders, patterns, or "-" for standard input
-    encoding: str = 'utf-8', # of the files
-) -> tuple[str | dict[str, str], list[str]]: # the context, and the paths that were left out
+    names: Sequence[str],  # files, folders, patterns, or "-" for standard input
+    encoding: str = 'utf-8',  # of the files
+) -> tuple[str | dict[str, str], list[str]]:  # the context, and the paths that were left out
     "Read what the question is about; raises `BadInput` when there is nothing."
-    if list(names) == ['-']: return sys.stdin.read(), []
+    if list(names) == ['-']:
+        return sys.stdin.read(), []
     whole_folder = any(Path(name).is_dir() or (glob.has_magic(name) and not Path(name).exists()) for name in names)
     texts, left_out = {}, []
     for path in (path for name in names for path in _files_of(name)):
-        try: texts[str(path)] = read_text(path, encoding)
+        try:
+            texts[str(path)] = read_text(path, encoding)
         except BadInput:
             # A file that was named must be read; one that only lies in a folder need not be.
-            if str(path) in names: raise
+            if str(path) in names:
+                raise
             left_out.append(str(path))
     if not any(text and not text.isspace() for text in texts.values()):
-        raise BadInput(f'There is no text in {", ".join(names)}' + (f' ({len(left_out)} files are no {encoding} text)' if left_out else '') + '; give files that hold text.')
+        raise BadInput(
+            f'There is no text in {", ".join(names)}'
+            + (f' ({len(left_out)} files are no {encoding} text)' if left_out else '')
+            + '; give files that hold text.'
+        )
     return (next(iter(texts.values())) if len(texts) == 1 and not whole_folder else texts), left_out
 
 # %% ../../nbs/base/03_inputs.ipynb #97e6c6f7
 def read_input(
-    context: Any, # as a user gives it
-    encoding: str = 'utf-8', # of files
-) -> Any: # what the question is about
+    context: Any,  # as a user gives it
+    encoding: str = 'utf-8',  # of files
+) -> Any:  # what the question is about
     "Read paths and open files; everything else comes back as it is. Raises `BadInput` for what cannot be read, or only once."
-    if isinstance(context, os.PathLike): return read_context([os.fspath(context)], encoding)[0]
+    if isinstance(context, os.PathLike):
+        return read_context([os.fspath(context)], encoding)[0]
     if isinstance(context, (list, tuple)) and context and all(isinstance(item, os.PathLike) for item in context):
         return read_context([*map(os.fspath, context)], encoding)[0]
     if isinstance(context, Mapping) and any(isinstance(item, os.PathLike) for item in context.values()):
         return {name: read_input(item, encoding) for name, item in context.items()}
-    if not isinstance(context, type) and all(callable(getattr(context, name, None)) for name in ('read', 'readline', 'close')): return _read_file(context)
-    if problem := _problem(context): raise BadInput(f'A context that is {problem}')
+    if not isinstance(context, type) and all(
+        callable(getattr(context, name, None)) for name in ('read', 'readline', 'close')
+    ):
+        return _read_file(context)
+    if problem := _problem(context):
+        raise BadInput(f'A context that is {problem}')
     return context
+
 
 def _problem(context: Any) -> str | None:
     "Why an object is no context, and what to do."
     name = type(context).__name__
-    if inspect.iscoroutine(context): return 'a coroutine is not there yet: await it first.'
-    if hasattr(context, '__anext__') or isinstance(context, Iterator): return f'an iterator ({name}) can be read only once: make a list of it.'
-    if name == 'LazyFrame' and hasattr(context, 'collect'): return 'a LazyFrame is not computed yet: give its collect().'
+    if inspect.iscoroutine(context):
+        return 'a coroutine is not there yet: await it first.'
+    if hasattr(context, '__anext__') or isinstance(context, Iterator):
+        return f'an iterator ({name}) can be read only once: make a list of it.'
+    if name == 'LazyFrame' and hasattr(context, 'collect'):
+        return 'a LazyFrame is not computed yet: give its collect().'
     return None
+
 
 def _read_file(file: Any) -> str | bytes:
     "All that is left in an open file."
     name = getattr(file, 'name', None) or type(file).__name__
-    try: content = file.read()
-    except UnicodeDecodeError as error: raise BadInput(f'{name} is not {error.encoding}: open it with its encoding, or in binary mode.') from None
+    try:
+        content = file.read()
+    except UnicodeDecodeError as error:
+        raise BadInput(f'{name} is not {error.encoding}: open it with its encoding, or in binary mode.') from None
     # A closed file raises ValueError, one for writing an OSError; a file of another library whatever it likes.
-    except Exception as error: raise BadInput(f'{name} cannot be read: {error}.') from None
+    except Exception as error:
+        raise BadInput(f'{name} cannot be read: {error}.') from None
     if inspect.isawaitable(content):
-        if inspect.iscoroutine(content): content.close()
+        if inspect.iscoroutine(content):
+            content.close()
         raise BadInput(f'{name} is an asynchronous file: await its read() and give what that returns.')
-    if not isinstance(content, (str, bytes, bytearray)): raise BadInput(f'{name} gave a {type(content).__name__} when it was read: give the text itself.')
-    if not content: raise BadInput(f'There is nothing left to read in {name}: it is empty, or was read before (seek(0) goes back to its beginning).')
+    if not isinstance(content, (str, bytes, bytearray)):
+        raise BadInput(f'{name} gave a {type(content).__name__} when it was read: give the text itself.')
+    if not content:
+        raise BadInput(
+            f'There is nothing left to read in {name}: it is empty, or was read before (seek(0) goes back to its beginning).'
+        )
     return content

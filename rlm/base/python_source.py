@@ -15,82 +15,109 @@ import threading
 # %% ../../nbs/base/06_python_source.ipynb #d2fbcfff
 _parsing = threading.Lock()
 
+
 def _new_lock() -> None:
     "A forked child must not wait for a thread that it has not."
     global _parsing
     _parsing = threading.Lock()
 
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_new_lock)
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_new_lock)
+
 
 def syntax_tree(
-    code: str, # of a cell, or an expression
-    name: str = '<unknown>', # of the file, for tracebacks
-    mode: str = 'exec', # or "eval"
-) -> ast.AST: # its tree
+    code: str,  # of a cell, or an expression
+    name: str = '<unknown>',  # of the file, for tracebacks
+    mode: str = 'exec',  # or "eval"
+) -> ast.AST:  # its tree
     "`ast.parse`, for threads."
-    with _parsing: return ast.parse(code, name, mode)
+    with _parsing:
+        return ast.parse(code, name, mode)
 
 # %% ../../nbs/base/06_python_source.ipynb #db950356
 _ESCAPE = re.compile(r'\\(.)', re.S)
 _MAGIC = re.compile(r'^[ \t]*[%!][^\n]*$', re.M)
 UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
+
 def known_escapes(
-    code: str, # Python source
-) -> str: # source with the same structure, without unknown escapes
+    code: str,  # Python source
+) -> str:  # source with the same structure, without unknown escapes
     "Double the backslash of unknown escapes, so that parsing gives no warning."
-    return _ESCAPE.sub(lambda found: found[0] if found[1] in '\n\r\\\'"abfnrtv01234567NuUx{}' else '\\' + found[0], code)
+    return _ESCAPE.sub(
+        lambda found: found[0] if found[1] in '\n\r\\\'"abfnrtv01234567NuUx{}' else '\\' + found[0], code
+    )
+
 
 def parse_python(
-    code: str, # what may be Python; IPython's magic lines are allowed
-) -> ast.Module | None: # None where it is not
+    code: str,  # what may be Python; IPython's magic lines are allowed
+) -> ast.Module | None:  # None where it is not
     "The syntax tree of `code`, or None where it is no Python."
-    try: return syntax_tree(known_escapes(_MAGIC.sub('pass', code)))
-    except UNPARSABLE: return None
+    try:
+        return syntax_tree(known_escapes(_MAGIC.sub('pass', code)))
+    except UNPARSABLE:
+        return None
 
 # %% ../../nbs/base/06_python_source.ipynb #ab8945ce
 _FINAL_CALLS = frozenset({'FINAL', 'FINAL_VAR'})
 _REPL_CALLS = frozenset('print llm_query llm_query_batched rlm_query rlm_query_batched SHOW_VARS memory_status'.split())
 
+
 def called_name(
-    node: ast.AST, # a statement or an expression
-) -> str: # the function's name; empty where it is no call of a plain name
+    node: ast.AST,  # a statement or an expression
+) -> str:  # the function's name; empty where it is no call of a plain name
     "The name that a statement such as `print(x)` calls."
     value = node.value if isinstance(node, (ast.Expr, ast.Await)) else node
     value = value.value if isinstance(value, ast.Await) else value
     return value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ''
 
+
 def does_something(
-    tree: ast.Module | None, # from `parse_python`
-) -> bool: # False for plain values, names, and text that is no Python
+    tree: ast.Module | None,  # from `parse_python`
+) -> bool:  # False for plain values, names, and text that is no Python
     "Whether running the code could show or change anything."
-    if tree is None: return False
+    if tree is None:
+        return False
+
     def acts(node):
-        if isinstance(node, ast.AnnAssign): return node.value is not None
-        return not isinstance(node, ast.Expr) or any(isinstance(part, (ast.Call, ast.Subscript, ast.Await)) for part in ast.walk(node))
+        if isinstance(node, ast.AnnAssign):
+            return node.value is not None
+        return not isinstance(node, ast.Expr) or any(
+            isinstance(part, (ast.Call, ast.Subscript, ast.Await)) for part in ast.walk(node)
+        )
+
     return any(acts(node) for node in tree.body)
 
 # %% ../../nbs/base/06_python_source.ipynb #c9262055
 def is_program(
-    text: str, # a reply, or what stands before its first fence
-) -> bool: # True only where all of it is Python that acts
+    text: str,  # a reply, or what stands before its first fence
+) -> bool:  # True only where all of it is Python that acts
     "Whether unfenced text is a program and no answer."
     tree = parse_python(text)
-    if not does_something(tree): return False
-    if len(tree.body) == 1: return called_name(tree.body[0]) in _REPL_CALLS
-    acts = any(isinstance(node, ast.Call) or (isinstance(node, ast.Name) and node.id == 'answer') for node in ast.walk(tree))
-    return acts and any(called_name(node) not in _FINAL_CALLS and does_something(ast.Module([node], [])) for node in tree.body)
+    if not does_something(tree):
+        return False
+    if len(tree.body) == 1:
+        return called_name(tree.body[0]) in _REPL_CALLS
+    acts = any(
+        isinstance(node, ast.Call) or (isinstance(node, ast.Name) and node.id == 'answer') for node in ast.walk(tree)
+    )
+    return acts and any(
+        called_name(node) not in _FINAL_CALLS and does_something(ast.Module([node], [])) for node in tree.body
+    )
 
 # %% ../../nbs/base/06_python_source.ipynb #38bf31ac
 _QUOTE = re.compile(r'''#|"""|\'\'\'|"|\'''')
-_LITERAL_END = {quote: re.compile(r'\\.|' + quote + ('' if len(quote) == 3 else r'|\n'), re.S)
-                for quote in ('"""', "'''", '"', "'")}
+_LITERAL_END = {
+    quote: re.compile(r'\\.|' + quote + ('' if len(quote) == 3 else r'|\n'), re.S) for quote in ('"""', "'''", '"', "'")
+}
+
 
 def literal_at(
-    text: str, # the reply
-    position: int, # a place in the code, outside of strings and comments
-    target: int, # the place in question, behind `position`
-) -> tuple[str, int, int]: # 'code', 'comment', 'string' or 'triple'; where that starts; where it ends
+    text: str,  # the reply
+    position: int,  # a place in the code, outside of strings and comments
+    target: int,  # the place in question, behind `position`
+) -> tuple[str, int, int]:  # 'code', 'comment', 'string' or 'triple'; where that starts; where it ends
     "What stands at `target`. A one-line string ends with its line, a triple-quoted one may run to the end."
     while found := _QUOTE.search(text, position, target):
         quote = found[0]
@@ -101,5 +128,6 @@ def literal_at(
             kind = 'triple' if len(quote) == 3 else 'string'
             ends = (end.end() for end in _LITERAL_END[quote].finditer(text, found.end()) if not end[0].startswith('\\'))
             position = next(ends, len(text))
-        if position > target: return kind, found.start(), position
+        if position > target:
+            return kind, found.start(), position
     return 'code', position, target

@@ -13,16 +13,19 @@ from .errors import BadInput, suggest
 # %% ../../nbs/base/08_registry.ipynb #reg0005
 class Registry(dict):
     "Objects by name; an entry that is a text `\"module:attribute\"` is imported when it is first asked for."
-    def __init__(self,
-        what: str, # what the entries are, for messages: "strategy"
-        **entries: Any, # name -> object, or "module:attribute"
+
+    def __init__(
+        self,
+        what: str,  # what the entries are, for messages: "strategy"
+        **entries: Any,  # name -> object, or "module:attribute"
     ):
         super().__init__(entries)
         self.what = what
 
-    def find(self,
-        name: str, # of an entry
-    ) -> Any: # the object
+    def find(
+        self,
+        name: str,  # of an entry
+    ) -> Any:  # the object
         "The object called `name`; raises `BadInput` for a name that is not there, with the nearest one."
         if name not in self:
             raise BadInput(f'There is no {self.what} {name!r}; {suggest(name, sorted(self))}')
@@ -34,6 +37,8 @@ class Registry(dict):
         return self[name]
 
 # %% ../../nbs/base/08_registry.ipynb #reg0008
-PROVIDERS = Registry('model provider') # first part of a model's name -> a function that teaches the provider to LiteLLM
-STRATEGIES = Registry('strategy') # "direct", "rlm", "lambda", "srlm" -> the class; subclasses add themselves
-HOOKS = Registry('hook') # "resume" -> what continues a recorded run
+PROVIDERS = Registry(
+    'model provider'
+)  # first part of a model's name -> a function that teaches the provider to LiteLLM
+STRATEGIES = Registry('strategy')  # "direct", "rlm", "lambda", "srlm" -> the class; subclasses add themselves
+HOOKS = Registry('hook')  # "resume" -> what continues a recorded run

@@ -32,76 +32,99 @@ __all__ = ['benchmark_vanilla', 'benchmark_rlm', 'read_buckets', 'samples_of', '
 
 # %% ../../nbs/bench/08_benchmark.ipynb #0fcb5acb
 def _row(method: str, result: Result) -> dict:
-    return dict(method=method, time=result.seconds, answer=result.answer, tokens=result.usage.tokens, calls=result.usage.calls, cost=result.usage.cost)
+    return dict(
+        method=method,
+        time=result.seconds,
+        answer=result.answer,
+        tokens=result.usage.tokens,
+        calls=result.usage.calls,
+        cost=result.usage.cost,
+    )
+
 
 def _lm_at(model: str | Callable | LM, base_url: str | None) -> LM:
     return as_lm(model) if base_url is None else LM(model, api_base=base_url)
 
 # %% ../../nbs/bench/08_benchmark.ipynb #7ba19a83
 def benchmark_vanilla(
-    context: Any, # what the question is about
-    query: str, # the question
-    model: str | Callable | LM = 'gpt-4o-mini', # LiteLLM name
-    base_url: str | None = None, # the server's address
-    **kwargs, # further settings of `Direct`
-) -> dict: # method, time (seconds), answer, tokens (in and out), calls, cost (USD, None where not known)
+    context: Any,  # what the question is about
+    query: str,  # the question
+    model: str | Callable | LM = 'gpt-4o-mini',  # LiteLLM name
+    base_url: str | None = None,  # the server's address
+    **kwargs,  # further settings of `Direct`
+) -> dict:  # method, time (seconds), answer, tokens (in and out), calls, cost (USD, None where not known)
     "Ask in one call, with the whole context in the prompt."
     return _row('vanilla', Direct(_lm_at(model, base_url), **kwargs)(context, query))
 
 # %% ../../nbs/bench/08_benchmark.ipynb #43ad147c
 def benchmark_rlm(
-    context: Any, # what the question is about
-    query: str, # the question
-    model: str | Callable | LM = 'gpt-4o-mini', # LiteLLM name
-    base_url: str | None = None, # the server's address
-    max_steps: int = 100, # turns
-    verbose: bool = True, # show the run as it goes
-    **kwargs, # further settings of `RLM`
-) -> dict: # as `benchmark_vanilla` gives it, and steps
+    context: Any,  # what the question is about
+    query: str,  # the question
+    model: str | Callable | LM = 'gpt-4o-mini',  # LiteLLM name
+    base_url: str | None = None,  # the server's address
+    max_steps: int = 100,  # turns
+    verbose: bool = True,  # show the run as it goes
+    **kwargs,  # further settings of `RLM`
+) -> dict:  # as `benchmark_vanilla` gives it, and steps
     "Ask with a REPL that holds the context."
     result = RLM(_lm_at(model, base_url), max_iterations=max_steps, verbose=verbose, **kwargs)(context, query)
     return _row('rlm', result) | dict(steps=result.iterations)
 
 # %% ../../nbs/bench/08_benchmark.ipynb #85604abd
 def read_buckets(
-    words: Iterable[str | int], # such as 13, "13-15", "2^13", or a number of tokens that is a power of two
-) -> list[int]: # exponents, in order
+    words: Iterable[str | int],  # such as 13, "13-15", "2^13", or a number of tokens that is a power of two
+) -> list[int]:  # exponents, in order
     "Read `--buckets`; raises `BadInput` for what is no length."
     found: set[int] = set()
     for word in words:
         span = re.fullmatch(r'(\d+)(?:-(\d+))?', str(word).strip().removeprefix('2^'))
-        if not span: raise BadInput(f'{word!r} is no bucket: give n for lengths around 2^n tokens, or a range such as 13-15.')
+        if not span:
+            raise BadInput(f'{word!r} is no bucket: give n for lengths around 2^n tokens, or a range such as 13-15.')
         low, high = int(span[1]), int(span[2] or span[1])
-        if low == high > 30 and low & (low - 1) == 0: low = high = low.bit_length() - 1
-        if not 0 <= low <= high <= 30: raise BadInput(f'{word!r} is no bucket: n is from 0 to 30, for lengths around 2^n tokens.')
+        if low == high > 30 and low & (low - 1) == 0:
+            low = high = low.bit_length() - 1
+        if not 0 <= low <= high <= 30:
+            raise BadInput(f'{word!r} is no bucket: n is from 0 to 30, for lengths around 2^n tokens.')
         found.update(range(low, high + 1))
     return sorted(found)
 
 # %% ../../nbs/bench/08_benchmark.ipynb #bbf4bd41
 def samples_of(
-    datasets: Sequence[str], # names, as `rlm.bench.data.samples` knows them
-    buckets: Sequence[int] | None = None, # exponents; None: those that a set has, or 13 to 18 where it is generated
-    n: int = 2, # samples a bucket
-    seed: int = 0, # of what is generated
-    paths: Mapping[str, str] | None = None, # local files by the name of a set
-) -> list: # of samples, set by set, short ones first
+    datasets: Sequence[str],  # names, as `rlm.bench.data.samples` knows them
+    buckets: Sequence[int] | None = None,  # exponents; None: those that a set has, or 13 to 18 where it is generated
+    n: int = 2,  # samples a bucket
+    seed: int = 0,  # of what is generated
+    paths: Mapping[str, str] | None = None,  # local files by the name of a set
+) -> list:  # of samples, set by set, short ones first
     "Collect samples; raises `BadInput` for sets, files and buckets that are not there."
-    if not datasets: raise BadInput('There is no data set: give one at least.')
+    if not datasets:
+        raise BadInput('There is no data set: give one at least.')
     labels = [_named(name)[1] for name in datasets]
     paths = {find_dataset(name).name: path for name, path in (paths or {}).items()}
     twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice: raise BadInput(f'The data set {twice} is there twice: give it once.')
+    if twice:
+        raise BadInput(f'The data set {twice} is there twice: give it once.')
     unused = next((name for name in paths if name not in {_named(one)[0].name for one in datasets}), None)
-    if unused: raise BadInput(f'A file is given for {unused}, which is not among the data sets: add it to them.')
+    if unused:
+        raise BadInput(f'A file is given for {unused}, which is not among the data sets: add it to them.')
     samples = []
     for name in datasets:
         found, label, options = _named(name)
-        lengths = [2**number for number in buckets] if buckets is not None else [2**number for number in range(13, 19)] if found.generated else None
+        lengths = (
+            [2**number for number in buckets]
+            if buckets is not None
+            else [2**number for number in range(13, 19)]
+            if found.generated
+            else None
+        )
         loaded = load(found.name, path=paths.get(found.name), lengths=lengths, n=n, seed=seed, **options)
-        samples += sorted((replace(sample, dataset=label) for sample in loaded), key=lambda sample: bucket(sample.tokens))
+        samples += sorted(
+            (replace(sample, dataset=label) for sample in loaded), key=lambda sample: bucket(sample.tokens)
+        )
     return samples
 
-def _named(text: str) -> tuple[Dataset, str, dict]: # the set, its label, its options
+
+def _named(text: str) -> tuple[Dataset, str, dict]:  # the set, its label, its options
     name, _, options = text.partition(':')
     found = find_dataset(name)
     ours = ('tokens', 'number', 'seed') if found.generated else ('path',)
@@ -110,122 +133,199 @@ def _named(text: str) -> tuple[Dataset, str, dict]: # the set, its label, its op
 
 # %% ../../nbs/bench/08_benchmark.ipynb #569b9851
 def make_sweep(
-    datasets: Sequence[str] = ('sniah',), # names, as `rlm.bench.data.samples` knows them
-    methods: Sequence[str] = ('direct', 'rlm', 'lambda_rlm', 'srlm'), # with options, such as "srlm:k=8" or "rlm:max_depth=2"
-    model: Any = 'offline/extractive', # a LiteLLM name, "simulated:a0=0.9", an `LM`, a callable
-    sub_model: Any = None, # what sub-calls ask; the same model where None
-    n_samples_per_bucket: int = 2, # of each set
-    buckets: Sequence[str | int] | None = None, # lengths of 2^n tokens: 13, "13-18"; None: those that a set has, or 13 to 18
-    max_iter: int | None = None, # turns of a trajectory; the strategy's default where None
-    max_depth: int | None = None, # levels of REPLs; the strategy's default where None
-    context_window: int | None = None, # characters that a model is given at once; by the model where None
-    output_dir: str | os.PathLike | None = None, # where the results go; None: they stay in memory
-    seed: int = 0, # of generated samples
-    data: Mapping[str, str] | None = None, # local files by the name of a set
-    **kwargs, # of `Sweep`: max_cost, concurrency, executor, retry_errors, traces, progress, api_base
-) -> Sweep: # to be explained, or run
+    datasets: Sequence[str] = ('sniah',),  # names, as `rlm.bench.data.samples` knows them
+    methods: Sequence[str] = (
+        'direct',
+        'rlm',
+        'lambda_rlm',
+        'srlm',
+    ),  # with options, such as "srlm:k=8" or "rlm:max_depth=2"
+    model: Any = 'offline/extractive',  # a LiteLLM name, "simulated:a0=0.9", an `LM`, a callable
+    sub_model: Any = None,  # what sub-calls ask; the same model where None
+    n_samples_per_bucket: int = 2,  # of each set
+    buckets: Sequence[str | int]
+    | None = None,  # lengths of 2^n tokens: 13, "13-18"; None: those that a set has, or 13 to 18
+    max_iter: int | None = None,  # turns of a trajectory; the strategy's default where None
+    max_depth: int | None = None,  # levels of REPLs; the strategy's default where None
+    context_window: int | None = None,  # characters that a model is given at once; by the model where None
+    output_dir: str | os.PathLike | None = None,  # where the results go; None: they stay in memory
+    seed: int = 0,  # of generated samples
+    data: Mapping[str, str] | None = None,  # local files by the name of a set
+    **kwargs,  # of `Sweep`: max_cost, concurrency, executor, retry_errors, traces, progress, api_base
+) -> Sweep:  # to be explained, or run
     "Make a sweep; raises `BadInput` for what cannot be run."
     lengths = read_buckets(buckets) if buckets is not None else None
     samples = samples_of(list(datasets), lengths, n_samples_per_bucket, seed, data)
     about = dict(datasets=list(datasets), buckets=lengths, n_samples_per_bucket=n_samples_per_bucket, seed=seed)
-    return Sweep(samples, methods, _model(model), _model(sub_model), common=Common(max_iter, max_depth, context_window), folder=output_dir, about=about, **kwargs)
+    return Sweep(
+        samples,
+        methods,
+        _model(model),
+        _model(sub_model),
+        common=Common(max_iter, max_depth, context_window),
+        folder=output_dir,
+        about=about,
+        **kwargs,
+    )
+
 
 def _model(given: Any) -> Any:
-    if isinstance(given, str) and given.partition(':')[0] == 'simulated': return Simulated.read(given)
+    if isinstance(given, str) and given.partition(':')[0] == 'simulated':
+        return Simulated.read(given)
     return given
 
 # %% ../../nbs/bench/08_benchmark.ipynb #437d71e8
 def bench(
-    *args, # of `make_sweep`
-    plots: bool = True, # draw the plots into the output folder
-    executor: Any = None, # "processes", "dask", "ray", "dask=ADDRESS", any executor; threads where None
-    concurrency: int = 4, # runs at once
-    **kwargs, # of `make_sweep`
-) -> SweepResult: # rows, statistics, averages
+    *args,  # of `make_sweep`
+    plots: bool = True,  # draw the plots into the output folder
+    executor: Any = None,  # "processes", "dask", "ray", "dask=ADDRESS", any executor; threads where None
+    concurrency: int = 4,  # runs at once
+    **kwargs,  # of `make_sweep`
+) -> SweepResult:  # rows, statistics, averages
     "Run a sweep, and leave its files and plots; raises `BudgetExceeded` with the result so far where `max_cost` does not last."
     folder = kwargs.get('output_dir')
     plots = plots and folder is not None
-    if plots and not importlib.util.find_spec('matplotlib'): raise BadInput("Plots need matplotlib: pip install 'rlm[bench]', or leave them out (plots=False, --no-plots).")
+    if plots and not importlib.util.find_spec('matplotlib'):
+        raise BadInput("Plots need matplotlib: pip install 'rlm[bench]', or leave them out (plots=False, --no-plots).")
     sweep = make_sweep(*args, concurrency=concurrency, **kwargs)
     with open_executor(executor, concurrency) as sweep.executor:
-        try: return sweep.run()
+        try:
+            return sweep.run()
         finally:
             # What is drawn is what was done, also when the money or the patience ended first.
-            if plots and sweep.result().rows: write_plots(folder)
+            if plots and sweep.result().rows:
+                write_plots(folder)
 
 # %% ../../nbs/bench/08_benchmark.ipynb #370c24fa
 _DESCRIPTION = 'Run strategies over data sets and lengths; score, count and draw what comes out.'
-_FLAGS = [ # flag, default, how it is read, what it means
+_FLAGS = [  # flag, default, how it is read, what it means
     ('--datasets', ['sniah'], dict(nargs='+', metavar='NAME'), 'what is asked: sniah, oolong, ...'),
-    ('--methods', ['direct', 'rlm', 'lambda_rlm', 'srlm'], dict(nargs='+', metavar='METHOD'), 'who answers, with options: rlm:max_depth=2 srlm:k=8'),
-    ('--model', 'offline/extractive', {}, 'any LiteLLM name; simulated:a0=0.9,window=8000; the default needs no key and is no language model'),
+    (
+        '--methods',
+        ['direct', 'rlm', 'lambda_rlm', 'srlm'],
+        dict(nargs='+', metavar='METHOD'),
+        'who answers, with options: rlm:max_depth=2 srlm:k=8',
+    ),
+    (
+        '--model',
+        'offline/extractive',
+        {},
+        'any LiteLLM name; simulated:a0=0.9,window=8000; the default needs no key and is no language model',
+    ),
     ('--sub-model', None, {}, 'model of the sub-calls (default: the same)'),
     ('--api-base', None, dict(metavar='URL'), 'address of a server of your own'),
     ('--n-samples-per-bucket', 2, dict(type=int, metavar='N'), 'samples of each set and length'),
-    ('--buckets', None, dict(nargs='+', metavar='n'), 'lengths: n for 2^n tokens, or 13-18 (default: what a set has; 13-18 where it is generated)'),
+    (
+        '--buckets',
+        None,
+        dict(nargs='+', metavar='n'),
+        'lengths: n for 2^n tokens, or 13-18 (default: what a set has; 13-18 where it is generated)',
+    ),
     ('--max-iter', None, dict(type=int, metavar='N'), 'turns of a trajectory'),
     ('--max-depth', None, dict(type=int, metavar='N'), 'levels of recursion'),
     ('--context-window', None, dict(type=int, metavar='CHARS'), 'characters that a model is given at once'),
-    ('--output-dir', 'bench-results', dict(metavar='FOLDER'), 'results, statistics and plots; the same folder goes on where it was'),
+    (
+        '--output-dir',
+        'bench-results',
+        dict(metavar='FOLDER'),
+        'results, statistics and plots; the same folder goes on where it was',
+    ),
     ('--max-cost', None, dict(type=float, metavar='USD'), 'budget of the whole sweep, earlier starts included'),
     ('--concurrency', 4, dict(type=int, metavar='N'), 'runs at once'),
-    ('--executor', None, dict(metavar='WHERE'), 'processes, dask, ray, dask=ADDRESS, ray=ADDRESS (default: threads of this process)'),
+    (
+        '--executor',
+        None,
+        dict(metavar='WHERE'),
+        'processes, dask, ray, dask=ADDRESS, ray=ADDRESS (default: threads of this process)',
+    ),
     ('--seed', 0, dict(type=int, metavar='N'), 'of generated samples'),
-    ('--data', [], dict(nargs='+', metavar='NAME=PATH'), 'local files for data sets')]
-_SWITCHES = [('--dry-run', 'print what would be run, its calls and its cost; nothing is spent'), ('--retry-errors', 'make runs again that ended with an error'),
-    ('--traces', "keep the journals of all runs, to be looked at with rlm view"), ('--no-plots', 'leave the plots out'), ('--quiet', 'no progress on standard error')]
+    ('--data', [], dict(nargs='+', metavar='NAME=PATH'), 'local files for data sets'),
+]
+_SWITCHES = [
+    ('--dry-run', 'print what would be run, its calls and its cost; nothing is spent'),
+    ('--retry-errors', 'make runs again that ended with an error'),
+    ('--traces', "keep the journals of all runs, to be looked at with rlm view"),
+    ('--no-plots', 'leave the plots out'),
+    ('--quiet', 'no progress on standard error'),
+]
+
 
 def add_command(
-    name: str, # of the command: "bench"
-    commands: Any, # the subparsers of `rlm`
+    name: str,  # of the command: "bench"
+    commands: Any,  # the subparsers of `rlm`
 ) -> None:
     "Add `rlm bench` to the command."
     parser = commands.add_parser(name, help='compare strategies over data sets and lengths', description=_DESCRIPTION)
     _add_arguments(parser)
     parser.set_defaults(run=run_command)
 
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    for flag, default, how, what in _FLAGS: parser.add_argument(flag, default=default, help=what + (f' (default: {default})' if default and isinstance(default, (str, int)) else ''), **how)
-    for flag, what in _SWITCHES: parser.add_argument(flag, action='store_true', help=what)
+    for flag, default, how, what in _FLAGS:
+        parser.add_argument(
+            flag,
+            default=default,
+            help=what + (f' (default: {default})' if default and isinstance(default, (str, int)) else ''),
+            **how,
+        )
+    for flag, what in _SWITCHES:
+        parser.add_argument(flag, action='store_true', help=what)
 
 # %% ../../nbs/bench/08_benchmark.ipynb #baf92c28
 def run_command(
-    args: argparse.Namespace, # of `rlm bench`
-) -> int: # exit code
+    args: argparse.Namespace,  # of `rlm bench`
+) -> int:  # exit code
     "Run the sweep; the table of scores goes to standard output. The exit code is 4 where all runs failed."
     given, plots = dict(vars(args)), not args.no_plots
-    for name in ('command', 'run', 'dry_run', 'no_plots', 'quiet', 'executor'): given.pop(name, None)
+    for name in ('command', 'run', 'dry_run', 'no_plots', 'quiet', 'executor'):
+        given.pop(name, None)
     given['data'] = _paths(args.data)
     if args.dry_run:
         print(make_sweep(**given | dict(output_dir=None, traces=False)).explain())
         return 0
-    try: result = bench(**given, plots=plots, executor=args.executor, progress=not args.quiet)
+    try:
+        result = bench(**given, plots=plots, executor=args.executor, progress=not args.quiet)
     except BudgetExceeded as error:
         print(error.result.table())
         raise
     except KeyboardInterrupt:
-        print(f'rlm: stopped; what is done stands in {args.output_dir}, and the same command goes on from there, in the middle of its runs too.', file=sys.stderr)
+        print(
+            f'rlm: stopped; what is done stands in {args.output_dir}, and the same command goes on from there, in the middle of its runs too.',
+            file=sys.stderr,
+        )
         return 3
-    print(f'{result.table()}\n\n{result.about}\n{args.output_dir}: ' + ', '.join(sorted(path.name + ('/' if path.is_dir() else '') for path in Path(args.output_dir).iterdir())))
+    print(
+        f'{result.table()}\n\n{result.about}\n{args.output_dir}: '
+        + ', '.join(sorted(path.name + ('/' if path.is_dir() else '') for path in Path(args.output_dir).iterdir()))
+    )
     return _tell_failures(result)
 
-def _tell_failures(result: SweepResult) -> int: # exit code
+
+def _tell_failures(result: SweepResult) -> int:  # exit code
     failed = [row for row in result.rows if row['error']]
-    if failed: print(redact(f'rlm: {len(failed)} of {len(result.rows)} runs failed, the first by: {failed[0]["error"]}\nrlm: --retry-errors makes them again.'), file=sys.stderr)
+    if failed:
+        print(
+            redact(
+                f'rlm: {len(failed)} of {len(result.rows)} runs failed, the first by: {failed[0]["error"]}\nrlm: --retry-errors makes them again.'
+            ),
+            file=sys.stderr,
+        )
     return 4 if len(failed) == len(result.rows) else 0
 
-def _paths(words: Sequence[str]) -> dict[str, str]: # by the name of a set
+
+def _paths(words: Sequence[str]) -> dict[str, str]:  # by the name of a set
     found = {}
     for word in words:
         name, equals, path = word.partition('=')
-        if not (name and equals and path): raise BadInput(f'--data {word}: write NAME=PATH.')
+        if not (name and equals and path):
+            raise BadInput(f'--data {word}: write NAME=PATH.')
         found[name] = path
     return found
 
 # %% ../../nbs/bench/08_benchmark.ipynb #16fd7e9a
 def main(
-    words: Sequence[str] | None = None, # the command's words; those of the process where None
-) -> int: # exit code
+    words: Sequence[str] | None = None,  # the command's words; those of the process where None
+) -> int:  # exit code
     "Run `python -m rlm.bench`, which is the same as `rlm bench`."
     parser = argparse.ArgumentParser('rlm bench', description=_DESCRIPTION)
     _add_arguments(parser)

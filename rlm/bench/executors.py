@@ -18,79 +18,113 @@ __all__ = ['EXECUTORS', 'dask_executor', 'RayExecutor', 'ray_executor', 'open_ex
 # %% ../../nbs/bench/03_executors.ipynb #e997a7e1
 def _need(module: str, extra: str) -> None:
     "Say in one sentence what is missing."
-    try: __import__(module)
+    try:
+        __import__(module)
     except ImportError as error:
-        if error.name and error.name.split('.')[0] != module: raise
+        if error.name and error.name.split('.')[0] != module:
+            raise
         raise BadInput(f"--executor {extra} needs {module}: pip install 'rlm[{extra}]'.") from None
+
 
 @contextlib.contextmanager
 def dask_executor(
-    address: str | None = None, # of a scheduler, such as "tcp://host:8786"; None: as Dask is configured, or a cluster of its own
-    workers: int | None = None, # processes of a cluster of its own
+    address: str
+    | None = None,  # of a scheduler, such as "tcp://host:8786"; None: as Dask is configured, or a cluster of its own
+    workers: int | None = None,  # processes of a cluster of its own
 ) -> Iterator[concurrent.futures.Executor]:
     "Runs on a Dask cluster; raises `BadInput` where Dask is missing or nobody answers."
     _need('distributed', 'dask')
-    import dask,distributed
+    import dask, distributed
+
     address = address or dask.config.get('scheduler-address', None)
     # A worker's cells run in threads of their own, so one run at a time in each process is fair.
-    own = dict(n_workers=workers, threads_per_worker=1, dashboard_address=None) if address is None else dict(address=address)
-    try: client = distributed.Client(**own, timeout='20s')
-    except (OSError, TimeoutError, ValueError) as error: raise BadInput(f'No Dask scheduler answers at {address} ({error}): start one, or leave the address out.') from None
-    with client: yield client.get_executor(pure=False)
+    own = (
+        dict(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        if address is None
+        else dict(address=address)
+    )
+    try:
+        client = distributed.Client(**own, timeout='20s')
+    except (OSError, TimeoutError, ValueError) as error:
+        raise BadInput(
+            f'No Dask scheduler answers at {address} ({error}): start one, or leave the address out.'
+        ) from None
+    with client:
+        yield client.get_executor(pure=False)
 
 # %% ../../nbs/bench/03_executors.ipynb #c650de5c
 class RayExecutor(concurrent.futures.Executor):
     "Each call as a task of Ray."
-    def __init__(self,
-        ray: Any, # the module, connected to a cluster
+
+    def __init__(
+        self,
+        ray: Any,  # the module, connected to a cluster
     ):
         self._ray, self._tasks = ray, {}
 
-    def submit(self, fn: Callable, /, *args, **kwargs) -> concurrent.futures.Future: # its outcome
+    def submit(self, fn: Callable, /, *args, **kwargs) -> concurrent.futures.Future:  # its outcome
         "Start a task."
         # A task that failed with its worker is not started again: it may have been paid for.
-        if fn not in self._tasks: self._tasks[fn] = self._ray.remote(max_retries=0)(fn)
+        if fn not in self._tasks:
+            self._tasks[fn] = self._ray.remote(max_retries=0)(fn)
         return self._tasks[fn].remote(*args, **kwargs).future()
+
 
 @contextlib.contextmanager
 def ray_executor(
-    address: str | None = None, # a cluster's address, "auto" for the one of this machine; None: as RAY_ADDRESS says, or a cluster of its own
-    workers: int | None = None, # processes of a cluster of its own
+    address: str
+    | None = None,  # a cluster's address, "auto" for the one of this machine; None: as RAY_ADDRESS says, or a cluster of its own
+    workers: int | None = None,  # processes of a cluster of its own
 ) -> Iterator[concurrent.futures.Executor]:
     "Runs on a Ray cluster; raises `BadInput` where Ray is missing or nobody answers."
     _need('ray', 'ray')
     import ray
+
     ours = not ray.is_initialized()
     try:
-        if ours: _connect(ray, address, workers)
+        if ours:
+            _connect(ray, address, workers)
         yield RayExecutor(ray)
     finally:
-        if ours: ray.shutdown()
+        if ours:
+            ray.shutdown()
+
 
 def _connect(ray: Any, address: str | None, workers: int | None) -> None:
     cluster = address or os.environ.get('RAY_ADDRESS')
     # Without "local" Ray looks for a cluster that somebody once started on this machine.
     own = dict(address='local', num_cpus=workers, include_dashboard=False) if cluster is None else dict(address=cluster)
-    try: ray.init(**own, log_to_driver=False, logging_level='ERROR')
+    try:
+        ray.init(**own, log_to_driver=False, logging_level='ERROR')
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInput(f'No Ray cluster answers at {cluster or "this machine"} ({str(error).splitlines()[0]}): start one, look at its RAY_AUTH_TOKEN, or leave the address out.') from None
+        raise BadInput(
+            f'No Ray cluster answers at {cluster or "this machine"} ({str(error).splitlines()[0]}): start one, look at its RAY_AUTH_TOKEN, or leave the address out.'
+        ) from None
 
 # %% ../../nbs/bench/03_executors.ipynb #d9e44c2e
 @contextlib.contextmanager
 def _processes(address: str | None = None, workers: int | None = None) -> Iterator[concurrent.futures.Executor]:
     import multiprocessing
-    if address: raise BadInput(f'--executor processes has no address; leave {address!r} out.')
-    # A fork would inherit threads and locks in the middle of something.
-    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), end_with_parent) as pool: yield pool
 
-EXECUTORS: dict[str, Callable] = dict(processes=_processes, dask=dask_executor, ray=ray_executor) # by name
+    if address:
+        raise BadInput(f'--executor processes has no address; leave {address!r} out.')
+    # A fork would inherit threads and locks in the middle of something.
+    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), end_with_parent) as pool:
+        yield pool
+
+
+EXECUTORS: dict[str, Callable] = dict(processes=_processes, dask=dask_executor, ray=ray_executor)  # by name
+
 
 def open_executor(
-    given: str | concurrent.futures.Executor | None, # "processes", "dask", "ray", "dask=ADDRESS"; an executor; None: threads of this process
-    workers: int | None = None, # processes, where they are started here
-) -> contextlib.AbstractContextManager: # of an executor, or None
+    given: str
+    | concurrent.futures.Executor
+    | None,  # "processes", "dask", "ray", "dask=ADDRESS"; an executor; None: threads of this process
+    workers: int | None = None,  # processes, where they are started here
+) -> contextlib.AbstractContextManager:  # of an executor, or None
     "Find an executor; one that is started here is closed at the end."
-    if not isinstance(given, str): return contextlib.nullcontext(given)
+    if not isinstance(given, str):
+        return contextlib.nullcontext(given)
     name, _, address = given.partition('=')
     if name not in EXECUTORS:
         raise BadInput(f'There is no executor {name!r}; {suggest(name, EXECUTORS)}')

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from ..base import prompts
 from ..base.errors import BadInput, BudgetExceeded, LimitExceeded, ModelError, suggest
-from ..base.event_loop import start_on_engine
+from ..base.event_loop import start_on_loop
 from .store import Begun, since, take_up, wait_for
 from ..models.ledger import Limits, Usage
 from ..models.lm import as_lm, LM
@@ -45,80 +45,125 @@ __all__ = ['KINDS', 'DISK_ERRORS', 'Kind', 'kind', 'task_of', 'read_value', 'rea
 @dataclass(frozen=True)
 class Kind:
     "A way to answer that sweeps know by name."
-    name: str # as `--methods` takes it
-    about: str # in a few words
-    build: Callable[..., Strategy] # of (lm, sub_lm, sample, **options)
-    options: tuple[str, ...] # that can be written after the name
 
-KINDS: dict[str, Kind] = {} # all that there are
-_NOT_WRITTEN = {part.name for part in fields(Settings)} | {'persistent', 'other_lms', 'tools', 'sub_tools', 'prompts', 'sampling_args', 'sub_sampling_args',
-    'predicate', 'query', 'equivalent', 'labels'} # what no word on a command line can say
+    name: str  # as `--methods` takes it
+    about: str  # in a few words
+    build: Callable[..., Strategy]  # of (lm, sub_lm, sample, **options)
+    options: tuple[str, ...]  # that can be written after the name
+
+
+KINDS: dict[str, Kind] = {}  # all that there are
+_NOT_WRITTEN = {part.name for part in fields(Settings)} | {
+    'persistent',
+    'other_lms',
+    'tools',
+    'sub_tools',
+    'prompts',
+    'sampling_args',
+    'sub_sampling_args',
+    'predicate',
+    'query',
+    'equivalent',
+    'labels',
+}  # what no word on a command line can say
+
 
 def kind(
-    name: str, # as `--methods` takes it
-    about: str, # in a few words
-    *settings: type, # dataclasses whose fields are options
-) -> Callable: # a decorator
+    name: str,  # as `--methods` takes it
+    about: str,  # in a few words
+    *settings: type,  # dataclasses whose fields are options
+) -> Callable:  # a decorator
     "Register a way to answer; a function of a module can be sent to other processes."
+
     def register(build: Callable[..., Strategy]) -> Callable[..., Strategy]:
         named = [part.name for one in (*settings, Limits) for part in fields(one)]
-        KINDS[name] = Kind(name, about, build, tuple(option for option in dict.fromkeys(named) if option not in _NOT_WRITTEN))
+        KINDS[name] = Kind(
+            name, about, build, tuple(option for option in dict.fromkeys(named) if option not in _NOT_WRITTEN)
+        )
         return build
+
     return register
 
 # %% ../../nbs/bench/04_methods.ipynb #70c81f88
 def _counts_and_answer(kit: Kit) -> Term:
-    closing = M(prompts.fill(prompts.LAMBDA_PROMPT, instruction=prompts.REDUCE_INSTRUCTIONS['closing']), kit.reply_tokens, 'closing', values=kit.values)
+    closing = M(
+        prompts.fill(prompts.LAMBDA_PROMPT, instruction=prompts.REDUCE_INSTRUCTIONS['closing']),
+        kit.reply_tokens,
+        'closing',
+        values=kit.values,
+    )
     # Merged counts may have more names than those of one part.
-    return TASKS['aggregate'].build(kit) >> Pure(write_value, 'counts -> str', 'Write', lambda counts: Unknown(4*kit.reply_tokens)) >> closing
+    return (
+        TASKS['aggregate'].build(kit)
+        >> Pure(write_value, 'counts -> str', 'Write', lambda counts: Unknown(4 * kit.reply_tokens))
+        >> closing
+    )
+
 
 def task_of(
-    sample: Any, # an `rlm.bench.data.samples.Sample`
-) -> Task | None: # None: the sample names none, and the model is asked
+    sample: Any,  # an `rlm.bench.data.samples.Sample`
+) -> Task | None:  # None: the sample names none, and the model is asked
     "The task that a sample is."
     name = sample.task
-    return Task(name, TASKS[name].about, _counts_and_answer, reply_tokens=TASKS[name].reply_tokens) if name == 'aggregate' else name
+    return (
+        Task(name, TASKS[name].about, _counts_and_answer, reply_tokens=TASKS[name].reply_tokens)
+        if name == 'aggregate'
+        else name
+    )
 
 # %% ../../nbs/bench/04_methods.ipynb #c77880ec
 @kind('direct', 'one call with the whole text in the prompt', DirectSettings)
-def _direct(lm: LM, sub_lm: LM | None, sample: Any, **options) -> Strategy: return Direct(lm, **options)
+def _direct(lm: LM, sub_lm: LM | None, sample: Any, **options) -> Strategy:
+    return Direct(lm, **options)
+
 
 @kind('rlm', 'a model with a REPL that holds the text', RLMSettings)
-def _rlm(lm: LM, sub_lm: LM | None, sample: Any, **options) -> Strategy: return RLM(lm, sub_lm, **options)
+def _rlm(lm: LM, sub_lm: LM | None, sample: Any, **options) -> Strategy:
+    return RLM(lm, sub_lm, **options)
+
 
 @kind('lambda_rlm', 'a plan whose calls and cost are known before', LambdaSettings)
 def _lambda_rlm(lm: LM, sub_lm: LM | None, sample: Any, task: str | None = None, **options) -> Strategy:
     return LambdaRLM(lm, sub_lm, task=task_of(sample) if task == 'given' else task, **options)
 
+
 @kind('srlm', 'the best of several trajectories of rlm', SRLMSettings, RLMSettings)
-def _srlm(lm: LM, sub_lm: LM | None, sample: Any, **options) -> Strategy: return SRLM(lm, sub_lm, **options)
+def _srlm(lm: LM, sub_lm: LM | None, sample: Any, **options) -> Strategy:
+    return SRLM(lm, sub_lm, **options)
 
 # %% ../../nbs/bench/04_methods.ipynb #6dd3f2d0
 _WORDS = dict(none=None, true=True, yes=True, on=True, false=False, no=False, off=False)
 
+
 def read_value(
-    text: str, # such as "8", "0.7", "no" or "search"
-) -> Any: # a number, True, False, None, or the text
+    text: str,  # such as "8", "0.7", "no" or "search"
+) -> Any:  # a number, True, False, None, or the text
     "Read the value of an option."
     word = text.strip()
-    if word.lower() in _WORDS: return _WORDS[word.lower()]
-    try: value = ast.literal_eval(word)
-    except (ValueError, SyntaxError): return word
+    if word.lower() in _WORDS:
+        return _WORDS[word.lower()]
+    try:
+        value = ast.literal_eval(word)
+    except (ValueError, SyntaxError):
+        return word
     return value if isinstance(value, (int, float)) else word
 
+
 def read_options(
-    text: str, # such as "k=8,early_stop=no"
-    known: Iterable[str], # names that there are
-    whose: str, # whose options they are, for the message
-) -> dict[str, Any]: # values by name
+    text: str,  # such as "k=8,early_stop=no"
+    known: Iterable[str],  # names that there are
+    whose: str,  # whose options they are, for the message
+) -> dict[str, Any]:  # values by name
     "Read options; raises `BadInput` for a name that does not exist, a missing value, or a repetition."
     known, found = tuple(known), {}
     for part in filter(None, map(str.strip, text.split(','))):
         name, equals, value = (one.strip() for one in part.partition('='))
-        if not equals or not value: raise BadInput(f'{whose}:{text} has no value for {name!r}: write {whose}:{name}=VALUE.')
+        if not equals or not value:
+            raise BadInput(f'{whose}:{text} has no value for {name!r}: write {whose}:{name}=VALUE.')
         if name not in known:
             raise BadInput(f'{whose} has no option {name!r}; {suggest(name, known, 0.5)}')
-        if name in found: raise BadInput(f'{whose}:{text} has {name} twice: give it once.')
+        if name in found:
+            raise BadInput(f'{whose}:{text} has {name} twice: give it once.')
         found[name] = read_value(value)
     return found
 
@@ -126,27 +171,31 @@ def read_options(
 @dataclass(frozen=True)
 class Method:
     "A kind of strategy with options."
-    label: str # what tables and plots show
-    kind: Kind # which strategy
-    options: Mapping[str, Any] = field(default_factory=dict) # by name
+
+    label: str  # what tables and plots show
+    kind: Kind  # which strategy
+    options: Mapping[str, Any] = field(default_factory=dict)  # by name
 
     @classmethod
-    def read(cls,
-        text: str | Method, # such as "rlm" or "srlm:k=8"; a method comes back as it is
-    ) -> Method: # with values that were read
+    def read(
+        cls,
+        text: str | Method,  # such as "rlm" or "srlm:k=8"; a method comes back as it is
+    ) -> Method:  # with values that were read
         "Read a method; raises `BadInput` for one that does not exist."
-        if isinstance(text, Method): return text
+        if isinstance(text, Method):
+            return text
         name, _, options = (part.strip() for part in str(text).partition(':'))
         if name not in KINDS:
             raise BadInput(f'There is no method {name!r}; {suggest(name, KINDS, 0.5)}')
         return cls(str(text).strip(), KINDS[name], read_options(options, KINDS[name].options, name))
 
-    def strategy(self,
-        lm: LM, # the root's model
-        sub_lm: LM | None, # of sub-calls; the same where None
-        sample: Any, # what it will be asked
-        **settings, # for every method; an option of the method's own goes before
-    ) -> Strategy: # ready to be asked
+    def strategy(
+        self,
+        lm: LM,  # the root's model
+        sub_lm: LM | None,  # of sub-calls; the same where None
+        sample: Any,  # what it will be asked
+        **settings,  # for every method; an option of the method's own goes before
+    ) -> Strategy:  # ready to be asked
         "Make the strategy; raises `BadInput` for values that make no sense."
         return self.kind.build(lm, sub_lm, sample, **settings | dict(self.options))
 
@@ -154,166 +203,243 @@ class Method:
 @dataclass(frozen=True)
 class Common:
     "Settings that hold for every method of a sweep."
-    max_iter: int | None = None # turns of a trajectory; the strategy's default where None
-    max_depth: int | None = None # levels of REPLs; the strategy's default where None
-    context_window: int | None = None # characters that a model is given at once, four for a token; by the model where None
+
+    max_iter: int | None = None  # turns of a trajectory; the strategy's default where None
+    max_depth: int | None = None  # levels of REPLs; the strategy's default where None
+    context_window: int | None = (
+        None  # characters that a model is given at once, four for a token; by the model where None
+    )
 
     def __post_init__(self):
         for name, value in vars(self).items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise BadInput(f'{name}={value!r}: give a whole number from 1 up.')
 
-    def of(self,
-        kind: Kind, # whose settings they become
-    ) -> dict[str, Any]: # by the names of its settings
+    def of(
+        self,
+        kind: Kind,  # whose settings they become
+    ) -> dict[str, Any]:  # by the names of its settings
         "The settings in the words of a strategy."
-        tokens = self.context_window and max(1, self.context_window//4)
-        said = dict(max_iterations=self.max_iter, max_depth=self.max_depth, context_window=tokens, context_window_chars=self.context_window)
+        tokens = self.context_window and max(1, self.context_window // 4)
+        said = dict(
+            max_iterations=self.max_iter,
+            max_depth=self.max_depth,
+            context_window=tokens,
+            context_window_chars=self.context_window,
+        )
         return {name: value for name, value in said.items() if value is not None and name in kind.options}
 
 # %% ../../nbs/bench/04_methods.ipynb #1ac4d08d
 @functools.cache
-def _lm(name: str, api_base: str | None) -> LM: return LM(name, api_base=api_base)
+def _lm(name: str, api_base: str | None) -> LM:
+    return LM(name, api_base=api_base)
+
 
 @dataclass(frozen=True)
 class Models:
     "Who is asked: the root's model, and that of sub-calls."
-    model: Any # a LiteLLM name, an LM, a callable, or an object whose `for_sample(sample)` makes a model
-    sub_model: Any = None # likewise; the same model where None
-    api_base: str | None = None # address of a server of one's own, for models that are named
+
+    model: Any  # a LiteLLM name, an LM, a callable, or an object whose `for_sample(sample)` makes a model
+    sub_model: Any = None  # likewise; the same model where None
+    api_base: str | None = None  # address of a server of one's own, for models that are named
 
     def _of(self, model: Any, sample: Any) -> LM:
-        if isinstance(model, str): return _lm(model, self.api_base)
+        if isinstance(model, str):
+            return _lm(model, self.api_base)
         return as_lm(model.for_sample(sample) if hasattr(model, 'for_sample') else model)
 
-    def lms(self,
-        sample: Any, # that they will be asked about
-    ) -> tuple[LM, LM | None]: # of the root, and of sub-calls
+    def lms(
+        self,
+        sample: Any,  # that they will be asked about
+    ) -> tuple[LM, LM | None]:  # of the root, and of sub-calls
         "The models for one run."
         return self._of(self.model, sample), None if self.sub_model is None else self._of(self.sub_model, sample)
 
     @property
-    def simulated(self) -> bool: # which every title has to say
+    def simulated(self) -> bool:  # which every title has to say
         "Whether some model is a simulation."
-        return any(getattr(one, 'simulated', False) or type(one).__name__ == 'SimulatedLM' for one in (self.model, self.sub_model))
+        return any(
+            getattr(one, 'simulated', False) or type(one).__name__ == 'SimulatedLM'
+            for one in (self.model, self.sub_model)
+        )
 
     @property
-    def label(self) -> str: # for titles
+    def label(self) -> str:  # for titles
         "The model's name."
         return name_of(self.model) + (f' + {name_of(self.sub_model)}' if self.sub_model is not None else '')
 
+
 def name_of(
-    model: Any, # as `Models` takes it
-) -> str: # for tables
+    model: Any,  # as `Models` takes it
+) -> str:  # for tables
     "What a model is called."
-    return model if isinstance(model, str) else getattr(model, 'name', None) or getattr(model, '__name__', type(model).__name__)
+    return (
+        model
+        if isinstance(model, str)
+        else getattr(model, 'name', None) or getattr(model, '__name__', type(model).__name__)
+    )
 
 # %% ../../nbs/bench/04_methods.ipynb #c2ae6b4c
 @dataclass(frozen=True)
 class Job:
     "One method on one sample."
-    key: str # unique in a sweep
-    sample: Any # an `rlm.bench.data.samples.Sample`
-    method: Method # what answers
-    models: Models # who is asked
-    common: Common = Common() # settings of all methods
-    max_cost: float | None = None # USD that this run may spend
-    trace: str | None = None # file for its journal, in a folder that is there
-    whole: bool = True # whether the journal holds the text too, so that it can be read without the sample
 
-    def strategy(self) -> Strategy: # ready to be asked
+    key: str  # unique in a sweep
+    sample: Any  # an `rlm.bench.data.samples.Sample`
+    method: Method  # what answers
+    models: Models  # who is asked
+    common: Common = Common()  # settings of all methods
+    max_cost: float | None = None  # USD that this run may spend
+    trace: str | None = None  # file for its journal, in a folder that is there
+    whole: bool = True  # whether the journal holds the text too, so that it can be read without the sample
+
+    def strategy(self) -> Strategy:  # ready to be asked
         "Make the strategy where the run takes place."
         lm, sub_lm = self.models.lms(self.sample)
         own = self.method.options.get('max_cost')
         most = min((amount for amount in (own, self.max_cost) if amount is not None), default=None)
         limits = {} if most is None else dict(max_cost=most)
         journal = dict(trace=self.trace) | ({} if self.whole else dict(keep_context=0))
-        return self.method.kind.build(lm, sub_lm, self.sample, **journal, **self.common.of(self.method.kind) | dict(self.method.options) | limits)
+        return self.method.kind.build(
+            lm, sub_lm, self.sample, **journal, **self.common.of(self.method.kind) | dict(self.method.options) | limits
+        )
 
 # %% ../../nbs/bench/04_methods.ipynb #e9b33205
 # Both by the identity of the job: what it runs as, and those that are not to start any more.
 _running: dict[int, concurrent.futures.Future] = {}
 _stopped: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
-_changing = threading.Lock() # a run that has begun is one that can be stopped
+_changing = threading.Lock()  # a run that has begun is one that can be stopped
+
 
 def cancel_jobs(
-    jobs: Iterable[Job], # those that run in another process are not reached
+    jobs: Iterable[Job],  # those that run in another process are not reached
 ) -> None:
     "Stop runs of this process, and let those that have not begun end before they ask a model."
     with _changing:
         jobs = list(jobs)
         _stopped.update((id(job), job) for job in jobs)
         futures = [_running[id(job)] for job in jobs if id(job) in _running]
-    for future in futures: future.cancel()
+    for future in futures:
+        future.cancel()
+
 
 def _ask(strategy: Strategy, job: Job, begun: Begun | None) -> Result:
     sample = job.sample
     strategy.check(sample.context, sample.query)
     with _changing:
-        if id(job) in _stopped: raise concurrent.futures.CancelledError
-        running = go_on(strategy, begun.path, sample.context, {}) if begun else strategy.drive(sample.context, sample.query)
-        future = _running[id(job)] = start_on_engine(running)
-    try: return future.result()
-    finally: del _running[id(job)]
+        if id(job) in _stopped:
+            raise concurrent.futures.CancelledError
+        running = (
+            go_on(strategy, begun.path, sample.context, {}) if begun else strategy.drive(sample.context, sample.query)
+        )
+        future = _running[id(job)] = start_on_loop(running)
+    try:
+        return future.result()
+    finally:
+        del _running[id(job)]
 
 # %% ../../nbs/bench/04_methods.ipynb #c70e031b
-def _begin(job: Job) -> tuple[Job, Begun | None, str | None]: # as it can be made here, what it goes on with, what there is to say
+def _begin(
+    job: Job,
+) -> tuple[Job, Begun | None, str | None]:  # as it can be made here, what it goes on with, what there is to say
     "See whether a run was begun before."
-    if not job.trace: return job, None, None
+    if not job.trace:
+        return job, None, None
     folder = Path(job.trace).parent
     if not os.access(folder, os.W_OK | os.X_OK):
-        return replace(job, trace=None), None, f'{folder} cannot be written to where runs take place: they leave no journals, and one that is stopped begins anew.'
+        return (
+            replace(job, trace=None),
+            None,
+            f'{folder} cannot be written to where runs take place: they leave no journals, and one that is stopped begins anew.',
+        )
     wait_for(job.trace, lambda: id(job) in _stopped)
-    if id(job) in _stopped: raise concurrent.futures.CancelledError
+    if id(job) in _stopped:
+        raise concurrent.futures.CancelledError
     begun, said = take_up(job.trace, job.strategy(), job.sample.context, job.sample.query)
-    if begun and job.max_cost is not None: job = replace(job, max_cost=job.max_cost + (begun.cost or 0.0))
+    if begun and job.max_cost is not None:
+        job = replace(job, max_cost=job.max_cost + (begun.cost or 0.0))
     return job, begun, said
 
 # %% ../../nbs/bench/04_methods.ipynb #f13d7f55
-DISK_ERRORS = {getattr(errno, name) for name in ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EIO') if hasattr(errno, name)} # by which a file is not written
+DISK_ERRORS = {
+    getattr(errno, name) for name in ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EIO') if hasattr(errno, name)
+}  # by which a file is not written
+
 
 def run_job(
-    job: Job, # what to run
-) -> dict: # a row of plain values
+    job: Job,  # what to run
+) -> dict:  # a row of plain values
     "Run one method on one sample; errors are kept in the row. Raises what its journal raises where it cannot be written."
     started, result, problem, strategy, begun, said, funded = time.perf_counter(), None, None, None, None, None, job
     try:
         funded, begun, said = _begin(job)
         strategy = funded.strategy()
         result = _ask(strategy, job, begun)
-    except LimitExceeded as error: result, problem = error.result, error
-    except concurrent.futures.CancelledError: raise
+    except LimitExceeded as error:
+        result, problem = error.result, error
+    except concurrent.futures.CancelledError:
+        raise
     # A strategy may be anybody's: whatever it raises is the outcome of this run.
     except Exception as error:
-        if job.trace and _is_of_the_disk(error): raise
+        if job.trace and _is_of_the_disk(error):
+            raise
         result, problem = getattr(error, 'result', None), error
-    row = dict(key=job.key, answer=getattr(result, 'answer', None), stop_reason=_reason(result, problem), error=_said(problem, strategy, job))
+    row = dict(
+        key=job.key,
+        answer=getattr(result, 'answer', None),
+        stop_reason=_reason(result, problem),
+        error=_said(problem, strategy, job),
+    )
     # What went on from a journal took the time of its first part, too.
     seconds = result.seconds if begun and result else time.perf_counter() - started
-    return row | _taken(result, begun) | dict(starved=_starved(problem, funded), seconds=round(seconds, 3), since=since(funded.trace) if funded.trace else None, said=said)
+    return (
+        row
+        | _taken(result, begun)
+        | dict(
+            starved=_starved(problem, funded),
+            seconds=round(seconds, 3),
+            since=since(funded.trace) if funded.trace else None,
+            said=said,
+        )
+    )
 
 # %% ../../nbs/bench/04_methods.ipynb #94798021
 def _reason(result: Result | None, problem: Exception | None) -> str:
-    reason = getattr(problem, 'stop_reason', None) or ('final' if problem is None else 'model' if isinstance(problem, ModelError) else 'error')
+    reason = getattr(problem, 'stop_reason', None) or (
+        'final' if problem is None else 'model' if isinstance(problem, ModelError) else 'error'
+    )
     return result.stop_reason if problem is None and result else reason
+
 
 def _said(problem: Exception | None, strategy: Strategy | None, job: Job) -> str | None:
     "What went wrong, in words that are the same in every process; a limit is no error."
-    if problem is None or isinstance(problem, LimitExceeded): return None
+    if problem is None or isinstance(problem, LimitExceeded):
+        return None
     text = str(problem) if isinstance(problem, (BadInput, ModelError)) else f'{type(problem).__name__}: {problem}'
     # Offline models are numbered in each process.
     return text.replace(strategy.lm.name, name_of(job.models.model)) if strategy else text
 
-def _is_of_the_disk(error: BaseException) -> bool: return any(isinstance(one, OSError) and one.errno in DISK_ERRORS for one in (error, error.__cause__))
 
-def _taken(result: Result | None, begun: Begun | None) -> dict: # calls, input, output, cost
+def _is_of_the_disk(error: BaseException) -> bool:
+    return any(isinstance(one, OSError) and one.errno in DISK_ERRORS for one in (error, error.__cause__))
+
+
+def _taken(result: Result | None, begun: Begun | None) -> dict:  # calls, input, output, cost
     used = getattr(result, 'usage', None) or Usage(begun.replies if begun else 0, cost=begun.cost if begun else 0.0)
     return dict(calls=used.calls, input=used.input, output=used.output, cost=_round(used.cost))
 
-def _round(cost: float | None) -> float | None: return None if cost is None else round(cost, 9)
+
+def _round(cost: float | None) -> float | None:
+    return None if cost is None else round(cost, 9)
+
 
 def _starved(problem: Exception | None, job: Job) -> bool:
     "Whether the run ended only because its share of the sweep's money was too small."
     own = job.method.options.get('max_cost')
-    if job.max_cost is None or (own is not None and own <= job.max_cost) or not isinstance(problem, (BudgetExceeded, BadInput)): return False
+    if (
+        job.max_cost is None
+        or (own is not None and own <= job.max_cost)
+        or not isinstance(problem, (BudgetExceeded, BadInput))
+    ):
+        return False
     return f'max_cost={job.max_cost:g}' in str(problem)

@@ -19,65 +19,104 @@ __all__ = ['PLOTS', 'plot_scores', 'plot_costs', 'plot_latencies', 'plot_differe
 _COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f7f7f', '#000000')
 _MARKS = 'osD^vPX*'
 
+
 def _matplotlib() -> Any:
-    try: import matplotlib.figure,matplotlib.ticker
-    except ImportError: raise BadInput("Plots need matplotlib: pip install 'rlm[bench]'.") from None
+    try:
+        import matplotlib.figure, matplotlib.ticker
+    except ImportError:
+        raise BadInput("Plots need matplotlib: pip install 'rlm[bench]'.") from None
     return matplotlib
 
-def _distinct(cells: Sequence[Mapping], name: str) -> list: return list(dict.fromkeys(cell[name] for cell in cells))
+
+def _distinct(cells: Sequence[Mapping], name: str) -> list:
+    return list(dict.fromkeys(cell[name] for cell in cells))
+
 
 def _cells(stats: Mapping) -> list[dict]:
-    if not stats.get('cells'): raise BadInput('There is nothing to draw: the sweep has no finished run.')
+    if not stats.get('cells'):
+        raise BadInput('There is nothing to draw: the sweep has no finished run.')
     return list(stats['cells'])
 
-def _title(stats: Mapping, what: str) -> str: return f"{what}, {stats['model']}" + (' (simulated)' if stats['simulated'] and 'simulated' not in stats['model'] else '')
 
-def _styles(cells: Sequence[Mapping]) -> dict[str, dict]: # by method
-    return {method: dict(color=_COLOURS[place % len(_COLOURS)], marker=_MARKS[place % len(_MARKS)]) for place, method in enumerate(_distinct(cells, 'method'))}
+def _title(stats: Mapping, what: str) -> str:
+    return f"{what}, {stats['model']}" + (
+        ' (simulated)' if stats['simulated'] and 'simulated' not in stats['model'] else ''
+    )
 
-def _panels(stats: Mapping, what: str, count: int, width: float = 3.4, height: float = 3.0) -> tuple[Any, Sequence]: # the figure, and its axes
+
+def _styles(cells: Sequence[Mapping]) -> dict[str, dict]:  # by method
+    return {
+        method: dict(color=_COLOURS[place % len(_COLOURS)], marker=_MARKS[place % len(_MARKS)])
+        for place, method in enumerate(_distinct(cells, 'method'))
+    }
+
+
+def _panels(
+    stats: Mapping, what: str, count: int, width: float = 3.4, height: float = 3.0
+) -> tuple[Any, Sequence]:  # the figure, and its axes
     # A figure of its own, not pyplot's: nothing is kept or shown behind the caller's back.
-    figure = _matplotlib().figure.Figure(figsize=(1.0 + width*count, height), dpi=80, layout='constrained')
+    figure = _matplotlib().figure.Figure(figsize=(1.0 + width * count, height), dpi=80, layout='constrained')
     figure.suptitle(_title(stats, what), fontsize=11)
     return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
 
 # %% ../../nbs/bench/07_plots.ipynb #bc29d54d
 def _legend(figure: Any, handles: Sequence, labels: Sequence[str]) -> None:
     "Below the panels, in one line where that is long enough."
-    width = max(map(len, labels), default=1)*0.085 + 0.5 # inches of an entry
-    columns = max(1, min(len(labels), int(figure.get_figwidth()/width)))
+    width = max(map(len, labels), default=1) * 0.085 + 0.5  # inches of an entry
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / width)))
     figure.legend(handles, labels, loc='outside lower center', ncols=columns, frameon=False, fontsize=9)
 
 # %% ../../nbs/bench/07_plots.ipynb #32ec1568
 def _logarithmic(
-    panel: Any, # matplotlib Axes
-    way: str, # "x" or "y"
+    panel: Any,  # matplotlib Axes
+    way: str,  # "x" or "y"
 ) -> None:
     ticker, axis = _matplotlib().ticker, getattr(panel, f'{way}axis')
     getattr(panel, f'set_{way}scale')('log')
     low, high = getattr(panel, f'get_{way}lim')()
     # What differs by a few per cent should look like it.
-    if high < 4*low: low, high = getattr(panel, f'set_{way}lim')(math.sqrt(low*high)/2, 2*math.sqrt(low*high))
+    if high < 4 * low:
+        low, high = getattr(panel, f'set_{way}lim')(math.sqrt(low * high) / 2, 2 * math.sqrt(low * high))
     # Too few ticks, and matplotlib takes evenly spaced ones, whose labels run together.
-    steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high < 8*low else (1.0, 2.0, 5.0) if high < 1000*low else (1.0,)
+    steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high < 8 * low else (1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)
     axis.set_major_locator(ticker.LogLocator(10, steps))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, place: f'{value:,.0f}' if value >= 10 else f'{value:g}'))
+    axis.set_major_formatter(
+        ticker.FuncFormatter(lambda value, place: f'{value:,.0f}' if value >= 10 else f'{value:g}')
+    )
     axis.set_minor_locator(ticker.NullLocator())
 
 # %% ../../nbs/bench/07_plots.ipynb #90a32898
-def _by_length(stats: Mapping, what: str, axis: str, value: Callable[[Mapping], float | None], spread: bool = False) -> Any: # a matplotlib Figure
-    cells, (datasets, buckets) = _cells(stats), (_distinct(stats['cells'], 'dataset'), sorted(_distinct(stats['cells'], 'bucket')))
+def _by_length(
+    stats: Mapping, what: str, axis: str, value: Callable[[Mapping], float | None], spread: bool = False
+) -> Any:  # a matplotlib Figure
+    cells, (datasets, buckets) = (
+        _cells(stats),
+        (_distinct(stats['cells'], 'dataset'), sorted(_distinct(stats['cells'], 'bucket'))),
+    )
     figure, panels = _panels(stats, what, len(datasets))
     styles = _styles(cells)
     for panel, dataset in zip(panels, datasets):
         for place, (method, style) in enumerate(styles.items()):
-            found = sorted((cell for cell in cells if (cell['dataset'], cell['method']) == (dataset, method) and value(cell) is not None), key=lambda cell: cell['bucket'])
-            shift = 0.06*(place - (len(styles) - 1)/2) if spread else 0
+            found = sorted(
+                (
+                    cell
+                    for cell in cells
+                    if (cell['dataset'], cell['method']) == (dataset, method) and value(cell) is not None
+                ),
+                key=lambda cell: cell['bucket'],
+            )
+            shift = 0.06 * (place - (len(styles) - 1) / 2) if spread else 0
             across, up = [cell['bucket'] + shift for cell in found], [value(cell) for cell in found]
             if spread:
-                bars = [[max(0, height - cell['low']) for height, cell in zip(up, found)], [max(0, cell['high'] - height) for height, cell in zip(up, found)]]
-                panel.errorbar(across, up, yerr=bars, label=method, markersize=5, linewidth=1.5, elinewidth=0.8, capsize=2, **style)
-            else: panel.plot(across, up, label=method, markersize=5, linewidth=1.5, **style)
+                bars = [
+                    [max(0, height - cell['low']) for height, cell in zip(up, found)],
+                    [max(0, cell['high'] - height) for height, cell in zip(up, found)],
+                ]
+                panel.errorbar(
+                    across, up, yerr=bars, label=method, markersize=5, linewidth=1.5, elinewidth=0.8, capsize=2, **style
+                )
+            else:
+                panel.plot(across, up, label=method, markersize=5, linewidth=1.5, **style)
         panel.set_title(dataset, fontsize=10)
         panel.set_xticks(buckets, [f'$2^{{{bucket}}}$' for bucket in buckets])
         panel.set_xlabel('tokens')
@@ -90,56 +129,86 @@ def _by_length(stats: Mapping, what: str, axis: str, value: Callable[[Mapping], 
 
 # %% ../../nbs/bench/07_plots.ipynb #00354926
 def plot_scores(
-    stats: Mapping, # of a sweep: model, simulated, cells
-) -> Any: # a matplotlib Figure
+    stats: Mapping,  # of a sweep: model, simulated, cells
+) -> Any:  # a matplotlib Figure
     "Mean score by length, with intervals of 95%."
     figure = _by_length(stats, 'Score by length', 'score', lambda cell: cell['score'], spread=True)
     figure.axes[0].set_ylim(-0.05, 1.05)
     return figure
 
 # %% ../../nbs/bench/07_plots.ipynb #80e52fd6
-def _amount(cells: Sequence[Mapping]) -> tuple[str, Callable[[Mapping], float | None]]: # what is compared, and how it is read
+def _amount(
+    cells: Sequence[Mapping],
+) -> tuple[str, Callable[[Mapping], float | None]]:  # what is compared, and how it is read
     # A run that failed before its first call cost nothing.
-    if any(cell['cost'] for cell in cells) and not any(cell['cost'] is None for cell in cells): return 'US dollars per question', lambda cell: cell['cost'] or None
+    if any(cell['cost'] for cell in cells) and not any(cell['cost'] is None for cell in cells):
+        return 'US dollars per question', lambda cell: cell['cost'] or None
     return 'tokens per question', lambda cell: (cell['input'] + cell['output']) or None
 
+
 def plot_costs(
-    stats: Mapping, # of a sweep
-) -> Any: # a matplotlib Figure
+    stats: Mapping,  # of a sweep
+) -> Any:  # a matplotlib Figure
     "Mean cost by length, on a scale of powers of ten: dollars, or tokens where there is no price."
     axis, value = _amount(_cells(stats))
     figure = _by_length(stats, 'Cost by length', axis, value)
-    for panel in figure.axes: _logarithmic(panel, 'y')
+    for panel in figure.axes:
+        _logarithmic(panel, 'y')
     return figure
 
+
 def plot_latencies(
-    stats: Mapping, # of a sweep
-) -> Any: # a matplotlib Figure
+    stats: Mapping,  # of a sweep
+) -> Any:  # a matplotlib Figure
     "Mean seconds of a run by length, on a scale of powers of ten."
     figure = _by_length(stats, 'Latency by length', 'seconds per question', lambda cell: cell['seconds'] or None)
-    for panel in figure.axes: _logarithmic(panel, 'y')
+    for panel in figure.axes:
+        _logarithmic(panel, 'y')
     return figure
 
 # %% ../../nbs/bench/07_plots.ipynb #2c40d6cb
 def plot_differences(
-    stats: Mapping, # of a sweep
-    base: str | None = None, # the method that others are compared with; the first where None
-) -> Any: # a matplotlib Figure
+    stats: Mapping,  # of a sweep
+    base: str | None = None,  # the method that others are compared with; the first where None
+) -> Any:  # a matplotlib Figure
     "A heat map for each other method: its score less that of the base, by data set and length."
     cells, methods = _cells(stats), _distinct(stats['cells'], 'method')
     base = base or methods[0]
-    if base not in methods: raise BadInput(f'There is no method {base!r} in this sweep; there are: {", ".join(methods)}.')
-    if len(methods) < 2: raise BadInput(f'{base} is the only method of this sweep: a difference needs two.')
-    datasets, buckets, scores = _distinct(cells, 'dataset'), sorted(_distinct(cells, 'bucket')), {(cell['method'], cell['dataset'], cell['bucket']): cell['score'] for cell in cells}
+    if base not in methods:
+        raise BadInput(f'There is no method {base!r} in this sweep; there are: {", ".join(methods)}.')
+    if len(methods) < 2:
+        raise BadInput(f'{base} is the only method of this sweep: a difference needs two.')
+    datasets, buckets, scores = (
+        _distinct(cells, 'dataset'),
+        sorted(_distinct(cells, 'bucket')),
+        {(cell['method'], cell['dataset'], cell['bucket']): cell['score'] for cell in cells},
+    )
     others = [method for method in methods if method != base]
-    figure, panels = _panels(stats, f'Score above that of {base}', len(others), max(0.5 + 0.5*len(buckets), 0.3 + 0.09*max(map(len, others))), 1.4 + 0.42*len(datasets))
+    figure, panels = _panels(
+        stats,
+        f'Score above that of {base}',
+        len(others),
+        max(0.5 + 0.5 * len(buckets), 0.3 + 0.09 * max(map(len, others))),
+        1.4 + 0.42 * len(datasets),
+    )
     for panel, method in zip(panels, others):
-        differ = lambda dataset, bucket: scores.get((method, dataset, bucket), float('nan')) - scores.get((base, dataset, bucket), float('nan'))
+        differ = lambda dataset, bucket: (
+            scores.get((method, dataset, bucket), float('nan')) - scores.get((base, dataset, bucket), float('nan'))
+        )
         grid = [[differ(dataset, bucket) for bucket in buckets] for dataset in datasets]
         drawn = panel.imshow(grid, cmap='RdBu', vmin=-1, vmax=1, aspect='auto')
         for row, line in enumerate(grid):
             for column, value in enumerate(line):
-                if value == value: panel.text(column, row, f'{value:+.2f}'.replace('+0.00', '0').replace('-0.00', '0'), ha='center', va='center', fontsize=8, color='white' if abs(value) > 0.6 else 'black')
+                if value == value:
+                    panel.text(
+                        column,
+                        row,
+                        f'{value:+.2f}'.replace('+0.00', '0').replace('-0.00', '0'),
+                        ha='center',
+                        va='center',
+                        fontsize=8,
+                        color='white' if abs(value) > 0.6 else 'black',
+                    )
         panel.set_title(method, fontsize=10)
         panel.set_xticks(range(len(buckets)), [f'$2^{{{bucket}}}$' for bucket in buckets])
         panel.set_yticks(range(len(datasets)), datasets)
@@ -149,18 +218,19 @@ def plot_differences(
 
 # %% ../../nbs/bench/07_plots.ipynb #a3af43c9
 def frontier(
-    points: Sequence[tuple[float, float]], # (cost, score)
-) -> list[tuple[float, float]]: # by cost
+    points: Sequence[tuple[float, float]],  # (cost, score)
+) -> list[tuple[float, float]]:  # by cost
     "The points that no other one beats in score at the same or a lower cost."
     best: list[tuple[float, float]] = []
     for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not best or score > best[-1][1]: best.append((cost, score))
+        if not best or score > best[-1][1]:
+            best.append((cost, score))
     return best
 
 # %% ../../nbs/bench/07_plots.ipynb #b78560cf
 def plot_frontier(
-    stats: Mapping, # of a sweep
-) -> Any: # a matplotlib Figure
+    stats: Mapping,  # of a sweep
+) -> Any:  # a matplotlib Figure
     "Mean score against mean cost, a point for each method in each panel of a data set, and the frontier."
     cells, datasets = _cells(stats), _distinct(stats['cells'], 'dataset')
     axis, value = _amount(cells)
@@ -170,8 +240,12 @@ def plot_frontier(
         points = {}
         for method, style in styles.items():
             group = [cell for cell in cells if (cell['dataset'], cell['method']) == (dataset, method)]
-            cost, score = (sum((part(cell) or 0)*cell['n'] for cell in group)/max(1, sum(cell['n'] for cell in group)) for part in (value, lambda cell: cell['score']))
-            if not cost: continue
+            cost, score = (
+                sum((part(cell) or 0) * cell['n'] for cell in group) / max(1, sum(cell['n'] for cell in group))
+                for part in (value, lambda cell: cell['score'])
+            )
+            if not cost:
+                continue
             points[method] = cost, score
             panel.plot(*points[method], label=method, markersize=8, linestyle='', clip_on=False, **style)
         line = frontier(list(points.values()))
@@ -189,20 +263,30 @@ def plot_frontier(
     return figure
 
 # %% ../../nbs/bench/07_plots.ipynb #562bb18b
-PLOTS: dict[str, Callable[[Mapping], Any]] = dict(scores=plot_scores, costs=plot_costs, latencies=plot_latencies, differences=plot_differences, frontier=plot_frontier)
+PLOTS: dict[str, Callable[[Mapping], Any]] = dict(
+    scores=plot_scores, costs=plot_costs, latencies=plot_latencies, differences=plot_differences, frontier=plot_frontier
+)
+
 
 def write_plots(
-    stats: Mapping | str | os.PathLike, # of a sweep, or its folder
-    folder: str | os.PathLike | None = None, # where the files go; `plots` in the sweep's folder where None
-) -> list[Path]: # PNG files
+    stats: Mapping | str | os.PathLike,  # of a sweep, or its folder
+    folder: str | os.PathLike | None = None,  # where the files go; `plots` in the sweep's folder where None
+) -> list[Path]:  # PNG files
     "Draw every plot into a file; raises `BadInput` where matplotlib is missing, or nothing is there to draw."
     if not isinstance(stats, Mapping):
-        path = Path(stats)/'stats.json'
-        folder = folder or Path(stats)/'plots'
-        if not path.exists(): raise BadInput(f'{stats} holds no stats.json: give the folder of a sweep.')
+        path = Path(stats) / 'stats.json'
+        folder = folder or Path(stats) / 'plots'
+        if not path.exists():
+            raise BadInput(f'{stats} holds no stats.json: give the folder of a sweep.')
         stats = json.loads(path.read_text())
-    if folder is None: raise BadInput('Where should the plots go? Give folder=.')
-    made = {name: draw(stats) for name, draw in PLOTS.items() if name != 'differences' or len(_distinct(_cells(stats), 'method')) > 1}
+    if folder is None:
+        raise BadInput('Where should the plots go? Give folder=.')
+    made = {
+        name: draw(stats)
+        for name, draw in PLOTS.items()
+        if name != 'differences' or len(_distinct(_cells(stats), 'method')) > 1
+    }
     Path(folder).mkdir(parents=True, exist_ok=True)
-    for name, figure in made.items(): figure.savefig(Path(folder)/f'{name}.png')
-    return [Path(folder)/f'{name}.png' for name in made]
+    for name, figure in made.items():
+        figure.savefig(Path(folder) / f'{name}.png')
+    return [Path(folder) / f'{name}.png' for name in made]

@@ -19,43 +19,58 @@ __all__ = ['SCORERS', 'scorer', 'score', 'words_of', 'exact', 'contains', 'f1', 
            'sequence_part', 'gold_text']
 
 # %% ../../nbs/bench/01_scores.ipynb #035ef53f
-SCORERS: dict[str, Callable[[str, Sample], float]] = {} # all that there are
+SCORERS: dict[str, Callable[[str, Sample], float]] = {}  # all that there are
+
 
 def scorer(
-    name: str, # as samples name it
-) -> Callable: # a decorator
+    name: str,  # as samples name it
+) -> Callable:  # a decorator
     "Register a function of (answer, sample)."
+
     def register(function: Callable[[str, Sample], float]) -> Callable[[str, Sample], float]:
         SCORERS[name] = function
         return function
+
     return register
 
+
 def score(
-    sample: Sample, # what was asked
-    answer: Any, # what was answered; None: nothing
-) -> float: # from 0 (wrong) to 1 (right)
+    sample: Sample,  # what was asked
+    answer: Any,  # what was answered; None: nothing
+) -> float:  # from 0 (wrong) to 1 (right)
     "Judge an answer; raises `BadInput` for a sample whose scorer does not exist."
     if sample.score not in SCORERS:
         raise BadInput(f'There is no scorer {sample.score!r}; {suggest(str(sample.score), SCORERS, 0.5)}')
-    return 0.0 if answer is None else float(SCORERS[sample.score](answer if isinstance(answer, str) else str(answer), sample))
+    return (
+        0.0
+        if answer is None
+        else float(SCORERS[sample.score](answer if isinstance(answer, str) else str(answer), sample))
+    )
 
 # %% ../../nbs/bench/01_scores.ipynb #2bef5c1c
 _CJK = re.compile(r'([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff])')
-_MARKS = str.maketrans({**{mark: None for mark in string.punctuation}, **{mark: ' ' for mark in '，。、；：？！（）《》“”‘’…—'}})
+_MARKS = str.maketrans(
+    {**{mark: None for mark in string.punctuation}, **{mark: ' ' for mark in '，。、；：？！（）《》“”‘’…—'}}
+)
+
 
 def words_of(
-    text: str, # an answer
-) -> list[str]: # in order; a Chinese, Japanese or Korean character is a word
+    text: str,  # an answer
+) -> list[str]:  # in order; a Chinese, Japanese or Korean character is a word
     "The words that count when answers are compared."
     plain = _CJK.sub(r' \1 ', text.lower().translate(_MARKS))
     return [word for word in plain.split() if word not in ('a', 'an', 'the')]
 
-def _golds(sample: Sample) -> list[str]: return [str(gold) for gold in (sample.answer if isinstance(sample.answer, (list, tuple)) else [sample.answer])]
+
+def _golds(sample: Sample) -> list[str]:
+    return [str(gold) for gold in (sample.answer if isinstance(sample.answer, (list, tuple)) else [sample.answer])]
+
 
 @scorer('exact')
 def exact(answer: str, sample: Sample) -> float:
     "The same words, in the same order."
     return float(any(words_of(answer) == words_of(gold) for gold in _golds(sample)))
+
 
 @scorer('contains')
 def contains(answer: str, sample: Sample) -> float:
@@ -63,24 +78,30 @@ def contains(answer: str, sample: Sample) -> float:
     said = f' {" ".join(words_of(answer))} '
     return float(any(f' {" ".join(words_of(gold))} ' in said for gold in _golds(sample) if words_of(gold)))
 
+
 @scorer('f1')
 def f1(answer: str, sample: Sample) -> float:
     "The harmonic mean of precision and recall over words, against the best of the golds."
     return max(_f1(words_of(answer), words_of(gold)) for gold in _golds(sample))
 
+
 def _f1(said: Sequence, true: Sequence) -> float:
-    if not said or not true: return float(said == true)
+    if not said or not true:
+        return float(said == true)
     common = sum((Counter(said) & Counter(true)).values())
-    return 2*common/(len(said) + len(true))
+    return 2 * common / (len(said) + len(true))
 
 # %% ../../nbs/bench/01_scores.ipynb #414f9261
-def _plain(answer: str) -> str: return re.sub(r'[\x00-\x1f]', '\n', answer.strip()).strip().lower()
+def _plain(answer: str) -> str:
+    return re.sub(r'[\x00-\x1f]', '\n', answer.strip()).strip().lower()
+
 
 @scorer('match_all')
 def match_all(answer: str, sample: Sample) -> float:
     "RULER's rule for needles, chains and counted words."
     golds = _golds(sample)
-    return sum(gold.lower() in _plain(answer) for gold in golds)/len(golds)
+    return sum(gold.lower() in _plain(answer) for gold in golds) / len(golds)
+
 
 @scorer('match_part')
 def match_part(answer: str, sample: Sample) -> float:
@@ -90,83 +111,117 @@ def match_part(answer: str, sample: Sample) -> float:
 # %% ../../nbs/bench/01_scores.ipynb #58c06bee
 _COMPARISONS = ('more common', 'less common', 'same frequency')
 
+
 def oolong_answer(
-    text: str, # what a model wrote
-) -> str: # what of it counts
+    text: str,  # what a model wrote
+) -> str:  # what of it counts
     "The part of an answer that OOLONG judges."
-    if ':' not in text: return text if len(text) < 20 else (text.split() or [''])[-1]
+    if ':' not in text:
+        return text if len(text) < 20 else (text.split() or [''])[-1]
     said = re.sub(r'[*\[\]]', '', text.split(':')[-1].strip())
     return said if len(said) < 20 else next((phrase for phrase in _COMPARISONS if phrase in said), said)
 
 # %% ../../nbs/bench/01_scores.ipynb #daf25d0d
 _FORMS = ('%Y %m %d', '%m %d %Y', '%B %d %Y', '%b %d %Y', '%d %B %Y', '%d %b %Y', '%Y %B %d', '%Y %b %d', '%m %d %y')
 
+
 def read_day(
-    text: str, # such as "2023-01-06", "01/06/2023", "Jan 6, 2023", "6th of January 2023"
-) -> date | None: # None where it is no complete date
+    text: str,  # such as "2023-01-06", "01/06/2023", "Jan 6, 2023", "6th of January 2023"
+) -> date | None:  # None where it is no complete date
     "Read a date; of two numbers the month comes first."
-    plain = re.sub(r'(?i)\b(\d+)(?:st|nd|rd|th)\b|\b(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?\b|\b(?:of|the)\b|\b00:00(?::00)?\b', r' \1 ', text)
+    plain = re.sub(
+        r'(?i)\b(\d+)(?:st|nd|rd|th)\b|\b(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?\b|\b(?:of|the)\b|\b00:00(?::00)?\b',
+        r' \1 ',
+        text,
+    )
     plain = ' '.join(re.sub(r'[\s,./-]+', ' ', re.sub(r'(?i)\bsept\b', 'sep', plain)).split())
     for form in _FORMS:
-        try: return datetime.strptime(plain, form).date()
-        except ValueError: continue
+        try:
+            return datetime.strptime(plain, form).date()
+        except ValueError:
+            continue
+
 
 @scorer('oolong')
 def oolong(answer: str, sample: Sample) -> float:
     "The rule of OOLONG's synthetic half; what kind of answer is asked for stands in `meta`."
     gold, said = sample.answer, oolong_answer(answer)
-    kind = str(sample.meta.get('answer_type') or ('DATE' if isinstance(gold, date) else 'NUMERIC' if isinstance(gold, int) else 'LABEL')).split('.')[-1]
-    if said == str(gold): return 1.0
-    if said in _COMPARISONS: return float(said in str(gold))
-    if kind == 'DATE': return float(read_day(said) == (gold if isinstance(gold, date) else read_day(str(gold))))
-    if kind != 'NUMERIC': return 0.0
-    try: return 0.75**abs(int(gold) - int(said))
-    except (ValueError, OverflowError): return 0.0
+    kind = str(
+        sample.meta.get('answer_type')
+        or ('DATE' if isinstance(gold, date) else 'NUMERIC' if isinstance(gold, int) else 'LABEL')
+    ).split('.')[-1]
+    if said == str(gold):
+        return 1.0
+    if said in _COMPARISONS:
+        return float(said in str(gold))
+    if kind == 'DATE':
+        return float(read_day(said) == (gold if isinstance(gold, date) else read_day(str(gold))))
+    if kind != 'NUMERIC':
+        return 0.0
+    try:
+        return 0.75 ** abs(int(gold) - int(said))
+    except (ValueError, OverflowError):
+        return 0.0
 
 # %% ../../nbs/bench/01_scores.ipynb #dfb4457b
 def _boxed(text: str) -> str:
     found = re.search(r'\\boxed\{\\text\{([^}]*)\}\}', text) or re.search(r'\\boxed\{+([^}]*)\}+', text)
     return (found[1] if found else text).strip()
 
+
 def _value(text: str) -> int | str | list[str]:
-    try: return int(text)
-    except ValueError: return [item.strip() for item in text.split(',') if item.strip()] if ',' in text else text
+    try:
+        return int(text)
+    except ValueError:
+        return [item.strip() for item in text.split(',') if item.strip()] if ',' in text else text
+
 
 @scorer('oolong_real')
 def oolong_real(answer: str, sample: Sample) -> float:
     "The rule of OOLONG's real half."
-    said, gold = _value(_boxed(answer)), _value(', '.join(_golds(sample)) if isinstance(sample.answer, (list, tuple)) else str(sample.answer))
-    if type(said) is not type(gold): return 0.0
-    if isinstance(gold, int): return 0.75**min(abs(gold - said), 1000)
-    if isinstance(gold, str): return float(gold.strip().lower() == said.strip().lower())
-    return len(set(gold) & set(said))/len(gold)
+    said, gold = (
+        _value(_boxed(answer)),
+        _value(', '.join(_golds(sample)) if isinstance(sample.answer, (list, tuple)) else str(sample.answer)),
+    )
+    if type(said) is not type(gold):
+        return 0.0
+    if isinstance(gold, int):
+        return 0.75 ** min(abs(gold - said), 1000)
+    if isinstance(gold, str):
+        return float(gold.strip().lower() == said.strip().lower())
+    return len(set(gold) & set(said)) / len(gold)
 
 # %% ../../nbs/bench/01_scores.ipynb #7338e27f
 _PAIR = re.compile(r'\(\s*(\d+)\s*,\s*(\d+)\s*\)')
 _BARE_PAIR = re.compile(r'^\W*(\d+)\s*[,;&]\s*(\d+)\W*$', re.M)
 
+
 def read_pairs(
-    text: str, # lines such as "(10352, 12455)"
-) -> set[tuple[int, int]]: # the lower number first
+    text: str,  # lines such as "(10352, 12455)"
+) -> set[tuple[int, int]]:  # the lower number first
     "The pairs that an answer lists; in round brackets or, where it has none of those, one to a line."
     return {_ordered(pair) for pair in _PAIR.findall(text) or _BARE_PAIR.findall(text)}
 
-def _ordered(pair: Iterable) -> tuple[int, int]: return tuple(sorted(map(int, pair)))
+
+def _ordered(pair: Iterable) -> tuple[int, int]:
+    return tuple(sorted(map(int, pair)))
+
 
 @scorer('pairs')
 def pairs(answer: str, sample: Sample) -> float:
     "F1 over pairs of numbers."
     said, true = read_pairs(answer), {_ordered(pair) for pair in sample.answer}
-    return 2*len(said & true)/(len(said) + len(true)) if said or true else 1.0
+    return 2 * len(said & true) / (len(said) + len(true)) if said or true else 1.0
 
 # %% ../../nbs/bench/01_scores.ipynb #040b8359
 def read_choice(
-    text: str, # what a model wrote
-) -> str | None: # A, B, C or D
+    text: str,  # what a model wrote
+) -> str | None:  # A, B, C or D
     "The choice of an answer."
     plain = text.replace('*', '')
     found = re.search(r'The correct answer is \(([A-D])\)', plain) or re.search(r'The correct answer is ([A-D])', plain)
     return (found or re.fullmatch(r'\W*([A-D])\W*', plain) or [None, None])[1]
+
 
 @scorer('choice')
 def choice(answer: str, sample: Sample) -> float:
@@ -176,13 +231,15 @@ def choice(answer: str, sample: Sample) -> float:
 # %% ../../nbs/bench/01_scores.ipynb #90b8c3f0
 _NUMBERED = re.compile(r'(?:^|\n)\s*(?:\d+[.)、．]|[-*•])\s*|\n+')
 
+
 def items_of(
-    text: str, # an answer
-) -> list[str]: # its numbered items, or its lines, without what introduces them
+    text: str,  # an answer
+) -> list[str]:  # its numbered items, or its lines, without what introduces them
     "The items of a list that was written as text."
     parts = [part.strip() for part in _NUMBERED.split(text)]
     listed = re.search(r'(?:^|\n)\s*(?:\d+[.)、．]|[-*•])\s*', text)
     return [part for part in (parts[1:] if listed and listed.start() > 0 or listed and not parts[0] else parts) if part]
+
 
 def _places(answer: str, golds: Sequence[str]) -> list[float | None]:
     "Where each gold is in the answer; None where it is not."
@@ -193,10 +250,19 @@ def _places(answer: str, golds: Sequence[str]) -> list[float | None]:
         place = said.find(f' {" ".join(words)} ')
         best = max(range(len(parts)), key=lambda which: _f1(parts[which], words), default=None)
         near = best is not None and _f1(parts[best], words) >= 0.5
-        found.append(float(place) if place >= 0 else float(len(' '.join(' '.join(part) for part in parts[:best]))) if near else None)
+        found.append(
+            float(place)
+            if place >= 0
+            else float(len(' '.join(' '.join(part) for part in parts[:best])))
+            if near
+            else None
+        )
     return found
 
-def _items(sample: Sample) -> list[str]: return items_of(sample.answer) if isinstance(sample.answer, str) else _golds(sample)
+
+def _items(sample: Sample) -> list[str]:
+    return items_of(sample.answer) if isinstance(sample.answer, str) else _golds(sample)
+
 
 @scorer('sequence')
 def sequence(answer: str, sample: Sample) -> float:
@@ -204,23 +270,40 @@ def sequence(answer: str, sample: Sample) -> float:
     places = _places(answer, _items(sample))
     return float(None not in places and all(one <= other for one, other in zip(places, places[1:])))
 
+
 @scorer('sequence_part')
 def sequence_part(answer: str, sample: Sample) -> float:
     "The share of the items that are there and in order: the longest part of the list that needs no other order."
     places = _places(answer, _items(sample))
     longest: list[int] = []
     for which, place in enumerate(places):
-        longest.append(0 if place is None else 1 + max((longest[other] for other in range(which) if places[other] is not None and places[other] <= place), default=0))
-    return max(longest)/len(places)
+        longest.append(
+            0
+            if place is None
+            else 1
+            + max(
+                (longest[other] for other in range(which) if places[other] is not None and places[other] <= place),
+                default=0,
+            )
+        )
+    return max(longest) / len(places)
 
 # %% ../../nbs/bench/01_scores.ipynb #662cca5d
 def gold_text(
-    sample: Sample, # any
-) -> str: # as an answer
+    sample: Sample,  # any
+) -> str:  # as an answer
     "The right answer, in the form that its benchmark asks for."
     gold = sample.answer
-    if sample.score in ('oolong', 'choice'): return f'Answer: {gold}' if sample.score == 'oolong' else f'The correct answer is ({gold})'
-    if sample.score == 'pairs': return '\n'.join(f'({one}, {other})' for one, other in gold)
-    if not isinstance(gold, (list, tuple)): return str(gold)
-    if sample.score == 'oolong_real': return f'\\boxed{{{", ".join(map(str, gold))}}}'
-    return '\n'.join(f'{number}. {item}' for number, item in enumerate(gold, 1)) if sample.score.startswith('sequence') else '\n'.join(map(str, gold))
+    if sample.score in ('oolong', 'choice'):
+        return f'Answer: {gold}' if sample.score == 'oolong' else f'The correct answer is ({gold})'
+    if sample.score == 'pairs':
+        return '\n'.join(f'({one}, {other})' for one, other in gold)
+    if not isinstance(gold, (list, tuple)):
+        return str(gold)
+    if sample.score == 'oolong_real':
+        return f'\\boxed{{{", ".join(map(str, gold))}}}'
+    return (
+        '\n'.join(f'{number}. {item}' for number, item in enumerate(gold, 1))
+        if sample.score.startswith('sequence')
+        else '\n'.join(map(str, gold))
+    )

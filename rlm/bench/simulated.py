@@ -22,136 +22,204 @@ from ..plan.pairs import find_pairs, make_rule, parse_date, parse_rows, profiles
 __all__ = ['kind_of', 'parts_of', 'Key', 'labels_of', 'right_reply', 'next_turn', 'wrong_reply', 'Simulated']
 
 # %% ../../nbs/bench/06_simulated.ipynb #611562f8
-_STARTS = [('detect', prompts.TASK_PROMPT), ('rule', prompts.PAIR_RULE_PROMPT), ('direct', prompts.DIRECT_PROMPT), ('judge', prompts.JUDGE_PROMPT),
-    *((f'leaf {name}', text) for name, text in prompts.LEAF_INSTRUCTIONS.items()), *((f'reduce {name}', text) for name, text in prompts.REDUCE_INSTRUCTIONS.items())]
+_STARTS = [
+    ('detect', prompts.TASK_PROMPT),
+    ('rule', prompts.PAIR_RULE_PROMPT),
+    ('direct', prompts.DIRECT_PROMPT),
+    ('judge', prompts.JUDGE_PROMPT),
+    *((f'leaf {name}', text) for name, text in prompts.LEAF_INSTRUCTIONS.items()),
+    *((f'reduce {name}', text) for name, text in prompts.REDUCE_INSTRUCTIONS.items()),
+]
+
 
 def kind_of(
-    prompt: str, # one of ours
-) -> tuple[str, str]: # such as ("leaf search", the text)
+    prompt: str,  # one of ours
+) -> tuple[str, str]:  # such as ("leaf search", the text)
     "What a prompt asks for, and about which text; ('', prompt) for one that is not ours."
     kind = next((kind for kind, start in _STARTS if prompt.startswith(start.split('{')[0].split('\n\n')[0])), '')
     found = re.search(r'^-{10}\n(.*)\n-{10}$', prompt, re.S | re.M)
     return kind, found[1] if found else prompt
 
+
 def parts_of(
-    text: str, # of a reduction: "[1] ...", "[2] ..."
-) -> list[str]: # in order
+    text: str,  # of a reduction: "[1] ...", "[2] ..."
+) -> list[str]:  # in order
     "The numbered parts that a reduction puts together."
     return [part.strip() for part in re.split(r'(?:\A|\n\n)\[\d+\] ', text) if part.strip()]
 
 # %% ../../nbs/bench/06_simulated.ipynb #2e60e950
 _RECORD = re.compile(r'^Date: (.*?) \|\| User: (\S+) \|\| Instance: (.*?)(?: \|\| Label: .*)?$', re.M)
 
+
 class Key:
     "What is right about a sample, and about any part of its text."
-    def __init__(self,
-        sample: Any, # an `rlm.bench.data.samples.Sample`
+
+    def __init__(
+        self,
+        sample: Any,  # an `rlm.bench.data.samples.Sample`
     ):
         self.sample, self.meta = sample, dict(getattr(sample, 'meta', None) or {})
-        self.labels: dict[str, str] = labels_of(sample) # of the records, by their text
+        self.labels: dict[str, str] = labels_of(sample)  # of the records, by their text
 
-    def evidence(self,
-        text: str, # of a chunk
-    ) -> list[str]: # in order
+    def evidence(
+        self,
+        text: str,  # of a chunk
+    ) -> list[str]:  # in order
         "The answers that the text holds, word for word."
         answers = self.sample.answer if isinstance(self.sample.answer, (list, tuple)) else [self.sample.answer]
         found = [(text.find(str(answer)), str(answer)) for answer in answers if str(answer) in text]
         return [answer for _, answer in sorted(found)]
 
-    def facts(self, text: str) -> list[tuple[str, str]]: # (year, what), in the order of time; empty where no such thing is asked for
+    def facts(
+        self, text: str
+    ) -> list[tuple[str, str]]:  # (year, what), in the order of time; empty where no such thing is asked for
         "What the text says about the life that is asked for."
         person = self.meta.get('person')
         return sorted(set(re.findall(rf'In (\d{{4}}), {re.escape(person)} became a ([^.]+)\.', text))) if person else []
 
-    def records(self, text: str) -> list[tuple[str, str, str]]: # (user, label, date)
+    def records(self, text: str) -> list[tuple[str, str, str]]:  # (user, label, date)
         "The records of a text, with their labels."
-        return [(user, self.labels[instance], date) for date, user, instance in _RECORD.findall(text) if instance in self.labels]
+        return [
+            (user, self.labels[instance], date)
+            for date, user, instance in _RECORD.findall(text)
+            if instance in self.labels
+        ]
 
-    def counts(self, text: str) -> dict[str, int]: # by what the question counts
+    def counts(self, text: str) -> dict[str, int]:  # by what the question counts
         "How often the text has what the question counts: labels, or users, days and months with a label."
         found: dict[str, int] = {}
         for record in self.records(text):
-            for name in self._counted(*record): found[name] = found.get(name, 0) + 1
+            for name in self._counted(*record):
+                found[name] = found.get(name, 0) + 1
         return found
 
     def _counted(self, user: str, label: str, day: str) -> list[str]:
         kind, query = self.meta.get('kind'), self.sample.query
         asked = re.search("kind '([^']+)'", query)
         fits = bool(asked) and label == asked[1]
-        if kind == 'user': return [user] if fits else []
-        if kind == 'date': return [day]
-        if kind == 'month': return [label] if fits and re.search(rf'dated in {day[:3]}', query) else []
-        if kind != 'before': return [label]
+        if kind == 'user':
+            return [user] if fits else []
+        if kind == 'date':
+            return [day]
+        if kind == 'month':
+            return [label] if fits and re.search(rf'dated in {day[:3]}', query) else []
+        if kind != 'before':
+            return [label]
         limit = parse_date(re.search(r'before (\w{3} \d\d, \d{4})', query)[1])
         side = 'before' if parse_date(day) < limit else 'after' if parse_date(day) > limit else 'on'
         return [side, f'{label} {side}'] if fits else [side]
 
+
 def labels_of(
-    sample: Any, # an `rlm.bench.data.samples.Sample`
-) -> dict[str, str]: # label by the text of a record; empty where the sample has none
+    sample: Any,  # an `rlm.bench.data.samples.Sample`
+) -> dict[str, str]:  # label by the text of a record; empty where the sample has none
     "The labels of the records of a sample."
     rows = (getattr(sample, 'meta', None) or {}).get('rows') or ()
     return {row['instance']: row['label'] for row in rows}
 
 # %% ../../nbs/bench/06_simulated.ipynb #608daaa3
 def right_reply(
-    key: Key, # of the sample
-    prompt: str, # one of ours
-) -> str: # what a model without fault says
+    key: Key,  # of the sample
+    prompt: str,  # one of ours
+) -> str:  # what a model without fault says
     "The right reply to a prompt that is no turn of a loop."
     kind, text = kind_of(prompt)
     what, _, task = kind.partition(' ')
-    if what == 'detect': return key.sample.task or 'general'
-    if what == 'rule': return json.dumps(key.meta.get('rule') or dict(one={}, labels=sorted(set(key.labels.values()))))
-    if what == 'judge': return 'NO'
-    if task == 'filter': return 'YES' if (key.records(text) if key.labels else key.facts(text) if 'person' in key.meta else key.evidence(text)) else 'NO'
-    if task == 'aggregate': return _lines(key.counts(text)) or prompts.NOT_IN_PART
-    if task == 'pairwise': return _rows(key.records(text)) or prompts.NOT_IN_PART
-    if what == 'leaf' and 'person' in key.meta: return _dated(key.facts(text)) or prompts.NOT_IN_PART
-    if what == 'leaf': return _finish(key, key.records(text)) if key.labels else ', '.join(key.evidence(text)) or prompts.NOT_IN_PART
-    if task == 'closing': return _pairs(key, text) if key.sample.task == 'pairwise' else _close(key, text)
-    if what == 'reduce': return _join(key, parts_of(text))
+    if what == 'detect':
+        return key.sample.task or 'general'
+    if what == 'rule':
+        return json.dumps(key.meta.get('rule') or dict(one={}, labels=sorted(set(key.labels.values()))))
+    if what == 'judge':
+        return 'NO'
+    if task == 'filter':
+        return (
+            'YES'
+            if (key.records(text) if key.labels else key.facts(text) if 'person' in key.meta else key.evidence(text))
+            else 'NO'
+        )
+    if task == 'aggregate':
+        return _lines(key.counts(text)) or prompts.NOT_IN_PART
+    if task == 'pairwise':
+        return _rows(key.records(text)) or prompts.NOT_IN_PART
+    if what == 'leaf' and 'person' in key.meta:
+        return _dated(key.facts(text)) or prompts.NOT_IN_PART
+    if what == 'leaf':
+        return _finish(key, key.records(text)) if key.labels else ', '.join(key.evidence(text)) or prompts.NOT_IN_PART
+    if task == 'closing':
+        return _pairs(key, text) if key.sample.task == 'pairwise' else _close(key, text)
+    if what == 'reduce':
+        return _join(key, parts_of(text))
     return gold_text(key.sample)
 
-def _lines(counts: Mapping[str, int]) -> str: return '\n'.join(f'{name}: {number}' for name, number in counts.items())
-def _dated(facts: Iterable[Sequence[str]]) -> str: return '\n'.join(f'{year}: {what}' for year, what in facts)
-def _rows(records: Iterable[Sequence[str]]) -> str: return '\n'.join(' | '.join(record) for record in records)
+
+def _lines(counts: Mapping[str, int]) -> str:
+    return '\n'.join(f'{name}: {number}' for name, number in counts.items())
+
+
+def _dated(facts: Iterable[Sequence[str]]) -> str:
+    return '\n'.join(f'{year}: {what}' for year, what in facts)
+
+
+def _rows(records: Iterable[Sequence[str]]) -> str:
+    return '\n'.join(' | '.join(record) for record in records)
 
 # %% ../../nbs/bench/06_simulated.ipynb #015506ba
 def _finish(key: Key, records: Sequence[Sequence[str]]) -> str:
     "What there is to say of records: the answer where they are all, else what somebody needs who has the others."
-    if len(records) == len(key.records(key.sample.context)): return gold_text(key.sample)
-    return (_rows(records) if key.sample.task == 'pairwise' else _lines(Counter(name for record in records for name in key._counted(*record)))) or prompts.NOT_IN_PART
+    if len(records) == len(key.records(key.sample.context)):
+        return gold_text(key.sample)
+    return (
+        _rows(records)
+        if key.sample.task == 'pairwise'
+        else _lines(Counter(name for record in records for name in key._counted(*record)))
+    ) or prompts.NOT_IN_PART
+
 
 _FACT = re.compile(r'^(\d{4}): (.+)$', re.M)
+
 
 def _join(key: Key, parts: Sequence[str]) -> str:
     "What parts say together."
     # By the years that it was told, right or wrong.
-    if 'person' in key.meta and (told := sorted({fact for part in parts for fact in _FACT.findall(part)})): return _dated(told)
+    if 'person' in key.meta and (told := sorted({fact for part in parts for fact in _FACT.findall(part)})):
+        return _dated(told)
     if not key.labels:
         found = list(dict.fromkeys(answer for part in parts for answer in key.evidence(part)))
-        return ', '.join(found) if found else next((part for part in parts if not says_nothing(part)), prompts.NOT_IN_PART)
-    if key.sample.task == 'pairwise': return _pairs(key, '\n'.join(parts))
+        return (
+            ', '.join(found) if found else next((part for part in parts if not says_nothing(part)), prompts.NOT_IN_PART)
+        )
+    if key.sample.task == 'pairwise':
+        return _pairs(key, '\n'.join(parts))
     total: dict[str, int] = {}
-    for part in parts: total = add_counts(total, parse_counts(part, ())[0])
+    for part in parts:
+        total = add_counts(total, parse_counts(part, ())[0])
     return gold_text(key.sample) if total == key.counts(key.sample.context) else _lines(total) or prompts.NOT_IN_PART
+
 
 def _pairs(key: Key, text: str) -> str:
     "The pairs from rows: the right ones where all rows are there and right, else those of the rows that are there, and those that others found."
     rows, rule, listed = parse_rows(text)[0], key.meta.get('rule'), re.findall(r'^\((\d+), (\d+)\)$', text, re.M)
-    if sorted((str(row.key), row.label) for row in rows) == sorted((user, label) for user, label, _ in key.records(key.sample.context)): return gold_text(key.sample)
+    if sorted((str(row.key), row.label) for row in rows) == sorted(
+        (user, label) for user, label, _ in key.records(key.sample.context)
+    ):
+        return gold_text(key.sample)
     found = find_pairs(profiles(rows), make_rule(rule)) if rule else ()
     return '\n'.join(dict.fromkeys(f'({one}, {other})' for one, other in (*listed, *found))) or 'No pairs.'
+
 
 def _close(key: Key, text: str) -> str:
     "The answer from counts: the right one from the right counts, else one that is as far off as they are."
     counts, true = parse_counts(text, ())[0], key.counts(key.sample.context)
     off = sum(abs(counts.get(name, 0) - true.get(name, 0)) for name in {*counts, *true})
     gold = gold_text(key.sample)
-    if not off: return gold
+    if not off:
+        return gold
     number = re.search(r'\d+', gold)
-    return gold[:number.start()] + str(int(number[0]) + off) + gold[number.end():] if number else f'simulated wrong answer {off}'
+    return (
+        gold[: number.start()] + str(int(number[0]) + off) + gold[number.end() :]
+        if number
+        else f'simulated wrong answer {off}'
+    )
 
 # %% ../../nbs/bench/06_simulated.ipynb #c61720c0
 _LOOK = 'print(type(context).__name__, len(context))\nprint(context[:300])'
@@ -165,7 +233,8 @@ pieces = [one for one in [*pieces, piece] if one.strip()]
 replies = llm_query_batched([{PROMPT}.replace("{text}", one) for one in pieces])
 print(f"Read {len(pieces)} pieces")'''
 
-_COMBINE = dict(search='''found = list(dict.fromkeys(reply for reply in replies if reply and not reply.startswith({NOTHING})))
+_COMBINE = dict(
+    search='''found = list(dict.fromkeys(reply for reply in replies if reply and not reply.startswith({NOTHING})))
 result = found[0] if len(found) < 2 else llm_query({JOIN}.replace("{text}", "\\n\\n".join(f"[{number}] {one}" for number, one in enumerate(found, 1)))) if found else {NOTHING}''',
     aggregate='''from rlm.plan.tasks import add_counts, parse_counts
 total = {}
@@ -173,50 +242,79 @@ for reply in replies: total = add_counts(total, parse_counts(reply or "", ())[0]
 result = llm_query({JOIN}.replace("{text}", "\\n".join(f"{name}: {number}" for name, number in total.items())))''',
     pairwise='''from rlm.plan.pairs import find_pairs, make_rule, parse_rows, profiles
 rows = [row for reply in replies for row in parse_rows(reply or "")[0]]
-result = "\\n".join(f"({one}, {other})" for one, other in find_pairs(profiles(rows), make_rule({RULE})))''')
+result = "\\n".join(f"({one}, {other})" for one, other in find_pairs(profiles(rows), make_rule({RULE})))''',
+)
+
 
 def next_turn(
-    key: Key, # of the sample
-    messages: Sequence[Mapping], # the transcript
-    window: int, # tokens of the model: a piece is half as long
-) -> str: # a fenced cell
+    key: Key,  # of the sample
+    messages: Sequence[Mapping],  # the transcript
+    window: int,  # tokens of the model: a piece is half as long
+) -> str:  # a fenced cell
     "What the root writes in its next turn."
     task = 'aggregate' if key.sample.task == 'aggregate' else 'pairwise' if key.sample.task == 'pairwise' else 'search'
     request = f'Question: {key.sample.query}'
     ask = lambda instruction: repr(prompts.fill(prompts.LAMBDA_PROMPT, instruction=instruction, request=request))
-    values = dict(SIZE=2*window, PROMPT=ask(prompts.LEAF_INSTRUCTIONS[task]), NOTHING=repr(prompts.NOT_IN_PART), RULE=repr(key.meta.get('rule')),
-        JOIN=ask(prompts.REDUCE_INSTRUCTIONS['closing' if task == 'aggregate' else 'search']))
-    steps = [_LOOK, prompts.fill(_READ, **values), prompts.fill(_COMBINE[task], **values) + '\nprint(str(result)[:300])', 'FINAL(result)']
+    values = dict(
+        SIZE=2 * window,
+        PROMPT=ask(prompts.LEAF_INSTRUCTIONS[task]),
+        NOTHING=repr(prompts.NOT_IN_PART),
+        RULE=repr(key.meta.get('rule')),
+        JOIN=ask(prompts.REDUCE_INSTRUCTIONS['closing' if task == 'aggregate' else 'search']),
+    )
+    steps = [
+        _LOOK,
+        prompts.fill(_READ, **values),
+        prompts.fill(_COMBINE[task], **values) + '\nprint(str(result)[:300])',
+        'FINAL(result)',
+    ]
     turn = sum(message['role'] == 'assistant' for message in messages)
     return f'```repl\n{steps[min(turn, len(steps) - 1)]}\n```'
 
 # %% ../../nbs/bench/06_simulated.ipynb #72f00785
 _REPORT = '\n{"confidence": %d}'
 
+
 def wrong_reply(
-    right: str, # what would have been right
-    dice: random.Random, # where chance comes from
-) -> str: # never the same
+    right: str,  # what would have been right
+    dice: random.Random,  # where chance comes from
+) -> str:  # never the same
     "A wrong reply of the same form."
     report = re.search(r'\n\{"confidence": \d+\}\Z', right)
-    if report: return wrong_reply(right[:report.start()], dice) + _REPORT % dice.randint(20, 80)
-    if right in ('YES', 'NO'): return 'NO' if right == 'YES' else 'YES'
-    if right.startswith('```repl'): return f'```repl\nFINAL("simulated wrong answer {dice.randint(1, 9)}")\n```'
+    if report:
+        return wrong_reply(right[: report.start()], dice) + _REPORT % dice.randint(20, 80)
+    if right in ('YES', 'NO'):
+        return 'NO' if right == 'YES' else 'YES'
+    if right.startswith('```repl'):
+        return f'```repl\nFINAL("simulated wrong answer {dice.randint(1, 9)}")\n```'
     lines = right.split('\n')
     place = dice.randrange(len(lines))
-    if all(map(_FACT.fullmatch, lines)): return _misdated(lines, place, dice)
-    counted, row, number = re.fullmatch(r'(.*: )(\d+)', lines[place]), lines[place].split(' | '), re.search(r'\d+', lines[place])
-    if counted: lines[place] = counted[1] + str(int(counted[2]) + dice.randint(1, 3))
-    elif len(row) == 3: lines[place] = ' | '.join((row[0], _another(row[1], [line.split(' | ')[1] for line in lines if line.count(' | ') == 2], dice), row[2]))
-    elif number and len(lines) == 1: lines[place] = f'{right[:number.start()]}{int(number[0]) + dice.randint(1, 9)}{right[number.end():]}'
-    else: return f'simulated wrong answer {dice.randint(1, 9)}'
+    if all(map(_FACT.fullmatch, lines)):
+        return _misdated(lines, place, dice)
+    counted, row, number = (
+        re.fullmatch(r'(.*: )(\d+)', lines[place]),
+        lines[place].split(' | '),
+        re.search(r'\d+', lines[place]),
+    )
+    if counted:
+        lines[place] = counted[1] + str(int(counted[2]) + dice.randint(1, 3))
+    elif len(row) == 3:
+        lines[place] = ' | '.join(
+            (row[0], _another(row[1], [line.split(' | ')[1] for line in lines if line.count(' | ') == 2], dice), row[2])
+        )
+    elif number and len(lines) == 1:
+        lines[place] = f'{right[: number.start()]}{int(number[0]) + dice.randint(1, 9)}{right[number.end() :]}'
+    else:
+        return f'simulated wrong answer {dice.randint(1, 9)}'
     return '\n'.join(lines)
+
 
 def _misdated(lines: Sequence[str], place: int, dice: random.Random) -> str:
     "The same facts, one of them with a year that puts it elsewhere."
     years, off = [int(line[:4]) for line in lines], dice.randint(1, 9)
     year = years[0] + dice.choice((-30, 30)) if len(lines) == 1 else years[-1] + off if place == 0 else years[0] - off
-    return '\n'.join(sorted([*lines[:place], f'{year}{lines[place][4:]}', *lines[place + 1:]]))
+    return '\n'.join(sorted([*lines[:place], f'{year}{lines[place][4:]}', *lines[place + 1 :]]))
+
 
 def _another(label: str, known: Sequence[str], dice: random.Random) -> str:
     others = sorted(set(known) - {label})
@@ -226,36 +324,55 @@ def _another(label: str, known: Sequence[str], dice: random.Random) -> str:
 @dataclass(frozen=True)
 class Simulated:
     "A simulated model for any sample; its name says what is assumed."
-    a0: float = 0.95 # how often it is right about a very short prompt, from 0 to 1
-    rho: float = 0.85 # factor by which that falls over a whole window, from 0 to 1
-    window: int = 32_000 # tokens; a longer prompt is refused
-    price_in: float = 1e-6 # USD per prompt token
-    price_out: float = 4e-6 # USD per token of the reply
-    latency: float = 0.0 # seconds a call
-    seed: int = 0 # another seed is another model
+
+    a0: float = 0.95  # how often it is right about a very short prompt, from 0 to 1
+    rho: float = 0.85  # factor by which that falls over a whole window, from 0 to 1
+    window: int = 32_000  # tokens; a longer prompt is refused
+    price_in: float = 1e-6  # USD per prompt token
+    price_out: float = 4e-6  # USD per token of the reply
+    latency: float = 0.0  # seconds a call
+    seed: int = 0  # another seed is another model
     simulated = True
 
     @property
-    def name(self) -> str: # for titles
+    def name(self) -> str:  # for titles
         "What is assumed, where it is not the usual."
-        given = [f'{part.name}={getattr(self, part.name):g}' for part in fields(self) if getattr(self, part.name) != part.default]
+        given = [
+            f'{part.name}={getattr(self, part.name):g}'
+            for part in fields(self)
+            if getattr(self, part.name) != part.default
+        ]
         return 'simulated' + (f':{",".join(given)}' if given else '')
 
     @classmethod
-    def read(cls,
-        text: str, # such as "simulated:a0=0.9,window=8000"
-    ) -> Simulated: # with these values
+    def read(
+        cls,
+        text: str,  # such as "simulated:a0=0.9,window=8000"
+    ) -> Simulated:  # with these values
         "Read a simulated model; raises `BadInput` for settings that it has not."
         return cls(**read_options(text.partition(':')[2], [part.name for part in fields(cls)], 'simulated'))
 
-    def for_sample(self,
-        sample: Any, # an `rlm.bench.data.samples.Sample`
-    ) -> SimulatedLM: # that knows its key
+    def for_sample(
+        self,
+        sample: Any,  # an `rlm.bench.data.samples.Sample`
+    ) -> SimulatedLM:  # that knows its key
         "The model for one sample."
         key = Key(sample)
+
         def right(messages: list[dict]) -> str:
             said = [message.get('content') or '' for message in messages]
             report = _REPORT % 90 if any(prompts.CONFIDENCE_PROMPT in text for text in said) else ''
             is_turn = messages[0]['role'] == 'system' or len(messages) > 1
             return (next_turn(key, messages, self.window) if is_turn else right_reply(key, said[-1])) + report
-        return SimulatedLM(right, self.a0, self.rho, self.window, self.price_in, self.price_out, self.latency, wrong=wrong_reply, seed=self.seed)
+
+        return SimulatedLM(
+            right,
+            self.a0,
+            self.rho,
+            self.window,
+            self.price_in,
+            self.price_out,
+            self.latency,
+            wrong=wrong_reply,
+            seed=self.seed,
+        )

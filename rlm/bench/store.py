@@ -27,75 +27,104 @@ __all__ = ['Begun', 'since', 'look', 'set_aside', 'take_up', 'end_with_parent', 
 @dataclass(frozen=True)
 class Begun:
     "A run that was begun and can be gone on with."
-    path: Path # its journal
-    since: float # when it started, in Unix seconds
-    replies: int # that it has, errors aside
-    cost: float | None # USD of these replies; None: some price is not known
+
+    path: Path  # its journal
+    since: float  # when it started, in Unix seconds
+    replies: int  # that it has, errors aside
+    cost: float | None  # USD of these replies; None: some price is not known
+
 
 def since(
-    path: str | os.PathLike, # of a journal
-) -> float | None: # Unix seconds; None: no run is in it
+    path: str | os.PathLike,  # of a journal
+) -> float | None:  # Unix seconds; None: no run is in it
     "When the run of a journal started."
     try:
-        with open(path, 'rb') as lines: return json.loads(lines.readline())['time']
-    except (OSError, ValueError, KeyError, TypeError): return None
+        with open(path, 'rb') as lines:
+            return json.loads(lines.readline())['time']
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 # %% ../../nbs/bench/02_store.ipynb #fd81e12d
 def _described(kept: Any) -> Any:
     "A recipe without models, dollars, and how much of the context is written down."
-    if isinstance(kept, list): return [_described(part) for part in kept]
-    if not isinstance(kept, Mapping): return kept
-    parts = {name: _described(part) for name, part in kept.items() if name not in ('max_cost', 'keep_context') and not (isinstance(part, Mapping) and set(part) == {'lm'})}
-    return {name: part for name, part in parts.items() if part != {}} # without dollars there may be no limit left
+    if isinstance(kept, list):
+        return [_described(part) for part in kept]
+    if not isinstance(kept, Mapping):
+        return kept
+    parts = {
+        name: _described(part)
+        for name, part in kept.items()
+        if name not in ('max_cost', 'keep_context') and not (isinstance(part, Mapping) and set(part) == {'lm'})
+    }
+    return {name: part for name, part in parts.items() if part != {}}  # without dollars there may be no limit left
+
 
 def _compare(record: Record, strategy: Strategy, query: str) -> None:
     "Raise `BadInput` where a run was made otherwise."
     # As a journal writes it: of what JSON holds, without secrets.
     now = Journal().cleaned(dict(settings=dict(recipe=recipe(strategy)), query=query))
-    if _described(record.start['settings']['recipe']) != _described(now['settings']['recipe']): raise BadInput('Its run had other settings.')
-    if record.start['query'] != now['query']: raise BadInput('Its run was asked something else.')
+    if _described(record.start['settings']['recipe']) != _described(now['settings']['recipe']):
+        raise BadInput('Its run had other settings.')
+    if record.start['query'] != now['query']:
+        raise BadInput('Its run was asked something else.')
+
 
 def look(
-    path: str | os.PathLike, # of a journal
-    strategy: Strategy, # that would go on with it
-    context: Any, # what it would be asked about
-    query: str, # what it would be asked
-) -> Begun | None: # None: there is none, or it holds no reply
+    path: str | os.PathLike,  # of a journal
+    strategy: Strategy,  # that would go on with it
+    context: Any,  # what it would be asked about
+    query: str,  # what it would be asked
+) -> Begun | None:  # None: there is none, or it holds no reply
     "See what a journal holds; raises `BadInput` where it is damaged, or of another run."
     path = Path(path)
-    if not path.is_file(): return None
+    if not path.is_file():
+        return None
     events = Journal.read(path)
-    if not any(event['type'] == 'reply' for event in events): return None
+    if not any(event['type'] == 'reply' for event in events):
+        return None
     # A file from anywhere, or of another version of the library, may lack anything.
     try:
         record = Record(events)
         _compare(record, strategy, query)
         costs = [event['cost'] for event in record.replies]
-        begun = Begun(path, events[0]['time'], sum(not event['error'] for event in record.replies), None if None in costs else sum(costs))
+        begun = Begun(
+            path,
+            events[0]['time'],
+            sum(not event['error'] for event in record.replies),
+            None if None in costs else sum(costs),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, BadInput): raise
+        if isinstance(error, BadInput):
+            raise
         raise BadInput(f'It holds no run that can be made again ({type(error).__name__}: {error}).') from None
     find_context(events, context)
     return begun
 
 # %% ../../nbs/bench/02_store.ipynb #ad6fa182
 def set_aside(
-    path: str | os.PathLike, # of a journal
-) -> Path: # where it is now
+    path: str | os.PathLike,  # of a journal
+) -> Path:  # where it is now
     "Give the place of a journal free, and keep it."
     path = Path(path)
     number = 1
-    while (other := path.with_suffix(f'.aside{number}')).exists(): number += 1
+    while (other := path.with_suffix(f'.aside{number}')).exists():
+        number += 1
     return path.replace(other)
 
+
 def take_up(
-    path: str | os.PathLike, # of a journal
-    *asked, # strategy, context, query: as `look` takes them
-) -> tuple[Begun | None, str | None]: # what to go on with, and what there is to say
+    path: str | os.PathLike,  # of a journal
+    *asked,  # strategy, context, query: as `look` takes them
+) -> tuple[Begun | None, str | None]:  # what to go on with, and what there is to say
     "Find what can be gone on with; make room for a new journal where nothing can."
     try:
-        if begun := look(path, *asked): return begun, None
-    except BadInput as error: return None, f'{Path(path).name} cannot be gone on with and stands now in {set_aside(path).name}; its run begins anew. {error}'
+        if begun := look(path, *asked):
+            return begun, None
+    except BadInput as error:
+        return (
+            None,
+            f'{Path(path).name} cannot be gone on with and stands now in {set_aside(path).name}; its run begins anew. {error}',
+        )
     Path(path).unlink(missing_ok=True)
     return None, None
 
@@ -103,33 +132,46 @@ def take_up(
 def end_with_parent() -> None:
     "Let this worker process end when the one that started it is gone."
     import multiprocessing.connection
+
     parent = multiprocessing.parent_process().sentinel
+
     def watch() -> None:
         multiprocessing.connection.wait([parent])
         os._exit(1)
+
     threading.Thread(target=watch, name='rlm-parent', daemon=True).start()
 
 # %% ../../nbs/bench/02_store.ipynb #6d2ebcc2
 def is_written(
-    path: str | os.PathLike, # of a journal
-) -> bool: # False also where the system has no locks
+    path: str | os.PathLike,  # of a journal
+) -> bool:  # False also where the system has no locks
     "Whether some process writes a journal now."
-    try: import fcntl
-    except ImportError: return False # there is none on Windows
     try:
-        with open(path, 'rb') as file: fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError: return True
-    except OSError: return False
+        import fcntl
+    except ImportError:
+        return False  # there is none on Windows
+    try:
+        with open(path, 'rb') as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
     return False
 
+
 def wait_for(
-    path: str | os.PathLike, # of a journal
-    stopped: Callable[[], bool] = lambda: False, # asked again and again: whether to wait no longer
-    pause: float = 0.2, # seconds between two looks
+    path: str | os.PathLike,  # of a journal
+    stopped: Callable[[], bool] = lambda: False,  # asked again and again: whether to wait no longer
+    pause: float = 0.2,  # seconds between two looks
 ) -> None:
     "Wait until nobody writes a journal, and say once on standard error that this is so."
     told = False
     while is_written(path) and not stopped():
-        if not told: print(f'rlm: {Path(path).name} is still written by a process of an earlier start; waiting for the end of its run.', file=sys.stderr)
+        if not told:
+            print(
+                f'rlm: {Path(path).name} is still written by a process of an earlier start; waiting for the end of its run.',
+                file=sys.stderr,
+            )
         told = True
         time.sleep(pause)

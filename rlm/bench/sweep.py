@@ -35,34 +35,43 @@ __all__ = ['Store', 'Budget', 'Account', 'digest_of', 'Sweep', 'interval', 'cell
 # %% ../../nbs/bench/05_sweep.ipynb #e1b71abd
 class Store:
     "The runs of a sweep: in memory, or in a folder to which lines are only added."
-    def __init__(self,
-        folder: str | os.PathLike | None = None, # where the sweep is kept; None: only in memory
+
+    def __init__(
+        self,
+        folder: str | os.PathLike | None = None,  # where the sweep is kept; None: only in memory
     ):
         self.folder, self.rows, self._file = Path(folder) if folder is not None else None, [], None
 
-    def open(self,
-        settings: Mapping[str, Any], # of the sweep, plain values
-    ) -> Store: # itself, with the rows that are there
+    def open(
+        self,
+        settings: Mapping[str, Any],  # of the sweep, plain values
+    ) -> Store:  # itself, with the rows that are there
         "Begin, or go on; raises `BadInput` where the folder holds another sweep, or one that is running."
-        if self.folder is None: return self
+        if self.folder is None:
+            return self
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.folder/'results.jsonl', 'a+b', buffering=0)
-        except OSError as error: raise BadInput(f'{self.folder} cannot hold results ({error.strerror}): give a folder that can be written to.') from None
+            self._file = open(self.folder / 'results.jsonl', 'a+b', buffering=0)
+        except OSError as error:
+            raise BadInput(
+                f'{self.folder} cannot hold results ({error.strerror}): give a folder that can be written to.'
+            ) from None
         _lock(self._file, self.folder)
         self._compare(json.loads(json.dumps(settings)))
         self.rows = self._read()
         return self
 
-    def add(self,
-        row: Mapping[str, Any], # of one run
+    def add(
+        self,
+        row: Mapping[str, Any],  # of one run
     ) -> None:
         "Write a row down, at once; raises `OSError` where it cannot be written whole."
         line = redact(json.dumps(row, default=str))
         if self._file:
             end, left = self._file.seek(0, os.SEEK_END), memoryview(line.encode() + b'\n')
             try:
-                while left: left = left[self._file.write(left):]
+                while left:
+                    left = left[self._file.write(left) :]
             except OSError:
                 self._file.truncate(end)
                 raise
@@ -70,75 +79,100 @@ class Store:
 
     def close(self) -> None:
         "Let others write."
-        if self._file: self._file.close()
+        if self._file:
+            self._file.close()
+
 
 def _lock(file: Any, folder: Path) -> None:
-    try: import fcntl
-    except ImportError: return # there is none on Windows
-    try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError: raise BadInput(f'Another sweep is writing to {folder}: wait for its end, or give another folder.') from None
+    try:
+        import fcntl
+    except ImportError:
+        return  # there is none on Windows
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise BadInput(f'Another sweep is writing to {folder}: wait for its end, or give another folder.') from None
 
 # %% ../../nbs/bench/05_sweep.ipynb #41d48974
 @patch
 def _compare(self: Store, settings: dict) -> None:
     "Write the settings of a new sweep down, or compare them with those of the one that is there."
-    path = self.folder/'sweep.json'
+    path = self.folder / 'sweep.json'
     if not path.exists():
         part = path.with_suffix('.part')
         part.write_text(json.dumps(settings, indent=1) + '\n')
         part.replace(path)
         return
-    try: stored = json.loads(path.read_text())
-    except ValueError: raise BadInput(f'{path} is damaged: give another folder, or remove this file if the settings are the same.') from None
+    try:
+        stored = json.loads(path.read_text())
+    except ValueError:
+        raise BadInput(
+            f'{path} is damaged: give another folder, or remove this file if the settings are the same.'
+        ) from None
     for name in dict.fromkeys((*stored, *settings)):
         old, new = stored.get(name), settings.get(name)
         if old != new:
-            raise BadInput(f'{self.folder} holds a sweep with {name}={_brief(old)}, and this one has {_brief(new)}: give the same, or another folder.')
+            raise BadInput(
+                f'{self.folder} holds a sweep with {name}={_brief(old)}, and this one has {_brief(new)}: give the same, or another folder.'
+            )
 
-def _brief(value: Any) -> str: return text if len(text := json.dumps(value)) <= 120 else f'{text[:117]}...'
+
+def _brief(value: Any) -> str:
+    return text if len(text := json.dumps(value)) <= 120 else f'{text[:117]}...'
+
 
 @patch
 def _read(self: Store) -> list[dict]:
     "The rows of the file; a torn last line is cut off."
     self._file.seek(0)
     data = self._file.read()
-    whole = data[:data.rfind(b'\n') + 1]
-    if len(whole) < len(data): self._file.truncate(len(whole))
+    whole = data[: data.rfind(b'\n') + 1]
+    if len(whole) < len(data):
+        self._file.truncate(len(whole))
     rows = []
     for number, line in enumerate(whole.splitlines(), 1):
-        try: rows.append(json.loads(line))
-        except ValueError: raise BadInput(f'{self._file.name} is damaged in line {number}: remove that line, and its run is made again.') from None
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise BadInput(
+                f'{self._file.name} is damaged in line {number}: remove that line, and its run is made again.'
+            ) from None
     return rows
 
 # %% ../../nbs/bench/05_sweep.ipynb #601a0022
 class Budget:
     "The money of a sweep, and what is lent to the runs that are under way."
-    def __init__(self,
-        most: float | None, # USD; None: no limit
-        spent: float = 0.0, # USD, by earlier runs
+
+    def __init__(
+        self,
+        most: float | None,  # USD; None: no limit
+        spent: float = 0.0,  # USD, by earlier runs
     ):
         self.most, self.spent = most, spent
         self._lent: dict[str, float] = {}
 
     @property
-    def left(self) -> float: # USD that nobody has spent or holds
+    def left(self) -> float:  # USD that nobody has spent or holds
         "What can still be lent."
         return math.inf if self.most is None else max(0.0, self.most - self.spent - sum(self._lent.values()))
 
-    def lend(self,
-        key: str, # of a run
-        places: int = 1, # runs that can start now, this one included
-    ) -> float | None: # USD; None: there is no limit
+    def lend(
+        self,
+        key: str,  # of a run
+        places: int = 1,  # runs that can start now, this one included
+    ) -> float | None:  # USD; None: there is no limit
         "A share for one run."
-        if self.most is None: return None
+        if self.most is None:
+            return None
         # Rounded down, so that shares never come to more than there is.
-        share = math.floor(self.left/places * 1e9)/1e9
+        share = math.floor(self.left / places * 1e9) / 1e9
         self._lent[key] = share
         return share
 
-    def settle(self,
-        key: str, # of a run
-        cost: float, # USD that it spent of that
+    def settle(
+        self,
+        key: str,  # of a run
+        cost: float,  # USD that it spent of that
     ) -> None:
         "Take back what was lent, less what was spent."
         self._lent.pop(key, None)
@@ -147,17 +181,21 @@ class Budget:
 # %% ../../nbs/bench/05_sweep.ipynb #9c9dd1dc
 class Account:
     "What the runs of a sweep have cost."
-    def __init__(self,
-        rows: Iterable[Mapping] = (), # of runs
+
+    def __init__(
+        self,
+        rows: Iterable[Mapping] = (),  # of runs
     ):
         self._costs: dict[tuple, float | None] = {}
-        for row in rows: self.count(row['key'], row.get('since'), row['cost'])
+        for row in rows:
+            self.count(row['key'], row.get('since'), row['cost'])
 
-    def count(self,
-        key: str, # of a run
-        since: float | None, # when its journal begins; None: it has none, and nobody goes on with it
-        cost: float | None, # USD, from its beginning; None: not known
-    ) -> float: # USD that were not counted before
+    def count(
+        self,
+        key: str,  # of a run
+        since: float | None,  # when its journal begins; None: it has none, and nobody goes on with it
+        cost: float | None,  # USD, from its beginning; None: not known
+    ) -> float:  # USD that were not counted before
         "Put down what a run has cost up to now."
         run = (key, len(self._costs) if since is None else since)
         before = self._costs.get(run, 0.0)
@@ -165,55 +203,80 @@ class Account:
         return 0.0 if self._costs[run] is None else self._costs[run] - before
 
     @property
-    def total(self) -> float | None: # USD; None: some price is not known
+    def total(self) -> float | None:  # USD; None: some price is not known
         "What all have cost."
         return None if None in self._costs.values() else sum(self._costs.values())
 
 # %% ../../nbs/bench/05_sweep.ipynb #91cd84e3
 def digest_of(
-    samples: Iterable[Any], # of one data set
-) -> str: # hexadecimal
+    samples: Iterable[Any],  # of one data set
+) -> str:  # hexadecimal
     "A fingerprint of samples: what is asked, about what, and what is right."
     made = hashlib.sha256()
     for sample in samples:
-        for part in (sample.id, sample.query, repr(sample.answer), as_text(sample.context)): made.update(part.encode('utf-8', 'surrogatepass') + b'\0')
+        for part in (sample.id, sample.query, repr(sample.answer), as_text(sample.context)):
+            made.update(part.encode('utf-8', 'surrogatepass') + b'\0')
     return made.hexdigest()[:16]
 
 # %% ../../nbs/bench/05_sweep.ipynb #33488308
 class Sweep:
     "Methods x samples. Raises `BadInput` for what cannot be run, before anything is spent."
-    def __init__(self,
-        samples: Sequence[Any], # of `rlm.bench.data.samples`
-        methods: Sequence[str | Method], # such as "direct", "rlm:max_depth=2", "srlm:k=8"
-        model: Any, # a LiteLLM name, an `LM`, a callable, or what makes a model for each sample
-        sub_model: Any = None, # what sub-calls ask; the same model where None
+
+    def __init__(
+        self,
+        samples: Sequence[Any],  # of `rlm.bench.data.samples`
+        methods: Sequence[str | Method],  # such as "direct", "rlm:max_depth=2", "srlm:k=8"
+        model: Any,  # a LiteLLM name, an `LM`, a callable, or what makes a model for each sample
+        sub_model: Any = None,  # what sub-calls ask; the same model where None
         *,
-        score: Callable[[Any, str | None], float] | None = None, # of (sample, answer), from 0 to 1; `rlm.bench.scores.score` where None
-        folder: str | os.PathLike | None = None, # where the results go; None: they stay in memory
-        common: Common = Common(), # settings of all methods
-        api_base: str | None = None, # address of a server of one's own
-        max_cost: float | None = None, # USD for the whole sweep, earlier runs in the same folder included
-        concurrency: int = 4, # runs at once
-        executor: concurrent.futures.Executor | None = None, # where they run; threads of this process where None
-        retry_errors: bool = False, # make runs again that ended with an error
-        traces: bool = False, # keep the journals of all runs, in the folder's `traces`; else they are there until a run has its answer
-        progress: bool = True, # show a bar on standard error
-        about: Mapping[str, Any] | None = None, # further settings that must be the same when the sweep goes on
+        score: Callable[[Any, str | None], float]
+        | None = None,  # of (sample, answer), from 0 to 1; `rlm.bench.scores.score` where None
+        folder: str | os.PathLike | None = None,  # where the results go; None: they stay in memory
+        common: Common = Common(),  # settings of all methods
+        api_base: str | None = None,  # address of a server of one's own
+        max_cost: float | None = None,  # USD for the whole sweep, earlier runs in the same folder included
+        concurrency: int = 4,  # runs at once
+        executor: concurrent.futures.Executor | None = None,  # where they run; threads of this process where None
+        retry_errors: bool = False,  # make runs again that ended with an error
+        traces: bool = False,  # keep the journals of all runs, in the folder's `traces`; else they are there until a run has its answer
+        progress: bool = True,  # show a bar on standard error
+        about: Mapping[str, Any] | None = None,  # further settings that must be the same when the sweep goes on
     ):
         self.samples, self.methods = list(samples), [Method.read(one) for one in methods]
         self.models, self.common, self.budget_limit = Models(model, sub_model, api_base), common, max_cost
-        self.score, self.store, self.concurrency, self.executor = score or _standard_score, Store(folder), concurrency, executor
-        self.retry_errors, self.traces, self.progress, self.about, self._said = retry_errors, traces, progress, dict(about or {}), set()
+        self.score, self.store, self.concurrency, self.executor = (
+            score or _standard_score,
+            Store(folder),
+            concurrency,
+            executor,
+        )
+        self.retry_errors, self.traces, self.progress, self.about, self._said = (
+            retry_errors,
+            traces,
+            progress,
+            dict(about or {}),
+            set(),
+        )
         self._check()
         self.jobs = [self._job(sample, method) for sample in self.samples for method in self.methods]
-        if folder is not None: self.jobs = self._with_journals(self.jobs)
+        if folder is not None:
+            self.jobs = self._with_journals(self.jobs)
         self._places = {job.key: place for place, job in enumerate(self.jobs)}
 
     def _job(self, sample: Any, method: Method) -> Job:
-        return Job(f'{sample.dataset}/{bucket(sample.tokens)}/{sample.id}/{method.label}', sample, method, self.models, self.common, whole=self.traces)
+        return Job(
+            f'{sample.dataset}/{bucket(sample.tokens)}/{sample.id}/{method.label}',
+            sample,
+            method,
+            self.models,
+            self.common,
+            whole=self.traces,
+        )
+
 
 def _standard_score(sample: Any, answer: str | None) -> float:
     from rlm.bench.scores import score
+
     return score(sample, answer)
 
 # %% ../../nbs/bench/05_sweep.ipynb #4d84b733
@@ -221,116 +284,177 @@ def _standard_score(sample: Any, answer: str | None) -> float:
 def _check(self: Sweep) -> None:
     "Raise `BadInput` for what cannot be run."
     for name, given in (('samples', self.samples), ('methods', self.methods)):
-        if not given: raise BadInput(f'There are no {name}: give one at least.')
-    if not isinstance(self.concurrency, int) or self.concurrency < 1: raise BadInput(f'concurrency={self.concurrency!r}: give a whole number from 1 up.')
-    if self.budget_limit is not None and not self.budget_limit > 0: raise BadInput(f'max_cost={self.budget_limit!r}: give dollars above 0, or None for no limit.')
-    if self.traces and not self.store.folder: raise BadInput('traces are kept in the folder of the sweep: give folder=.')
-    for what, names in (('method', [method.label for method in self.methods]), ('sample', [f'{one.dataset}/{bucket(one.tokens)}/{one.id}' for one in self.samples])):
+        if not given:
+            raise BadInput(f'There are no {name}: give one at least.')
+    if not isinstance(self.concurrency, int) or self.concurrency < 1:
+        raise BadInput(f'concurrency={self.concurrency!r}: give a whole number from 1 up.')
+    if self.budget_limit is not None and not self.budget_limit > 0:
+        raise BadInput(f'max_cost={self.budget_limit!r}: give dollars above 0, or None for no limit.')
+    if self.traces and not self.store.folder:
+        raise BadInput('traces are kept in the folder of the sweep: give folder=.')
+    for what, names in (
+        ('method', [method.label for method in self.methods]),
+        ('sample', [f'{one.dataset}/{bucket(one.tokens)}/{one.id}' for one in self.samples]),
+    ):
         twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice: raise BadInput(f'The {what} {twice[0]} is there twice: give each once.')
+        if twice:
+            raise BadInput(f'The {what} {twice[0]} is there twice: give each once.')
     lms = [lm for lm in self.models.lms(self.samples[0]) if lm]
-    for method in self.methods: method.strategy(lms[0], lms[1] if len(lms) > 1 else None, self.samples[0], **self.common.of(method.kind))
+    for method in self.methods:
+        method.strategy(lms[0], lms[1] if len(lms) > 1 else None, self.samples[0], **self.common.of(method.kind))
     if self.budget_limit is not None:
         unknown = next((lm.name for lm in lms if lm.price_of(Usage(1, 1, 1)) is None), None)
-        if unknown: raise BadInput(f'The price of {unknown} is not known, so a budget in dollars cannot be kept: leave max_cost out, or give an LM with its prices.')
+        if unknown:
+            raise BadInput(
+                f'The price of {unknown} is not known, so a budget in dollars cannot be kept: leave max_cost out, or give an LM with its prices.'
+            )
+
 
 @patch(as_prop=True)
-def settings(self: Sweep) -> dict: # plain values
+def settings(self: Sweep) -> dict:  # plain values
     "All that decides the results."
     of = lambda name: [sample for sample in self.samples if sample.dataset == name]
     digests = {name: digest_of(of(name)) for name in dict.fromkeys(sample.dataset for sample in self.samples)}
-    models = dict(model=name_of(self.models.model), sub_model=None if self.models.sub_model is None else name_of(self.models.sub_model), api_base=self.models.api_base)
-    return dict(**models, simulated=self.models.simulated, methods=[method.label for method in self.methods], **vars(self.common), **self.about, samples=digests)
+    models = dict(
+        model=name_of(self.models.model),
+        sub_model=None if self.models.sub_model is None else name_of(self.models.sub_model),
+        api_base=self.models.api_base,
+    )
+    return dict(
+        **models,
+        simulated=self.models.simulated,
+        methods=[method.label for method in self.methods],
+        **vars(self.common),
+        **self.about,
+        samples=digests,
+    )
 
 # %% ../../nbs/bench/05_sweep.ipynb #21604d9a
 def interval(
-    scores: Sequence[float], # each from 0 to 1
-    level: float = 0.95, # of confidence
-) -> tuple[float, float]: # low and high, from 0 to 1
+    scores: Sequence[float],  # each from 0 to 1
+    level: float = 0.95,  # of confidence
+) -> tuple[float, float]:  # low and high, from 0 to 1
     "Wilson's interval for the mean."
-    count, mean, z = len(scores), statistics.fmean(scores), statistics.NormalDist().inv_cdf((1 + level)/2)
-    middle = (mean + z*z/(2*count)) / (1 + z*z/count)
-    half = z * math.sqrt(max(0.0, mean*(1 - mean))/count + z*z/(4*count*count)) / (1 + z*z/count)
+    count, mean, z = len(scores), statistics.fmean(scores), statistics.NormalDist().inv_cdf((1 + level) / 2)
+    middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(max(0.0, mean * (1 - mean)) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return round(max(0.0, middle - half), 9), round(min(1.0, middle + half), 9)
 
 # %% ../../nbs/bench/05_sweep.ipynb #278e83fb
 _AMOUNTS = ('calls', 'input', 'output', 'cost')
 
-def _mean(values: Iterable[float | None]) -> float | None: # None: some value is not known
+
+def _mean(values: Iterable[float | None]) -> float | None:  # None: some value is not known
     values = list(values)
     return None if None in values or not values else round(statistics.fmean(values), 9)
+
 
 def _figures(rows: Sequence[Mapping]) -> dict:
     scores = [row['score'] for row in rows]
     low, high = interval(scores)
-    return dict(n=len(rows), errors=sum(bool(row['error']) for row in rows), score=_mean(scores), low=low, high=high,
-        **{name: _mean(row[name] for row in rows) for name in _AMOUNTS})
+    return dict(
+        n=len(rows),
+        errors=sum(bool(row['error']) for row in rows),
+        score=_mean(scores),
+        low=low,
+        high=high,
+        **{name: _mean(row[name] for row in rows) for name in _AMOUNTS},
+    )
+
 
 def cells_of(
-    rows: Iterable[Mapping], # of a sweep, in its order
-) -> list[dict]: # dataset, method, bucket, n, errors, score, low, high, calls, input, output, cost, seconds
+    rows: Iterable[Mapping],  # of a sweep, in its order
+) -> list[dict]:  # dataset, method, bucket, n, errors, score, low, high, calls, input, output, cost, seconds
     "The statistics of each data set, method and bucket."
     found: dict[tuple, list] = {}
-    for row in rows: found.setdefault((row['dataset'], row['method'], row['bucket']), []).append(row)
-    return [dict(zip(('dataset', 'method', 'bucket'), key)) | _figures(group) | dict(seconds=_mean(row['seconds'] for row in group)) for key, group in found.items()]
+    for row in rows:
+        found.setdefault((row['dataset'], row['method'], row['bucket']), []).append(row)
+    return [
+        dict(zip(('dataset', 'method', 'bucket'), key))
+        | _figures(group)
+        | dict(seconds=_mean(row['seconds'] for row in group))
+        for key, group in found.items()
+    ]
+
 
 def averages_of(
-    rows: Iterable[Mapping], # of a sweep, in its order
-) -> dict[str, dict]: # by method: over all runs, and by data set
+    rows: Iterable[Mapping],  # of a sweep, in its order
+) -> dict[str, dict]:  # by method: over all runs, and by data set
     "The statistics of each method."
     found: dict[str, list] = {}
-    for row in rows: found.setdefault(row['method'], []).append(row)
+    for row in rows:
+        found.setdefault(row['method'], []).append(row)
     of = lambda group, name: [row for row in group if row['dataset'] == name]
-    return {method: _figures(group) | dict(datasets={name: _figures(of(group, name)) for name in dict.fromkeys(row['dataset'] for row in group)}) for method, group in found.items()}
+    return {
+        method: _figures(group)
+        | dict(datasets={name: _figures(of(group, name)) for name in dict.fromkeys(row['dataset'] for row in group)})
+        for method, group in found.items()
+    }
 
 # %% ../../nbs/bench/05_sweep.ipynb #563f5814
-_OF_THE_START = ('seconds', 'starved', 'since', 'said') # what is otherwise where a sweep was stopped, or on another machine
+_OF_THE_START = (
+    'seconds',
+    'starved',
+    'since',
+    'said',
+)  # what is otherwise where a sweep was stopped, or on another machine
+
 
 @dataclass(repr=False)
 class SweepResult:
     "What came of a sweep."
-    settings: dict # of the sweep
-    rows: list[dict] # a run each, in the order of the samples
-    spent: float | None = 0.0 # USD, runs that were made again included; None: some price is not known
+
+    settings: dict  # of the sweep
+    rows: list[dict]  # a run each, in the order of the samples
+    spent: float | None = 0.0  # USD, runs that were made again included; None: some price is not known
 
     @property
-    def stats(self) -> dict: # model, simulated, cells
+    def stats(self) -> dict:  # model, simulated, cells
         "The statistics of each data set, method and bucket; what plots are drawn from."
         model = self.settings['model'] + (f" + {self.settings['sub_model']}" if self.settings['sub_model'] else '')
         return dict(model=model, simulated=self.settings['simulated'], cells=cells_of(self.rows))
 
-    def write(self,
-        folder: str | os.PathLike, # where to
+    def write(
+        self,
+        folder: str | os.PathLike,  # where to
     ) -> None:
         "Write results.json, stats.json and averages.json."
         rows = [{name: value for name, value in row.items() if name not in _OF_THE_START} for row in self.rows]
-        for name, value in dict(results=dict(sweep=self.settings, results=rows), stats=self.stats, averages=averages_of(self.rows)).items():
-            part = Path(folder)/f'{name}.json.part'
+        for name, value in dict(
+            results=dict(sweep=self.settings, results=rows), stats=self.stats, averages=averages_of(self.rows)
+        ).items():
+            part = Path(folder) / f'{name}.json.part'
             part.write_text(json.dumps(value, indent=1) + '\n')
-            part.replace(Path(folder)/f'{name}.json')
+            part.replace(Path(folder) / f'{name}.json')
 
     def __repr__(self) -> str:
         return f'SweepResult({len(self.rows)} runs, {sum(bool(row["error"]) for row in self.rows)} failed, {_dollars(self.spent)})'
 
 # %% ../../nbs/bench/05_sweep.ipynb #6dd3d54c
-def _dollars(amount: float | None) -> str: return 'price not known' if amount is None else f'${amount:.4f}'
+def _dollars(amount: float | None) -> str:
+    return 'price not known' if amount is None else f'${amount:.4f}'
+
 
 @patch
-def table(self: SweepResult) -> str: # Markdown
+def table(self: SweepResult) -> str:  # Markdown
     "Mean scores by data set and bucket, with a column for each method."
     cells, methods = cells_of(self.rows), list(dict.fromkeys(row['method'] for row in self.rows))
-    lines = [['data set', 'tokens', *methods], ['---', '---:', *['---:']*len(methods)]]
+    lines = [['data set', 'tokens', *methods], ['---', '---:', *['---:'] * len(methods)]]
     for dataset, bucket in dict.fromkeys((cell['dataset'], cell['bucket']) for cell in cells):
         of = {cell['method']: cell for cell in cells if (cell['dataset'], cell['bucket']) == (dataset, bucket)}
-        lines.append([dataset, f'2^{bucket}', *(f'{of[method]["score"]:.2f}' if method in of else '' for method in methods)])
+        lines.append(
+            [dataset, f'2^{bucket}', *(f'{of[method]["score"]:.2f}' if method in of else '' for method in methods)]
+        )
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
+
 @patch(as_prop=True)
-def about(self: SweepResult) -> str: # one line
+def about(self: SweepResult) -> str:  # one line
     "Whose figures these are."
     name, failed = self.stats['model'], sum(bool(row['error']) for row in self.rows)
     simulated = ' (simulated)' if self.settings['simulated'] and 'simulated' not in name else ''
     return f'{name}{simulated}: {len(self.rows)} runs{f", {failed} failed" if failed else ""}, {_dollars(self.spent)}'
+
 
 @patch
 def _repr_markdown_(self: SweepResult) -> str:
@@ -338,7 +462,7 @@ def _repr_markdown_(self: SweepResult) -> str:
 
 # %% ../../nbs/bench/05_sweep.ipynb #3350513a
 @patch
-def run(self: Sweep) -> SweepResult: # rows, statistics, averages
+def run(self: Sweep) -> SweepResult:  # rows, statistics, averages
     "Make all runs that are missing. Raises `BudgetExceeded` with the result so far where the money does not last."
     store = self.store.open(self.settings)
     try:
@@ -347,38 +471,51 @@ def run(self: Sweep) -> SweepResult: # rows, statistics, averages
         account = Account(store.rows)
         self._find_begun(waiting, account)
         budget = Budget(self.budget_limit, account.total or 0.0)
-        with _bar(len(self.jobs), len(done), self.progress) as bar, self._pool() as pool: missing = self._run(waiting, pool, budget, account, bar)
-    except OSError as error: raise self._full(error) from None
+        with _bar(len(self.jobs), len(done), self.progress) as bar, self._pool() as pool:
+            missing = self._run(waiting, pool, budget, account, bar)
+    except OSError as error:
+        raise self._full(error) from None
     finally:
         store.close()
         result = self.result()
         if store.folder:
             # Only where it is empty, since every run has its answer.
-            with contextlib.suppress(OSError): os.rmdir(store.folder/'traces')
+            with contextlib.suppress(OSError):
+                os.rmdir(store.folder / 'traces')
             self._write(result)
     if missing:
-        error = BudgetExceeded(f'max_cost={self.budget_limit:g} does not last: ${budget.spent:.4f} are spent and {len(missing)} of {len(self.jobs)} runs are not done; '
-            'give a larger max_cost and the same folder to go on.')
+        error = BudgetExceeded(
+            f'max_cost={self.budget_limit:g} does not last: ${budget.spent:.4f} are spent and {len(missing)} of {len(self.jobs)} runs are not done; '
+            'give a larger max_cost and the same folder to go on.'
+        )
         error.result = result
         raise error
     return result
 
+
 @patch
 def _full(self: Sweep, error: OSError) -> RLMError:
-    return RLMError(f'{self.store.folder} takes no more ({error.strerror or error}): make room, and run the sweep again to go on.')
+    return RLMError(
+        f'{self.store.folder} takes no more ({error.strerror or error}): make room, and run the sweep again to go on.'
+    )
+
 
 @patch
 def _write(self: Sweep, result: SweepResult) -> None:
-    try: result.write(self.store.folder)
-    except OSError as error: raise self._full(error) from None
+    try:
+        result.write(self.store.folder)
+    except OSError as error:
+        raise self._full(error) from None
+
 
 @patch
-def _done(self: Sweep, rows: Iterable[dict]) -> set[str]: # keys
+def _done(self: Sweep, rows: Iterable[dict]) -> set[str]:  # keys
     ended = {row['key']: row for row in rows if not row['starved']}
     return {key for key, row in ended.items() if key in self._places and not (self.retry_errors and row['error'])}
 
+
 @patch
-def result(self: Sweep) -> SweepResult: # of the runs that are there
+def result(self: Sweep) -> SweepResult:  # of the runs that are there
     "What is known so far, in the order of the samples."
     ended = {row['key']: row for row in self.store.rows if not row['starved'] and row['key'] in self._places}
     rows = [ended[key] for key in sorted(ended, key=self._places.get)]
@@ -390,54 +527,77 @@ def _with_journals(self: Sweep, jobs: Sequence[Job]) -> list[Job]:
     "The same jobs, each with a file for its journal."
     clean = lambda job: re.sub('[^A-Za-z0-9._=-]+', '_', job.key)
     # Names that are too long, or that two runs would have, get a part of their own; some systems tell no capitals from small letters.
-    count, folder = Counter(clean(job).lower() for job in jobs), self.store.folder.absolute()/'traces'
+    count, folder = Counter(clean(job).lower() for job in jobs), self.store.folder.absolute() / 'traces'
+
     def name(job: Job) -> str:
         made = clean(job)
-        return made if count[made.lower()] == 1 and len(made) <= 200 else f'{made[:150]}-{hashlib.sha256(job.key.encode()).hexdigest()[:12]}'
-    return [replace(job, trace=str(folder/f'{name(job)}.jsonl')) for job in jobs]
+        return (
+            made
+            if count[made.lower()] == 1 and len(made) <= 200
+            else f'{made[:150]}-{hashlib.sha256(job.key.encode()).hexdigest()[:12]}'
+        )
+
+    return [replace(job, trace=str(folder / f'{name(job)}.jsonl')) for job in jobs]
+
 
 @patch
 def _find_begun(self: Sweep, waiting: Iterable[Job], account: Account) -> None:
     "Count what runs that were stopped have cost, and set journals aside that nobody can go on with."
-    if not self.store.folder: return
-    try: (self.store.folder/'traces').mkdir(exist_ok=True)
-    except OSError as error: raise BadInput(f'{self.store.folder/"traces"} cannot hold journals ({error.strerror}): give another folder.') from None
+    if not self.store.folder:
+        return
+    try:
+        (self.store.folder / 'traces').mkdir(exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f'{self.store.folder / "traces"} cannot hold journals ({error.strerror}): give another folder.'
+        ) from None
     for job in waiting:
         # A process that was left behind may still write: the run waits for it.
-        if not os.path.exists(job.trace) or is_written(job.trace): continue
+        if not os.path.exists(job.trace) or is_written(job.trace):
+            continue
         begun, said = take_up(job.trace, job.strategy(), job.sample.context, job.sample.query)
-        if begun: account.count(job.key, begun.since, begun.cost)
-        if said: self._say(said)
+        if begun:
+            account.count(job.key, begun.since, begun.cost)
+        if said:
+            self._say(said)
+
 
 @patch
 def _say(self: Sweep, text: str) -> None:
     "Tell the user something, once."
     from tqdm import tqdm
-    if text not in self._said: tqdm.write(redact(f'rlm: {text}'), file=sys.stderr)
+
+    if text not in self._said:
+        tqdm.write(redact(f'rlm: {text}'), file=sys.stderr)
     self._said.add(text)
+
 
 @patch
 def _close(self: Sweep, job: Job, row: Mapping) -> None:
     "A run has its row: its journal has done its work, unless the run may go on later."
-    if row['said']: self._say(row['said'])
-    if job.trace and not (self.traces or row['error'] or row['starved']): Path(job.trace).unlink(missing_ok=True)
-
-
+    if row['said']:
+        self._say(row['said'])
+    if job.trace and not (self.traces or row['error'] or row['starved']):
+        Path(job.trace).unlink(missing_ok=True)
 
 # %% ../../nbs/bench/05_sweep.ipynb #b419766a
 @patch
-def _run(self: Sweep, waiting: deque[Job], pool: Any, budget: Budget, account: Account, bar: Any) -> list[Job]: # that are not done
+def _run(
+    self: Sweep, waiting: deque[Job], pool: Any, budget: Budget, account: Account, bar: Any
+) -> list[Job]:  # that are not done
     "Keep the executor busy until nothing waits; gives the jobs that there is no money for."
     running, enough = {}, 0.0
     try:
         while True:
             for places in range(self._free(len(running), len(waiting), budget, enough), 0, -1):
-                if not budget.left: break
+                if not budget.left:
+                    break
                 whole, job = not running and places == 1, waiting.popleft()
                 share = budget.lend(job.key, places)
                 job = replace(job, max_cost=share)
                 running[_submit(pool, job)] = job, share, whole
-            if not running: return list(waiting)
+            if not running:
+                return list(waiting)
             done = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done
             for future in sorted(done, key=lambda one: self._places[running[one][0].key]):
                 job, share, whole = running.pop(future)
@@ -447,98 +607,163 @@ def _run(self: Sweep, waiting: deque[Job], pool: Any, budget: Budget, account: A
                 self._close(job, row)
                 bar.update(0 if row['starved'] else 1)
                 bar.set_postfix_str(_money(budget))
-                if not row['starved']: continue
+                if not row['starved']:
+                    continue
                 waiting.append(job)
-                enough = max(enough, 2*share)
-                if whole: return list(waiting)
+                enough = max(enough, 2 * share)
+                if whole:
+                    return list(waiting)
     except BaseException:
-        for future in running: future.cancel()
+        for future in running:
+            future.cancel()
         cancel_jobs(job for job, *_ in running.values())
         raise
+
 
 @patch
 def _free(self: Sweep, running: int, waiting: int, budget: Budget, enough: float) -> int:
     "How many runs can start, so that each gets enough; one alone gets whatever is left."
     free = min(self.concurrency - running, waiting)
-    if not enough: return free
-    fitting = min(free, int(budget.left//enough))
+    if not enough:
+        return free
+    fitting = min(free, int(budget.left // enough))
     return fitting if fitting or running else min(free, 1)
 
-def _submit(pool: concurrent.futures.Executor, job: Job) -> concurrent.futures.Future:
-    try: return pool.submit(run_job, job)
-    except Exception as error: raise RLMError(f'The executor takes no runs ({type(error).__name__}: {error}): make it anew and run the sweep again to go on.') from error
 
-def _money(budget: Budget) -> str: return f'${budget.spent:.2f}' + (f' of ${budget.most:.2f}' if budget.most is not None else '')
+def _submit(pool: concurrent.futures.Executor, job: Job) -> concurrent.futures.Future:
+    try:
+        return pool.submit(run_job, job)
+    except Exception as error:
+        raise RLMError(
+            f'The executor takes no runs ({type(error).__name__}: {error}): make it anew and run the sweep again to go on.'
+        ) from error
+
+
+def _money(budget: Budget) -> str:
+    return f'${budget.spent:.2f}' + (f' of ${budget.most:.2f}' if budget.most is not None else '')
 
 # %% ../../nbs/bench/05_sweep.ipynb #ee9fd2f2
 @patch
 def _outcome(self: Sweep, future: concurrent.futures.Future, job: Job) -> dict:
     "The row of a run, with what the sample says and the score."
-    try: row = dict(future.result())
+    try:
+        row = dict(future.result())
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise BadInput(f'{job.key} cannot be sent to the executor ({error}): name the models, and define what a sample or a method needs in a module.') from error
+        raise BadInput(
+            f'{job.key} cannot be sent to the executor ({error}): name the models, and define what a sample or a method needs in a module.'
+        ) from error
     # Its journal cannot be written: no run that is paid for could be kept.
-    except RLMError: raise
-    except concurrent.futures.CancelledError: raise RLMError(f'{job.key} was cancelled by the executor: run the sweep again to go on.') from None
-    except Exception as error: raise RLMError(f'The executor lost {job.key} ({type(error).__name__}: {error}): run the sweep again to go on.') from error
+    except RLMError:
+        raise
+    except concurrent.futures.CancelledError:
+        raise RLMError(f'{job.key} was cancelled by the executor: run the sweep again to go on.') from None
+    except Exception as error:
+        raise RLMError(
+            f'The executor lost {job.key} ({type(error).__name__}: {error}): run the sweep again to go on.'
+        ) from error
     sample, score = job.sample, 0.0
     try:
-        if not row['error'] and row['answer'] is not None: score = float(self.score(sample, row['answer']))
+        if not row['error'] and row['answer'] is not None:
+            score = float(self.score(sample, row['answer']))
     # An answer that was paid for is kept, whatever the scorer makes of it.
-    except Exception as error: row['error'] = f'It could not be scored: {type(error).__name__}: {error}'
-    about = dict(key=job.key, dataset=sample.dataset, bucket=bucket(sample.tokens), tokens=sample.tokens, sample=sample.id, method=job.method.label)
+    except Exception as error:
+        row['error'] = f'It could not be scored: {type(error).__name__}: {error}'
+    about = dict(
+        key=job.key,
+        dataset=sample.dataset,
+        bucket=bucket(sample.tokens),
+        tokens=sample.tokens,
+        sample=sample.id,
+        method=job.method.label,
+    )
     return about | dict(score=round(score, 9), gold=sample.answer) | row
 
-@patch
-def _pool(self: Sweep) -> contextlib.AbstractContextManager: # an executor
-    return contextlib.nullcontext(self.executor) if self.executor else concurrent.futures.ThreadPoolExecutor(self.concurrency, thread_name_prefix='rlm-sweep')
 
-def _bar(total: int, done: int, shown: bool) -> Any: # a tqdm
-    try: from tqdm import tqdm
-    except ImportError: raise BadInput("The progress bar needs tqdm: pip install 'rlm[bench]', or give progress=False.") from None
+@patch
+def _pool(self: Sweep) -> contextlib.AbstractContextManager:  # an executor
+    return (
+        contextlib.nullcontext(self.executor)
+        if self.executor
+        else concurrent.futures.ThreadPoolExecutor(self.concurrency, thread_name_prefix='rlm-sweep')
+    )
+
+
+def _bar(total: int, done: int, shown: bool) -> Any:  # a tqdm
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise BadInput("The progress bar needs tqdm: pip install 'rlm[bench]', or give progress=False.") from None
     return tqdm(total=total, initial=done, unit='run', disable=not shown, file=sys.stderr, dynamic_ncols=True)
 
 # %% ../../nbs/bench/05_sweep.ipynb #cd425c06
-def _known(strategy: Any, sample: Any) -> tuple[int | None, int | None, float | None, float | None]: # calls and dollars: at least, at most
+def _known(
+    strategy: Any, sample: Any
+) -> tuple[int | None, int | None, float | None, float | None]:  # calls and dollars: at least, at most
     "What a run will take, as far as that can be known; None is not known."
     if hasattr(strategy, 'plan'):
         plan = strategy.plan(sample.context, sample.query)
         asked = 0 if strategy.settings.task else 1
         calls = range(plan.calls, plan.calls + 1) if isinstance(plan.calls, int) else plan.calls
         return calls.start + asked, calls.stop - 1 + asked, None if plan.max_cost is None else 0.0, plan.max_cost
-    if strategy.method != 'direct': return getattr(strategy.settings, 'k', 1), None, None, None
-    lm, tokens = strategy.lm, math.ceil((describe_context(sample.context)['chars'] or 0)/4)
+    if strategy.method != 'direct':
+        return getattr(strategy.settings, 'k', 1), None, None, None
+    lm, tokens = strategy.lm, math.ceil((describe_context(sample.context)['chars'] or 0) / 4)
     return 1, 1, lm.price_of(Usage(1, tokens)), lm.price_of(Usage(1, tokens, lm.max_output or RESERVED_OUTPUT))
 
+
 @patch
-def plan(self: Sweep) -> list[dict]: # dataset, bucket, method, runs, calls and cost: least and most, problem
+def plan(self: Sweep) -> list[dict]:  # dataset, bucket, method, runs, calls and cost: least and most, problem
     "What the sweep would do and take; nothing is spent."
     found: dict[tuple, dict] = {}
     for job in self.jobs:
         name = (job.sample.dataset, bucket(job.sample.tokens), job.method.label)
-        cell = found.setdefault(name, dict(zip(('dataset', 'bucket', 'method'), name)) | dict(runs=0, calls=[0, 0], cost=[0.0, 0.0], problem=None))
+        cell = found.setdefault(
+            name,
+            dict(zip(('dataset', 'bucket', 'method'), name))
+            | dict(runs=0, calls=[0, 0], cost=[0.0, 0.0], problem=None),
+        )
         cell['runs'] += 1
-        try: known = _known(replace(job, trace=None).strategy(), job.sample)
-        except BadInput as error: known, cell['problem'] = (0, None, None, None), str(error)
+        try:
+            known = _known(replace(job, trace=None).strategy(), job.sample)
+        except BadInput as error:
+            known, cell['problem'] = (0, None, None, None), str(error)
         for (what, place), amount in zip((('calls', 0), ('calls', 1), ('cost', 0), ('cost', 1)), known):
             cell[what][place] = None if amount is None or cell[what][place] is None else cell[what][place] + amount
     return list(found.values())
 
 # %% ../../nbs/bench/05_sweep.ipynb #d97a82fb
 def _span(least: float | None, most: float | None, form: str) -> str:
-    if most is not None: return form.format(most) if least == most else f'{form.format(least or 0)} to {form.format(most)}'
+    if most is not None:
+        return form.format(most) if least == most else f'{form.format(least or 0)} to {form.format(most)}'
     return 'not known' if least is None else f'{form.format(least)} or more'
 
+
 @patch
-def explain(self: Sweep) -> str: # to be printed
+def explain(self: Sweep) -> str:  # to be printed
     "What the sweep would do and take, as a table; nothing is spent."
     cells = self.plan()
     lines = [('data set', 'tokens', 'method', 'runs', 'calls', 'US dollars')]
-    for cell in cells: lines.append((cell['dataset'], f"2^{cell['bucket']}", cell['method'], f"{cell['runs']:,}", _span(*cell['calls'], '{:,}'), _span(*cell['cost'], '{:.4f}')))
+    for cell in cells:
+        lines.append(
+            (
+                cell['dataset'],
+                f"2^{cell['bucket']}",
+                cell['method'],
+                f"{cell['runs']:,}",
+                _span(*cell['calls'], '{:,}'),
+                _span(*cell['cost'], '{:.4f}'),
+            )
+        )
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     table = ['  '.join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines]
     total, unknown = sum(cell['cost'][1] or 0 for cell in cells), any(cell['cost'][1] is None for cell in cells)
-    table.append(f'{len(self.jobs):,} runs of {self.models.label}{" (simulated)" if self.models.simulated else ""}; '
-        + (f'${total:.4f} at most for what is known before, and more for the rest' if unknown else f'${total:.4f} at most')
-        + (f'; max_cost=${self.budget_limit:g} holds for all' if self.budget_limit is not None else ''))
+    table.append(
+        f'{len(self.jobs):,} runs of {self.models.label}{" (simulated)" if self.models.simulated else ""}; '
+        + (
+            f'${total:.4f} at most for what is known before, and more for the rest'
+            if unknown
+            else f'${total:.4f} at most'
+        )
+        + (f'; max_cost=${self.budget_limit:g} holds for all' if self.budget_limit is not None else '')
+    )
     return '\n'.join([*table, *dict.fromkeys(f'note: {cell["problem"]}' for cell in cells if cell['problem'])])

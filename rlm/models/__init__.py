@@ -1,8 +1,13 @@
 "Every model behind one class: `LM` over LiteLLM, a server of your own, or any Python callable."
-from ..base.event_loop import engine_loop, on_engine, run_sync, start_on_engine
+from ..base.event_loop import event_loop, on_loop, run_sync, start_on_loop
+from ..base.registry import PROVIDERS
 from .ledger import Ledger, Limits, Usage
-from .lm import LM, PROVIDERS, RESERVED_OUTPUT, Reply, ToolCall, as_lm, merge_roles
+from .lm import LM, RESERVED_OUTPUT, Reply, ToolCall, as_lm, merge_roles
 from .retries import EmptyReply, Unreachable, UselessReply
 
-__all__ = ['PROVIDERS', 'RESERVED_OUTPUT', 'ToolCall', 'Reply', 'merge_roles', 'LM', 'as_lm', 'engine_loop', 'run_sync',
-           'on_engine', 'start_on_engine', 'Usage', 'Limits', 'Ledger', 'UselessReply', 'EmptyReply', 'Unreachable']
+# The names that these functions had before 0.2.
+engine_loop, on_engine, start_on_engine = event_loop, on_loop, start_on_loop
+
+__all__ = ['PROVIDERS', 'RESERVED_OUTPUT', 'ToolCall', 'Reply', 'merge_roles', 'LM', 'as_lm', 'event_loop', 'run_sync',
+           'on_loop', 'start_on_loop', 'Usage', 'Limits', 'Ledger', 'UselessReply', 'EmptyReply', 'Unreachable',
+           'engine_loop', 'on_engine', 'start_on_engine']

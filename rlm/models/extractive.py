@@ -103,55 +103,83 @@ print("Answer:", result)
 FINAL(result)'''
 
 # A step is done when its output is there: at a line's beginning, where quoted text never stands, since the cells print it as one `repr`.
-_STEPS = ((r'(?m)^Looked at: ', (_LOOK,)), (r'(?m)^Ranked ', (_RANK, _RANK_PLAINLY)), (r'(?m)^Read \d', (_READ, _QUOTE)), (r'(?m)^Answer: ', (_SUBMIT,)))
+_STEPS = (
+    (r'(?m)^Looked at: ', (_LOOK,)),
+    (r'(?m)^Ranked ', (_RANK, _RANK_PLAINLY)),
+    (r'(?m)^Read \d', (_READ, _QUOTE)),
+    (r'(?m)^Answer: ', (_SUBMIT,)),
+)
 
 # %% ../../nbs/models/08_extractive.ipynb #5b5f1413
 _ROOT_SIGNS = re.compile(r'llm_query|FINAL(?:_VAR)?\(|```repl|\bREPL\b')
 _INTRODUCES_CONTEXT = re.compile(r'(?m)^`context` is an? \w+(?: of |,)|^Its context is `context_\d+`')
 # "Question: ..." of the loop's first message, or "Next question: ..." of a later one, up to where it speaks of the context
-_NEXT_QUESTION = re.compile(r'(?is)\A\s*(?:next )?(?:question|query)(?: \d+)?:\s*(.*?)'
-    r'(?=\n\s*\n(?:`?context|its context|the context and)|\n`?context`?(?: is|:)|\Z)')
+_NEXT_QUESTION = re.compile(
+    r'(?is)\A\s*(?:next )?(?:question|query)(?: \d+)?:\s*(.*?)'
+    r'(?=\n\s*\n(?:`?context|its context|the context and)|\n`?context`?(?: is|:)|\Z)'
+)
+
 
 def _is_root(messages: list[dict], tools: list | None) -> bool:
     "Whether this is a turn of the loop and not a plain prompt."
-    if tools or any(message['role'] == 'tool' for message in messages): return True
+    if tools or any(message['role'] == 'tool' for message in messages):
+        return True
     first = next((_text_of(message.get('content')) for message in messages if message['role'] == 'user'), '')
-    if _NEXT_QUESTION.match(first) and _INTRODUCES_CONTEXT.search(first): return True
-    return any(message['role'] == 'system' and _ROOT_SIGNS.search(_text_of(message.get('content'))) for message in messages)
+    if _NEXT_QUESTION.match(first) and _INTRODUCES_CONTEXT.search(first):
+        return True
+    return any(
+        message['role'] == 'system' and _ROOT_SIGNS.search(_text_of(message.get('content'))) for message in messages
+    )
 
-def _episode(messages: list[dict]) -> tuple[str, list[dict]]: # the question asked last, and what came after it
+
+def _episode(messages: list[dict]) -> tuple[str, list[dict]]:  # the question asked last, and what came after it
     "Where the present question begins."
-    asked = [(place, _text_of(message.get('content'))) for place, message in enumerate(messages) if message['role'] == 'user']
+    asked = [
+        (place, _text_of(message.get('content'))) for place, message in enumerate(messages) if message['role'] == 'user'
+    ]
     labelled = [(place, found[1].strip()) for place, text in asked if (found := _NEXT_QUESTION.match(text))]
     place, question = (labelled or asked[:1] or [(0, '')])[-1]
-    return question, messages[place + 1:]
+    return question, messages[place + 1 :]
+
 
 def next_cell(
-    question: str, # what the run is about
-    said: str, # all code that was written since
-    seen: str, # all output since
-    last: bool = False, # no further turn: do everything that is left in this cell
-) -> str | None: # Python; None: nothing is left to do, or it failed too often
+    question: str,  # what the run is about
+    said: str,  # all code that was written since
+    seen: str,  # all output since
+    last: bool = False,  # no further turn: do everything that is left in this cell
+) -> str | None:  # Python; None: nothing is left to do, or it failed too often
     "The next cell of the policy."
-    if question.strip() == prompts.NO_QUERY: return 'FINAL(llm_query(context if isinstance(context, str) else str(context)))'
+    if question.strip() == prompts.NO_QUERY:
+        return 'FINAL(llm_query(context if isinstance(context, str) else str(context)))'
     asked = read_question(question)
-    weights = {stem[:max(3, len(stem) - 1)]: weight for stem, weight in asked.weights.items()}
+    weights = {stem[: max(3, len(stem) - 1)]: weight for stem, weight in asked.weights.items()}
     counts = asked.wants in ('list', 'number')
     # The items of a list do not repeat the question's words, so a reply's own words say little there.
-    values = dict(QUESTION=repr(question), WEIGHTS=repr(weights), WORDS=repr(list(weights)), NOT_FOUND=repr(NOT_FOUND),
-        AMOUNT=repr(AMOUNT), COUNTS=counts, OWN=0.5 if counts else 2)
+    values = dict(
+        QUESTION=repr(question),
+        WEIGHTS=repr(weights),
+        WORDS=repr(list(weights)),
+        NOT_FOUND=repr(NOT_FOUND),
+        AMOUNT=repr(AMOUNT),
+        COUNTS=counts,
+        OWN=0.5 if counts else 2,
+    )
     cells = []
     for sign, variants in _STEPS:
-        if re.search(sign, seen): continue
+        if re.search(sign, seen):
+            continue
         tried = sum(said.count(variant.split('\n')[0]) for variant in variants)
-        if tried > len(variants) and not last: return None
+        if tried > len(variants) and not last:
+            return None
         cells.append(prompts.fill(variants[min(tried, len(variants) - 1)], **values))
-        if not last: break
+        if not last:
+            break
     return '\n\n'.join(cells) or None
 
 # %% ../../nbs/models/08_extractive.ipynb #ea61058f
 _UNREAD = 'The turns ended before the text was read.'
 _LAST_TURN = re.compile(r'(?i)last turn|final answer|best answer')
+
 
 def _root_turn(messages: list[dict], tools: list | None, params: dict) -> str | dict:
     "One turn of the loop: a fenced cell, a tool call, or the answer."
@@ -164,45 +192,62 @@ def _root_turn(messages: list[dict], tools: list | None, params: dict) -> str | 
     code = next_cell(question, said, seen, last)
     if code is None or (tools and not can_call):
         text = seen.rpartition('\nAnswer: ')[2] if '\nAnswer: ' in seen else extract_answer(question, seen)
-        if text == NOT_FOUND: text = _UNREAD
+        if text == NOT_FOUND:
+            text = _UNREAD
         return text if tools else f'```repl\nFINAL({text!r})\n```'
-    if not can_call: return f'```repl\n{code}\n```'
+    if not can_call:
+        return f'```repl\n{code}\n```'
     function = tools[0]['function']
     name = next(iter((function.get('parameters') or {}).get('properties') or ()), 'python_code')
-    return dict(text='', tool_calls=[dict(id=f'call_{turns + 1}', name=function['name'], arguments=json.dumps({name: code}))])
+    return dict(
+        text='', tool_calls=[dict(id=f'call_{turns + 1}', name=function['name'], arguments=json.dumps({name: code}))]
+    )
+
 
 def _said(message: dict) -> str:
     "What a turn of the model said, the code of its tool calls included."
     calls = [call.get('function') or {} for call in message.get('tool_calls') or ()]
-    return _text_of(message.get('content')) + '\n'.join(json.dumps(list(json.loads(call.get('arguments') or '{}').values())) for call in calls)
+    return _text_of(message.get('content')) + '\n'.join(
+        json.dumps(list(json.loads(call.get('arguments') or '{}').values())) for call in calls
+    )
 
 # %% ../../nbs/models/08_extractive.ipynb #0d8f7f57
 # "Does this text help to answer the question? YES or NO"
-_ASKS_RELEVANCE = re.compile(r'(?is)\b(?:relevan|help|useful|contain|hold|bear|mention)\w*.{0,300}?\byes\b["\'*]{0,2}.{1,9}\bno\b')
+_ASKS_RELEVANCE = re.compile(
+    r'(?is)\b(?:relevan|help|useful|contain|hold|bear|mention)\w*.{0,300}?\byes\b["\'*]{0,2}.{1,9}\bno\b'
+)
+
 
 class ExtractiveLM(OfflineLM):
     "A weak reader that quotes; no language model. As a root it follows one fixed policy."
+
     name = 'offline/extractive'
-    prices = (0.0, 0.0) # it runs here
+    prices = (0.0, 0.0)  # it runs here
 
-    def __init__(self): pass
+    def __init__(self):
+        pass
 
-    def __call__(self,
-        messages: str | list[dict], # a prompt, or messages of role and content
-        tools: list | None = None, # tool schemas in the form of the chat API; the first runs Python
-        **params, # `tool_choice` and `max_tokens` are looked at
-    ) -> str | dict: # a passage, `NOT_FOUND`, a fenced cell, or a tool call
+    def __call__(
+        self,
+        messages: str | list[dict],  # a prompt, or messages of role and content
+        tools: list | None = None,  # tool schemas in the form of the chat API; the first runs Python
+        **params,  # `tool_choice` and `max_tokens` are looked at
+    ) -> str | dict:  # a passage, `NOT_FOUND`, a fenced cell, or a tool call
         messages = _as_messages(messages)
-        if _is_root(messages, tools): return _root_turn(messages, tools, params)
+        if _is_root(messages, tools):
+            return _root_turn(messages, tools, params)
         prompt = '\n\n'.join(_text_of(message.get('content')) for message in messages if message['role'] != 'system')
         question, text = split_prompt(prompt)
         # Some callers put the text into the system message and ask in the user's.
-        if not text.strip(): text = '\n\n'.join(_text_of(message.get('content')) for message in messages if message['role'] == 'system')
+        if not text.strip():
+            text = '\n\n'.join(_text_of(message.get('content')) for message in messages if message['role'] == 'system')
         answer = extract_answer(question, text)
-        if _ASKS_RELEVANCE.search(prompt.replace(text, '\n', 1)): return 'NO' if answer == NOT_FOUND else 'YES'
+        if _ASKS_RELEVANCE.search(prompt.replace(text, '\n', 1)):
+            return 'NO' if answer == NOT_FOUND else 'YES'
         return _fit(answer, params)
 
+
 @functools.cache
-def shared_extractive() -> ExtractiveLM: # always the same object
+def shared_extractive() -> ExtractiveLM:  # always the same object
     "The model that the name `offline/extractive` stands for."
     return ExtractiveLM()

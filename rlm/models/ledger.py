@@ -22,21 +22,29 @@ __all__ = ['Usage', 'Limits', 'Ledger']
 @dataclass(frozen=True)
 class Usage:
     "What calls used; `a + b` is both together."
-    calls: int = 0 # requests sent, retried ones included
-    input: int = 0 # prompt tokens
-    output: int = 0 # completion tokens, reasoning included
-    cached: int = 0 # prompt tokens that the provider had in its cache
-    reasoning: int = 0 # completion tokens that were spent on thinking
-    cost: float | None = 0.0 # USD; None: the price of some call is not known
-    hits: int = 0 # replies that came from our own cache and cost nothing
+
+    calls: int = 0  # requests sent, retried ones included
+    input: int = 0  # prompt tokens
+    output: int = 0  # completion tokens, reasoning included
+    cached: int = 0  # prompt tokens that the provider had in its cache
+    reasoning: int = 0  # completion tokens that were spent on thinking
+    cost: float | None = 0.0  # USD; None: the price of some call is not known
+    hits: int = 0  # replies that came from our own cache and cost nothing
 
     def __add__(self, other: Usage) -> Usage:
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
-        return Usage(self.calls + other.calls, self.input + other.input, self.output + other.output, self.cached + other.cached,
-            self.reasoning + other.reasoning, cost, self.hits + other.hits)
+        return Usage(
+            self.calls + other.calls,
+            self.input + other.input,
+            self.output + other.output,
+            self.cached + other.cached,
+            self.reasoning + other.reasoning,
+            cost,
+            self.hits + other.hits,
+        )
 
     @property
-    def tokens(self) -> int: # input + output
+    def tokens(self) -> int:  # input + output
         "All tokens, in and out."
         return self.input + self.output
 
@@ -48,27 +56,33 @@ class Usage:
 @dataclass(frozen=True)
 class Limits:
     "What one run, with all that it calls, may use; None is no limit. Raises `BadInput` for what is no sensible limit."
-    max_iterations: int | None = None # turns of one trajectory; the strategy's default where None
-    max_depth: int | None = None # levels of REPLs: at 1 the root has one and its sub-calls are plain calls
-    max_calls: int | None = None # model calls, retries included
-    max_tokens: int | None = None # tokens in and out
-    max_cost: float | None = None # USD
-    max_seconds: float | None = None # wall time
-    max_errors: int | None = None # failed cells and sub-calls: the run ends at this many
+
+    max_iterations: int | None = None  # turns of one trajectory; the strategy's default where None
+    max_depth: int | None = None  # levels of REPLs: at 1 the root has one and its sub-calls are plain calls
+    max_calls: int | None = None  # model calls, retries included
+    max_tokens: int | None = None  # tokens in and out
+    max_cost: float | None = None  # USD
+    max_seconds: float | None = None  # wall time
+    max_errors: int | None = None  # failed cells and sub-calls: the run ends at this many
 
     def __post_init__(self):
         for part in fields(self):
             value, least = getattr(self, part.name), 1 if part.name in ('max_iterations', 'max_errors') else 0
-            if value is None: continue
+            if value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
-                raise BadInput(f'{part.name}={value!r} is no limit: give a number from {least} up, or None for no limit.')
+                raise BadInput(
+                    f'{part.name}={value!r} is no limit: give a number from {least} up, or None for no limit.'
+                )
 
 # %% ../../nbs/models/01_ledger.ipynb #1c8cc09b
 class Ledger:
     "The account of one tree of calls: what was spent, what is held, and what may still be."
-    def __init__(self,
-        limits: Limits = Limits(), # of the whole tree
-        clock: Callable[[], float] = time.monotonic, # seconds; tests bring their own
+
+    def __init__(
+        self,
+        limits: Limits = Limits(),  # of the whole tree
+        clock: Callable[[], float] = time.monotonic,  # seconds; tests bring their own
     ):
         self.limits, self._clock = limits, clock
         self.started = clock()
@@ -81,23 +95,28 @@ class Ledger:
         self._waiting: list[concurrent.futures.Future] = []
 
     @property
-    def spent(self) -> Usage: # over all models
+    def spent(self) -> Usage:  # over all models
         "What was used so far."
-        with self._lock: return self._spent()
+        with self._lock:
+            return self._spent()
 
-    def _spent(self) -> Usage: return sum(self.by_model.values(), Usage())
+    def _spent(self) -> Usage:
+        return sum(self.by_model.values(), Usage())
 
     @property
-    def remaining_seconds(self) -> float | None: # None: no limit
+    def remaining_seconds(self) -> float | None:  # None: no limit
         "Seconds until `max_seconds` have passed; never below 0."
-        if self.limits.max_seconds is None: return None
+        if self.limits.max_seconds is None:
+            return None
         return max(0.0, self.limits.max_seconds - (self._clock() - self.started))
 
 # %% ../../nbs/models/01_ledger.ipynb #b08d8991
 _AMOUNTS = dict(
     calls=('max_calls', CallsExceeded, lambda use: use.calls, 'model calls'),
     tokens=('max_tokens', TokensExceeded, lambda use: use.tokens, 'tokens'),
-    cost=('max_cost', BudgetExceeded, lambda use: use.cost or 0.0, 'US dollars'))
+    cost=('max_cost', BudgetExceeded, lambda use: use.cost or 0.0, 'US dollars'),
+)
+
 
 @patch
 def _overrun(self: Ledger, total: Usage, need: Usage) -> LimitExceeded | None:
@@ -106,8 +125,11 @@ def _overrun(self: Ledger, total: Usage, need: Usage) -> LimitExceeded | None:
         limit = getattr(self.limits, setting)
         # Sums of floating-point prices may end a hair above a limit that they meet exactly.
         if limit is not None and amount(total) > limit * (1 + 1e-9):
-            return kind(f'{setting}={limit:g} is reached: {amount(total) - amount(need):,.6g} {unit} are spent and the next call may need '
-                        f'{amount(need):,.6g}; raise {setting} to go on.')
+            return kind(
+                f'{setting}={limit:g} is reached: {amount(total) - amount(need):,.6g} {unit} are spent and the next call may need '
+                f'{amount(need):,.6g}; raise {setting} to go on.'
+            )
+
 
 @patch
 def _try_reserve(self: Ledger, need: Usage) -> int | concurrent.futures.Future:
@@ -125,35 +147,42 @@ def _try_reserve(self: Ledger, need: Usage) -> int | concurrent.futures.Future:
         self._held[number] = need
         return number
 
+
 @patch
 def _wake(self: Ledger) -> None:
     waiting, self._waiting = self._waiting, []
     for future in waiting:
         # Who waits may be cancelled in this very moment, in another thread.
-        if future.set_running_or_notify_cancel(): future.set_result(None)
+        if future.set_running_or_notify_cancel():
+            future.set_result(None)
 
 # %% ../../nbs/models/01_ledger.ipynb #a48e8e1f
 @patch
-async def reserve(self: Ledger,
-    need: Usage | Callable[[], Usage], # the most that the call can use; a function is asked again after each wait
-) -> int: # the reservation's number, for `settle`
+async def reserve(
+    self: Ledger,
+    need: Usage | Callable[[], Usage],  # the most that the call can use; a function is asked again after each wait
+) -> int:  # the reservation's number, for `settle`
     "Hold `need`, waiting while others hold what it lacks; raises the `LimitExceeded` of the limit that leaves no room."
     while True:
         self.check_time()
         held = self._try_reserve(need() if callable(need) else need)
-        if not isinstance(held, concurrent.futures.Future): return held
+        if not isinstance(held, concurrent.futures.Future):
+            return held
         await asyncio.wrap_future(held)
 
+
 @patch
-def settle(self: Ledger,
-    number: int, # the reservation
-    used: Usage, # what the call used in the end
-    model: str = '', # whose account it goes to
+def settle(
+    self: Ledger,
+    number: int,  # the reservation
+    used: Usage,  # what the call used in the end
+    model: str = '',  # whose account it goes to
 ) -> None:
     "Turn a reservation into what was really used."
     with self._lock:
         self._held.pop(number, None)
-        if used != Usage(): self.by_model[model] = self.by_model.get(model, Usage()) + used
+        if used != Usage():
+            self.by_model[model] = self.by_model.get(model, Usage()) + used
         self._wake()
 
 # %% ../../nbs/models/01_ledger.ipynb #68d8fa12
@@ -161,20 +190,28 @@ def settle(self: Ledger,
 def check_time(self: Ledger) -> None:
     "Raise `TimeExceeded` once `max_seconds` have passed."
     if self.remaining_seconds == 0 and self.exceeded is None:
-        self.exceeded = TimeExceeded(f'max_seconds={self.limits.max_seconds:g} have passed; raise max_seconds to go on.')
+        self.exceeded = TimeExceeded(
+            f'max_seconds={self.limits.max_seconds:g} have passed; raise max_seconds to go on.'
+        )
     self._raise_exceeded()
+
 
 @patch
 def _raise_exceeded(self: Ledger) -> None:
     # A new exception each time: many calls raise it at once, each with a traceback and perhaps a result of its own.
-    if self.exceeded: raise type(self.exceeded)(str(self.exceeded))
+    if self.exceeded:
+        raise type(self.exceeded)(str(self.exceeded))
+
 
 @patch
 def count_error(self: Ledger) -> None:
     "Count a failed cell or sub-call; at `max_errors` the tree is told to stop, and what fails after that is no reason any more."
     with self._lock:
         limit = self.limits.max_errors
-        if limit is not None and self.errors >= limit: return
+        if limit is not None and self.errors >= limit:
+            return
         self.errors += 1
         if limit is not None and self.errors >= limit and self.exceeded is None:
-            self.exceeded = ErrorsExceeded(f'max_errors={limit} cells or sub-calls failed; look at the trace, or raise max_errors to go on.')
+            self.exceeded = ErrorsExceeded(
+                f'max_errors={limit} cells or sub-calls failed; look at the trace, or raise max_errors to go on.'
+            )

@@ -23,53 +23,62 @@ from typing import Any
 from fastcore.basics import patch
 from ..base.errors import BadInput, hide, ModelError, redact, RLMError
 from ..base.registry import PROVIDERS
-from ..base.event_loop import in_thread, on_engine, run_sync, within
+from ..base.event_loop import run_in_thread, on_loop, run_sync, within
 from .ledger import Ledger, Usage
 from .retries import EmptyReply, explain, may_pass, Throttle, try_again, UselessReply
 
 # %% auto #0
-__all__ = ['RESERVED_OUTPUT', 'ToolCall', 'Reply', 'merge_roles', 'LM', 'as_lm']
+__all__ = ['RESERVED_OUTPUT', 'ToolCall', 'Reply', 'merge_roles', 'LM', 'as_lm', 'load_litellm']
 
 # %% ../../nbs/models/03_lm.ipynb #d060eebd
 @dataclass(frozen=True)
 class ToolCall:
     "One call of a tool that the model asks for."
-    id: str # the provider's name for this call
-    name: str # the tool
-    arguments: str # as the model wrote them: meant to be JSON, not always JSON
+
+    id: str  # the provider's name for this call
+    name: str  # the tool
+    arguments: str  # as the model wrote them: meant to be JSON, not always JSON
+
 
 @dataclass(frozen=True)
 class Reply:
     "What a model answered, and what that took."
-    text: str # without thinking, as the provider separates it; '' where there are only tool calls
+
+    text: str  # without thinking, as the provider separates it; '' where there are only tool calls
     tool_calls: tuple[ToolCall, ...] = ()
-    usage: Usage = Usage() # of this reply, retries included
-    seconds: float = 0.0 # from request to reply
-    model: str = '' # the name that was asked
-    finish_reason: str | None = None # 'length': the provider cut the text at its token limit
-    raw: Any = field(default=None, repr=False) # the provider's own object
+    usage: Usage = Usage()  # of this reply, retries included
+    seconds: float = 0.0  # from request to reply
+    model: str = ''  # the name that was asked
+    finish_reason: str | None = None  # 'length': the provider cut the text at its token limit
+    raw: Any = field(default=None, repr=False)  # the provider's own object
 
     @property
-    def cost(self) -> float | None: # USD
+    def cost(self) -> float | None:  # USD
         "What this reply cost; None where the price is not known."
         return self.usage.cost
 
     @property
-    def message(self) -> dict: # in the form of the chat API
+    def message(self) -> dict:  # in the form of the chat API
         "This reply as the next message of a transcript."
-        calls = [dict(id=call.id, type='function', function=dict(name=call.name, arguments=call.arguments)) for call in self.tool_calls]
+        calls = [
+            dict(id=call.id, type='function', function=dict(name=call.name, arguments=call.arguments))
+            for call in self.tool_calls
+        ]
         return dict(role='assistant', content=self.text) | (dict(tool_calls=calls) if calls else {})
 
-    def __str__(self) -> str: return self.text
+    def __str__(self) -> str:
+        return self.text
 
     def __repr__(self) -> str:
         # A model may quote the key that it was shown.
-        return redact(f"Reply({', '.join(f'{part.name}={getattr(self, part.name)!r}' for part in fields(self) if part.repr)})")
+        return redact(
+            f"Reply({', '.join(f'{part.name}={getattr(self, part.name)!r}' for part in fields(self) if part.repr)})"
+        )
 
 # %% ../../nbs/models/03_lm.ipynb #1a84dbcb
 def merge_roles(
-    messages: Iterable[dict], # role and content; content a text or a list of parts
-) -> list[dict]: # no two neighbours of one role, but for tool results and tool calls
+    messages: Iterable[dict],  # role and content; content a text or a list of parts
+) -> list[dict]:  # no two neighbours of one role, but for tool results and tool calls
     "Join consecutive messages of one role."
     merged: list[dict] = []
     for message in messages:
@@ -77,102 +86,154 @@ def merge_roles(
         plain = set(message) <= {'role', 'content'} and set(last) <= {'role', 'content'}
         if plain and last.get('role') == message['role'] != 'tool':
             merged[-1] = dict(last, content=_join(last['content'], message['content']))
-        else: merged.append(dict(message))
+        else:
+            merged.append(dict(message))
     return merged
 
+
 def _join(first: str | list, second: str | list) -> str | list:
-    if isinstance(first, str) and isinstance(second, str): return f'{first}\n\n{second}'
+    if isinstance(first, str) and isinstance(second, str):
+        return f'{first}\n\n{second}'
     as_parts = lambda content: [dict(type='text', text=content)] if isinstance(content, str) else list(content or [])
     return as_parts(first) + as_parts(second)
 
 # %% ../../nbs/models/03_lm.ipynb #13009a5f
 _PRICES = ('input_cost_per_token', 'output_cost_per_token')
-_OURS = ('api_base', 'api_key', 'max_concurrency', 'timeout', 'num_retries', 'cache') # an LM's own, the same for every call
-_TAKEN = dict(base_url='is api_base= here', max_retries='is num_retries= here', stream='cannot be: replies come whole',
-    model='is fixed for an LM', messages='are given with each call', stream_options='cannot be: replies come whole')
+_OURS = (
+    'api_base',
+    'api_key',
+    'max_concurrency',
+    'timeout',
+    'num_retries',
+    'cache',
+)  # an LM's own, the same for every call
+_TAKEN = dict(
+    base_url='is api_base= here',
+    max_retries='is num_retries= here',
+    stream='cannot be: replies come whole',
+    model='is fixed for an LM',
+    messages='are given with each call',
+    stream_options='cannot be: replies come whole',
+)
+
 
 def _check_address(address: str | None) -> None:
     "Raise `BadInput` for what cannot be a server's address."
-    for secret in re.findall(r':([^:@/]+)@', str(address)): hide(secret)
-    try: known = not address or urllib.parse.urlsplit(address).scheme in ('http', 'https') and urllib.parse.urlsplit(address).port != 0
-    except (ValueError, TypeError, AttributeError): known = False
-    if not known: raise BadInput(f'api_base={address!r} is no address: give one such as http://localhost:8000/v1.')
+    for secret in re.findall(r':([^:@/]+)@', str(address)):
+        hide(secret)
+    try:
+        known = (
+            not address
+            or urllib.parse.urlsplit(address).scheme in ('http', 'https')
+            and urllib.parse.urlsplit(address).port != 0
+        )
+    except (ValueError, TypeError, AttributeError):
+        known = False
+    if not known:
+        raise BadInput(f'api_base={address!r} is no address: give one such as http://localhost:8000/v1.')
+
 
 _SECRET_NAME = re.compile('(?i)(key|token|secret|password|authorization)$')
 
+
 def _check_params(
-    params: dict, # for LiteLLM
+    params: dict,  # for LiteLLM
 ) -> None:
     "Raise `BadInput` for a parameter that would not reach the provider as it is meant; hide what is secret."
     for name, value in params.items():
-        if name in _TAKEN: raise BadInput(f'{name}= {_TAKEN[name]}.')
-        if name in _OURS: raise BadInput(f'{name}= is the same for every call: give it to LM(...).')
+        if name in _TAKEN:
+            raise BadInput(f'{name}= {_TAKEN[name]}.')
+        if name in _OURS:
+            raise BadInput(f'{name}= is the same for every call: give it to LM(...).')
         headers = value if name.endswith('headers') and isinstance(value, dict) else {}
         for key, secret in (headers | {name: value}).items():
-            if _SECRET_NAME.search(key) and isinstance(secret, str): hide(secret.split(' ')[-1])
+            if _SECRET_NAME.search(key) and isinstance(secret, str):
+                hide(secret.split(' ')[-1])
 
 # %% ../../nbs/models/03_lm.ipynb #ae07520d
 class LM:
     "A model, and how to call it. Raises `BadInput` for settings that make no sense."
-    def __init__(self,
-        model: str | Callable, # a LiteLLM name, an `offline/...` name, or a callable from messages to text
-        api_base: str | None = None, # the server's address, for a server of your own
-        api_key: str | None = None, # LiteLLM finds it in the environment where None
-        max_concurrency: int = 16, # calls in flight at once
-        timeout: float = 600, # seconds that one attempt may take
-        num_retries: int = 3, # further attempts after a failure that may pass
-        cache: str | os.PathLike | None = None, # folder of a reply cache; needs `pip install 'rlm[cache]'`
-        **params, # passed on with every call: temperature, extra_body, response_format, ...
+
+    def __init__(
+        self,
+        model: str | Callable,  # a LiteLLM name, an `offline/...` name, or a callable from messages to text
+        api_base: str | None = None,  # the server's address, for a server of your own
+        api_key: str | None = None,  # LiteLLM finds it in the environment where None
+        max_concurrency: int = 16,  # calls in flight at once
+        timeout: float = 600,  # seconds that one attempt may take
+        num_retries: int = 3,  # further attempts after a failure that may pass
+        cache: str | os.PathLike | None = None,  # folder of a reply cache; needs `pip install 'rlm[cache]'`
+        **params,  # passed on with every call: temperature, extra_body, response_format, ...
     ):
         if not (callable(model) or isinstance(model, str) and model.strip()):
-            raise BadInput(f'model={model!r} is no model: give a LiteLLM name such as "gpt-4o-mini", "offline/extractive", or a callable from messages to text.')
-        if not (isinstance(max_concurrency, int) and max_concurrency >= 1): raise BadInput(f'max_concurrency={max_concurrency!r}: give a whole number from 1 up.')
-        if not (isinstance(timeout, (int, float)) and timeout > 0): raise BadInput(f'timeout={timeout!r}: give the seconds that one attempt may take.')
-        if not (isinstance(num_retries, int) and num_retries >= 0): raise BadInput(f'num_retries={num_retries!r}: give a whole number from 0 up.')
+            raise BadInput(
+                f'model={model!r} is no model: give a LiteLLM name such as "gpt-4o-mini", "offline/extractive", or a callable from messages to text.'
+            )
+        if not (isinstance(max_concurrency, int) and max_concurrency >= 1):
+            raise BadInput(f'max_concurrency={max_concurrency!r}: give a whole number from 1 up.')
+        if not (isinstance(timeout, (int, float)) and timeout > 0):
+            raise BadInput(f'timeout={timeout!r}: give the seconds that one attempt may take.')
+        if not (isinstance(num_retries, int) and num_retries >= 0):
+            raise BadInput(f'num_retries={num_retries!r}: give a whole number from 0 up.')
         _check_address(api_base)
         _check_params(params)
         for name in params:
-            if near := difflib.get_close_matches(name, _OURS, 1, 0.85): raise BadInput(f'{name}= is no setting; did you mean {near[0]}=?')
+            if near := difflib.get_close_matches(name, _OURS, 1, 0.85):
+                raise BadInput(f'{name}= is no setting; did you mean {near[0]}=?')
         hide(api_key)
         # An offline model is an object with a LiteLLM name of its own, so it takes the way that a paid model takes.
         registered = getattr(model, 'name', None) if not isinstance(model, str) else None
         self._function = model if callable(model) and not str(registered or '').startswith('offline/') else None
-        self._model = model # keeps an offline model alive while this LM is
+        self._model = model  # keeps an offline model alive while this LM is
         self.name = model if isinstance(model, str) else registered or getattr(model, '__name__', type(model).__name__)
-        self.api_base, self._api_key, self.timeout, self.num_retries, self.params = api_base, api_key, timeout, num_retries, params
+        self.api_base, self._api_key, self.timeout, self.num_retries, self.params = (
+            api_base,
+            api_key,
+            timeout,
+            num_retries,
+            params,
+        )
         self._prices = tuple(params.pop(price, None) for price in _PRICES)
-        if None in self._prices and self._prices != (None, None): raise BadInput(f'Give both prices, {_PRICES[0]} and {_PRICES[1]}, or neither.')
+        if None in self._prices and self._prices != (None, None):
+            raise BadInput(f'Give both prices, {_PRICES[0]} and {_PRICES[1]}, or neither.')
         self._throttle = Throttle(max_concurrency)
         self._cache = _open_cache(cache) if cache else None
 
     def __repr__(self) -> str:
         return redact(f'LM({self.name!r}' + (f', api_base={self.api_base!r}' if self.api_base else '') + ')')
 
+
 def as_lm(
-    model: str | Callable | LM, # what a user may give for a model
-    **kwargs, # settings for a new LM
-) -> LM: # the same object where it was one
+    model: str | Callable | LM,  # what a user may give for a model
+    **kwargs,  # settings for a new LM
+) -> LM:  # the same object where it was one
     "Make an `LM` of whatever names a model."
     return model if isinstance(model, LM) else LM(model, **kwargs)
 
 # %% ../../nbs/models/03_lm.ipynb #13119dd6
 @functools.cache
-def _litellm() -> Any:
+def load_litellm() -> Any:
     os.environ.setdefault('LITELLM_LOCAL_MODEL_COST_MAP', 'True')
     import litellm
+
     litellm.suppress_debug_info = True
     return litellm
 
+
 @functools.cache
 def _provide(provider: str) -> None:
-    if provider in PROVIDERS: PROVIDERS.find(provider)()
+    if provider in PROVIDERS:
+        PROVIDERS.find(provider)()
+
 
 @functools.cache
 def _lacks_mcp() -> bool:
     # LiteLLM 1.80.10 and later look whether a tool is an MCP server, with a package that they do not require; ours never are.
     handler = 'litellm.responses.mcp.chat_completions_handler'
-    try: return importlib.util.find_spec('mcp') is None and importlib.util.find_spec(handler) is not None
-    except ModuleNotFoundError: return False # an older LiteLLM has not even the package that the handler is in
+    try:
+        return importlib.util.find_spec('mcp') is None and importlib.util.find_spec(handler) is not None
+    except ModuleNotFoundError:
+        return False  # an older LiteLLM has not even the package that the handler is in
 
 # %% ../../nbs/models/03_lm.ipynb #82848a74
 @patch
@@ -180,8 +241,10 @@ async def _send(self: LM, messages: list[dict], tools: list | None, params: dict
     "One request, one reply: nothing is tried twice here."
     started = time.perf_counter()
     try:
-        if self._function: reply = await self._call_function(messages, tools, params)
-        else: reply = self._read(await self._complete(messages, tools, params))
+        if self._function:
+            reply = await self._call_function(messages, tools, params)
+        else:
+            reply = self._read(await self._complete(messages, tools, params))
     except (SystemExit, KeyboardInterrupt) as error:
         # From a model in this process; on an event loop they would mean more than that this call failed.
         raise RuntimeError(f'{type(error).__name__} {error}'.strip()) from None
@@ -191,41 +254,63 @@ async def _send(self: LM, messages: list[dict], tools: list | None, params: dict
         raise self._useless(problem, reply.usage, kind=EmptyReply)
     return reply
 
+
 @patch
 async def _complete(self: LM, messages: list[dict], tools: list | None, params: dict) -> Any:
     request = self.params | params | self._address() | (dict(tools=tools) if tools else {})
-    if not self.name.startswith('offline/'): request.pop('sample', None)
-    if tools and _lacks_mcp(): request['_skip_mcp_handler'] = True
+    if not self.name.startswith('offline/'):
+        request.pop('sample', None)
+    if tools and _lacks_mcp():
+        request['_skip_mcp_handler'] = True
     # Our own time limit ends the attempt; LiteLLM's, which counts while this process stands still, is there for what that cannot end.
-    return await _litellm().acompletion(model=self.name, messages=messages, timeout=2*self.timeout, max_retries=0, **request)
+    return await load_litellm().acompletion(
+        model=self.name, messages=messages, timeout=2 * self.timeout, max_retries=0, **request
+    )
+
 
 @patch
-def _address(self: LM) -> dict: # api_base and api_key, where they are not LiteLLM's to find
+def _address(self: LM) -> dict:  # api_base and api_key, where they are not LiteLLM's to find
     address = dict(api_base=self.api_base) if self.api_base else {}
-    if self._api_key: return address | dict(api_key=self._api_key)
+    if self._api_key:
+        return address | dict(api_key=self._api_key)
     own_server = self.api_base or os.environ.get('OPENAI_BASE_URL') or os.environ.get('OPENAI_API_BASE')
-    known_key = os.environ.get('OPENAI_API_KEY') or _litellm().api_key or _litellm().openai_key
+    known_key = os.environ.get('OPENAI_API_KEY') or load_litellm().api_key or load_litellm().openai_key
     # Servers of one's own rarely ask for a key, and LiteLLM's client refuses to start without one.
-    if self.name.startswith('openai/') and own_server and not known_key: address['api_key'] = 'none'
+    if self.name.startswith('openai/') and own_server and not known_key:
+        address['api_key'] = 'none'
     return address
 
 # %% ../../nbs/models/03_lm.ipynb #f5b730fb
 @patch
 def _read(self: LM, raw: Any) -> Reply:
     "LiteLLM's response as a `Reply`; raises `ModelError` for a refusal, and for what is no reply."
-    counted, part = getattr(raw, 'usage', None), lambda group, name: getattr(getattr(counted, group, None), name, None) or 0
-    usage = Usage(1, getattr(counted, 'prompt_tokens', 0) or 0, getattr(counted, 'completion_tokens', 0) or 0,
-        part('prompt_tokens_details', 'cached_tokens'), part('completion_tokens_details', 'reasoning_tokens'))
+    counted, part = (
+        getattr(raw, 'usage', None),
+        lambda group, name: getattr(getattr(counted, group, None), name, None) or 0,
+    )
+    usage = Usage(
+        1,
+        getattr(counted, 'prompt_tokens', 0) or 0,
+        getattr(counted, 'completion_tokens', 0) or 0,
+        part('prompt_tokens_details', 'cached_tokens'),
+        part('completion_tokens_details', 'reasoning_tokens'),
+    )
     known = None if None not in self._prices else (getattr(raw, '_hidden_params', None) or {}).get('response_cost')
     usage = replace(usage, cost=self.price_of(usage) if known is None else known)
-    if not getattr(raw, 'choices', None): raise self._useless(f'sent a malformed reply without choices: {str(raw)[:200]}', usage, 502, UselessReply)
+    if not getattr(raw, 'choices', None):
+        raise self._useless(f'sent a malformed reply without choices: {str(raw)[:200]}', usage, 502, UselessReply)
     choice, message = raw.choices[0], raw.choices[0].message
-    if refusal := getattr(message, 'refusal', None) or (getattr(message, 'provider_specific_fields', None) or {}).get('refusal'):
+    if refusal := getattr(message, 'refusal', None) or (getattr(message, 'provider_specific_fields', None) or {}).get(
+        'refusal'
+    ):
         raise self._useless(f'refused: {refusal}', usage)
     if choice.finish_reason == 'content_filter' and not message.content:
         raise self._useless('refused: its content filter stopped the reply.', usage)
-    calls = tuple(ToolCall(call.id, call.function.name or '', call.function.arguments or '') for call in message.tool_calls or ())
+    calls = tuple(
+        ToolCall(call.id, call.function.name or '', call.function.arguments or '') for call in message.tool_calls or ()
+    )
     return Reply(message.content or '', calls, usage, finish_reason=choice.finish_reason, raw=raw)
+
 
 @patch
 def _useless(self: LM, problem: str, usage: Usage, status: int | None = None, kind: type = ModelError) -> ModelError:
@@ -234,13 +319,15 @@ def _useless(self: LM, problem: str, usage: Usage, status: int | None = None, ki
     error.usage = usage
     return error
 
+
 @patch
-def price_of(self: LM,
-    usage: Usage, # tokens in and out
-) -> float | None: # USD; None: the price is not known
+def price_of(
+    self: LM,
+    usage: Usage,  # tokens in and out
+) -> float | None:  # USD; None: the price is not known
     "What that many tokens cost."
     prices = self._prices if None not in self._prices else self._facts.get('prices', (None, None))
-    return None if None in prices else usage.input*prices[0] + usage.output*prices[1]
+    return None if None in prices else usage.input * prices[0] + usage.output * prices[1]
 
 # %% ../../nbs/models/03_lm.ipynb #13b82f74
 @patch
@@ -249,63 +336,93 @@ async def _call_function(self: LM, messages: list[dict], tools: list | None, par
     accepted = inspect.signature(function).parameters
     takes_all = any(one.kind is one.VAR_KEYWORD for one in accepted.values())
     given = {name: value for name, value in offered.items() if name in accepted or (takes_all and value is not None)}
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, '__call__', None)): work = function
-    else: work = functools.partial(in_thread, function)
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, '__call__', None)):
+        work = function
+    else:
+        work = functools.partial(run_in_thread, function)
     answer = await work(messages, **given)
-    if isinstance(answer, str): answer = dict(text=answer)
+    if isinstance(answer, str):
+        answer = dict(text=answer)
     if not isinstance(answer, dict) or not isinstance(answer.get('text', ''), str):
-        raise ModelError(f'{self.name} returned {type(answer).__name__}: a callable model returns a str, or a dict with "text".', self.name)
+        raise ModelError(
+            f'{self.name} returned {type(answer).__name__}: a callable model returns a str, or a dict with "text".',
+            self.name,
+        )
     calls = tuple(ToolCall(**call) if isinstance(call, dict) else call for call in answer.get('tool_calls') or ())
     used = dict(input=_estimate(messages), output=_estimate(answer.get('text', ''))) | (answer.get('usage') or {})
     usage = Usage(**{'calls': 1, 'cost': None} | used)
     cost = answer.get('cost', self.price_of(usage))
-    return Reply(answer.get('text') or '', calls, replace(usage, cost=cost), finish_reason=answer.get('finish_reason', 'stop'), raw=answer)
+    return Reply(
+        answer.get('text') or '',
+        calls,
+        replace(usage, cost=cost),
+        finish_reason=answer.get('finish_reason', 'stop'),
+        raw=answer,
+    )
 
-def _estimate(content: str | list) -> int: # tokens
+
+def _estimate(content: str | list) -> int:  # tokens
     "A quarter of the characters: for models that have no tokenizer."
     text = content if isinstance(content, str) else ''.join(str(message.get('content') or '') for message in content)
-    return math.ceil(len(text)/4)
+    return math.ceil(len(text) / 4)
 
 # %% ../../nbs/models/03_lm.ipynb #093e8b0b
-RESERVED_OUTPUT = 8192 # tokens that a reply is expected to need at most, where neither the caller nor LiteLLM's map says
+RESERVED_OUTPUT = (
+    8192  # tokens that a reply is expected to need at most, where neither the caller nor LiteLLM's map says
+)
+
 
 @functools.cache
-def _listed(name: str) -> dict: # window, max_output (tokens), prices (USD per token)
+def _listed(name: str) -> dict:  # window, max_output (tokens), prices (USD per token)
     "What LiteLLM's map says about a model."
     _provide(name.split('/')[0])
-    try: info = _litellm().get_model_info(name)
+    try:
+        info = load_litellm().get_model_info(name)
     # The map raises its own error, a ValueError or a plain Exception, depending on LiteLLM's version.
-    except Exception: return {}
-    return dict(window=info.get('max_input_tokens'), max_output=info.get('max_output_tokens'),
-        prices=(info.get('input_cost_per_token'), info.get('output_cost_per_token')))
+    except Exception:
+        return {}
+    return dict(
+        window=info.get('max_input_tokens'),
+        max_output=info.get('max_output_tokens'),
+        prices=(info.get('input_cost_per_token'), info.get('output_cost_per_token')),
+    )
+
 
 @patch(as_prop=True)
-def _facts(self: LM) -> dict: # the same for any model
-    if hasattr(self._model, 'prices'): return dict(window=self._model.window, prices=self._model.prices or (None, None))
+def _facts(self: LM) -> dict:  # the same for any model
+    if hasattr(self._model, 'prices'):
+        return dict(window=self._model.window, prices=self._model.prices or (None, None))
     return {} if self._function else _listed(self.name)
 
+
 @patch(as_prop=True)
-def window(self: LM) -> int | None: # tokens
+def window(self: LM) -> int | None:  # tokens
     "How many tokens the model reads at most, where LiteLLM's map knows."
     return self._facts.get('window')
 
+
 @patch(as_prop=True)
-def max_output(self: LM) -> int | None: # tokens
+def max_output(self: LM) -> int | None:  # tokens
     "How many tokens the model writes at most, where LiteLLM's map knows."
     return self._facts.get('max_output')
 
+
 @patch(as_prop=True)
-def _is_estimated(self: LM) -> bool: return self._function is not None or self.name.startswith('offline/')
+def _is_estimated(self: LM) -> bool:
+    return self._function is not None or self.name.startswith('offline/')
+
 
 @patch
-def count_tokens(self: LM,
-    content: str | list[dict], # a text or messages
-    tools: list | None = None, # tool schemas that go with the messages
-) -> int: # tokens
+def count_tokens(
+    self: LM,
+    content: str | list[dict],  # a text or messages
+    tools: list | None = None,  # tool schemas that go with the messages
+) -> int:  # tokens
     "Count by the model's own tokenizer where LiteLLM has it; a quarter of the characters for callables and offline models."
-    if self._is_estimated: return _estimate(content)
+    if self._is_estimated:
+        return _estimate(content)
     what = dict(text=content) if isinstance(content, str) else dict(messages=content, tools=tools)
-    return _litellm().token_counter(model=self.name, **what)
+    return load_litellm().token_counter(model=self.name, **what)
 
 # %% ../../nbs/models/03_lm.ipynb #9cac18e4
 @patch
@@ -314,72 +431,113 @@ def _need(self: LM, input_tokens: int, params: dict, ledger: Ledger) -> tuple[Us
     limits, spent, sent = ledger.limits, ledger.spent, self.params | params
     asked = {name: sent[name] for name in ('max_tokens', 'max_completion_tokens') if sent.get(name)}
     most = max(asked.values(), default=0) or self.max_output or RESERVED_OUTPUT
-    if limits.max_tokens is not None: most = min(most, limits.max_tokens - spent.tokens - input_tokens)
+    if limits.max_tokens is not None:
+        most = min(most, limits.max_tokens - spent.tokens - input_tokens)
     if limits.max_cost is not None:
         price = self.price_of(Usage(1, input_tokens))
         if price is None:
-            raise BadInput(f'The price of {self.name} is not known, so max_cost cannot be kept; give LM(..., {_PRICES[0]}=..., {_PRICES[1]}=...) or limit max_tokens instead.')
+            raise BadInput(
+                f'The price of {self.name} is not known, so max_cost cannot be kept; give LM(..., {_PRICES[0]}=..., {_PRICES[1]}=...) or limit max_tokens instead.'
+            )
         each = self.price_of(Usage(1, 0, 1))
-        if each: most = min(most, int((limits.max_cost - (spent.cost or 0) - price)/each))
+        if each:
+            most = min(most, int((limits.max_cost - (spent.cost or 0) - price) / each))
     most = max(1, most)
     need = Usage(1, input_tokens, most)
     bound = {name: min(amount, most) for name, amount in asked.items()} or dict(max_tokens=most)
     return replace(need, cost=self.price_of(need)), params | bound
 
+
 @patch
 async def _hold(self: LM, messages: list[dict], tools: list | None, params: dict, ledger: Ledger) -> tuple[int, dict]:
     "Reserve what the call can use; gives the reservation's number and the parameters to send."
-    if ledger.limits.max_tokens is None and ledger.limits.max_cost is None: return await ledger.reserve(Usage(1, cost=None)), params
+    if ledger.limits.max_tokens is None and ledger.limits.max_cost is None:
+        return await ledger.reserve(Usage(1, cost=None)), params
     # A tokenizer needs long for a long text: in a thread, so that other runs go on.
-    try: input_tokens = self.count_tokens(messages) if self._is_estimated else await asyncio.to_thread(self.count_tokens, messages, tools)
-    except Exception as error: raise self._explain(error) from None
+    try:
+        input_tokens = (
+            self.count_tokens(messages)
+            if self._is_estimated
+            else await asyncio.to_thread(self.count_tokens, messages, tools)
+        )
+    except Exception as error:
+        raise self._explain(error) from None
     asked = params
+
     def need() -> Usage:
         nonlocal params
         amount, params = self._need(input_tokens, asked, ledger)
         return amount
+
     return await ledger.reserve(need), params
 
 # %% ../../nbs/models/03_lm.ipynb #d16e7be6
 def _open_cache(folder: str | os.PathLike) -> Any:
-    try: import diskcache
-    except ImportError: raise BadInput("cache= needs diskcache: pip install 'rlm[cache]'.") from None
+    try:
+        import diskcache
+    except ImportError:
+        raise BadInput("cache= needs diskcache: pip install 'rlm[cache]'.") from None
     # By itself diskcache throws the oldest away beyond a gigabyte; these were paid for.
-    try: return diskcache.Cache(os.fspath(folder), eviction_policy='none')
-    except Exception as error: raise BadInput(f'cache={os.fspath(folder)!r} cannot be opened for writing ({error}): give a folder of your own.') from None
+    try:
+        return diskcache.Cache(os.fspath(folder), eviction_policy='none')
+    except Exception as error:
+        raise BadInput(
+            f'cache={os.fspath(folder)!r} cannot be opened for writing ({error}): give a folder of your own.'
+        ) from None
+
 
 @patch
-async def _use_cache(self: LM, what: Callable, *args) -> Any: # None where the store fails
+async def _use_cache(self: LM, what: Callable, *args) -> Any:  # None where the store fails
     "The store may wait for another process: in a thread, so that other runs go on. One that fails costs no reply."
-    try: return await asyncio.to_thread(what, *args)
-    except Exception as error: warnings.warn(redact(f'The cache of {self.name} cannot be used ({error}); the call goes on without it.'), RuntimeWarning, stacklevel=2)
+    try:
+        return await asyncio.to_thread(what, *args)
+    except Exception as error:
+        warnings.warn(
+            redact(f'The cache of {self.name} cannot be used ({error}); the call goes on without it.'),
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
 
 @patch
 def _cache_key(self: LM, messages: list[dict], tools: list | None, params: dict) -> str | None:
-    if self._cache is None: return None
+    if self._cache is None:
+        return None
     code = getattr(self._function, '__code__', None)
-    body = [self._function.__module__, self._function.__qualname__, code.co_code.hex(), repr(code.co_consts)] if code else []
+    body = (
+        [self._function.__module__, self._function.__qualname__, code.co_code.hex(), repr(code.co_consts)]
+        if code
+        else []
+    )
     asked = [self.name, *body, self.api_base, messages, tools, self.params | params]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()
+
 
 @patch
 def _cached(self: LM, key: str) -> Reply | None:
     found = self._cache.get(key)
-    if found is None: return None
+    if found is None:
+        return None
     known = json.loads(found)
     calls = tuple(ToolCall(**call) for call in known['tool_calls'])
     return Reply(known['text'], calls, Usage(hits=1), model=self.name, finish_reason=known['finish_reason'])
 
+
 def _to_json(reply: Reply) -> str:
-    return json.dumps(dict(text=reply.text, tool_calls=[vars(call) for call in reply.tool_calls], finish_reason=reply.finish_reason))
+    return json.dumps(
+        dict(text=reply.text, tool_calls=[vars(call) for call in reply.tool_calls], finish_reason=reply.finish_reason)
+    )
 
 # %% ../../nbs/models/03_lm.ipynb #3b5ee4e4
 @patch
 def _explain(self: LM, error: Exception) -> ModelError:
     return explain(error, self.name, self.timeout, self.api_base, remote=self._function is None)
 
+
 @patch
-async def _attempt(self: LM, messages: list[dict], tools: list | None, params: dict, ledger: Ledger, spent: list[Usage]) -> Reply:
+async def _attempt(
+    self: LM, messages: list[dict], tools: list | None, params: dict, ledger: Ledger, spent: list[Usage]
+) -> Reply:
     "One request, in its place in the queue; what it used goes to the ledger, and is added to `spent`."
     place, reply, failure = await self._throttle.enter(), None, None
     try:
@@ -400,30 +558,34 @@ async def _attempt(self: LM, messages: list[dict], tools: list | None, params: d
         crowded = getattr(failure, 'status', None) == 429 and may_pass(failure, self.timeout)
         self._throttle.leave(place, crowded, reply is not None, wait=getattr(failure, 'retry_after', None))
     # Raised here, it does not drag LiteLLM's exception along, which holds the request with its key.
-    if failure: raise failure
+    if failure:
+        raise failure
     return reply
 
 # %% ../../nbs/models/03_lm.ipynb #b514c70f
 @patch(as_prop=True)
-def max_concurrency(self: LM) -> int: # as it was given
+def max_concurrency(self: LM) -> int:  # as it was given
     "Calls in flight at once, where the server lets them."
     return self._throttle.most
 
+
 @patch(as_prop=True)
-def concurrency(self: LM) -> int: # from 1 to `max_concurrency`
+def concurrency(self: LM) -> int:  # from 1 to `max_concurrency`
     "Calls in flight at once that the server lets through now: half as many after a 429, more again with every reply."
     return int(self._throttle.limit)
 
 # %% ../../nbs/models/03_lm.ipynb #b86399b6
 @patch
-async def acall(self: LM,
-    prompt: str | list[dict], # a question, or messages of role and content
-    tools: list | None = None, # tool schemas in the form of the chat API
-    ledger: Ledger | None = None, # the account of the tree that this call belongs to
-    **params, # for this call only: temperature, max_tokens, ...
-) -> Reply: # text, tool calls, usage
+async def acall(
+    self: LM,
+    prompt: str | list[dict],  # a question, or messages of role and content
+    tools: list | None = None,  # tool schemas in the form of the chat API
+    ledger: Ledger | None = None,  # the account of the tree that this call belongs to
+    **params,  # for this call only: temperature, max_tokens, ...
+) -> Reply:  # text, tool calls, usage
     "Call the model; raises `ModelError` when no attempt gave a usable reply, `LimitExceeded` when the ledger refuses."
-    return await on_engine(self._call(prompt, tools, ledger, params))
+    return await on_loop(self._call(prompt, tools, ledger, params))
+
 
 @patch
 async def _call(self: LM, prompt: str | list[dict], tools: list | None, ledger: Ledger | None, params: dict) -> Reply:
@@ -434,64 +596,86 @@ async def _call(self: LM, prompt: str | list[dict], tools: list | None, ledger: 
     if key and (found := await self._use_cache(self._cached, key)):
         ledger.settle(-1, found.usage, self.name)
         return found
-    if not self._function: await self._load()
+    if not self._function:
+        await self._load()
     reply = await self._try_again(messages, tools, params, ledger)
-    if key: await self._use_cache(self._cache.set, key, _to_json(reply))
+    if key:
+        await self._use_cache(self._cache.set, key, _to_json(reply))
     return reply
+
 
 @patch
 async def _load(self: LM) -> None:
     # The import takes seconds: in a thread, so that other runs go on.
-    if not _litellm.cache_info().currsize: await asyncio.to_thread(_litellm)
+    if not load_litellm.cache_info().currsize:
+        await asyncio.to_thread(load_litellm)
     _provide(self.name.split('/')[0])
+
 
 @patch
 async def _try_again(self: LM, messages: list[dict], tools: list | None, params: dict, ledger: Ledger) -> Reply:
     "The first reply of some attempts; what all of them used is its usage, or that of whatever ends them."
     spent: list[Usage] = []
     attempt = functools.partial(self._attempt, messages, tools, params, ledger, spent)
-    try: reply = await try_again(attempt, self.num_retries, longest=self.timeout, answers=lambda: self._throttle.answers)
+    try:
+        reply = await try_again(attempt, self.num_retries, longest=self.timeout, answers=lambda: self._throttle.answers)
     except (RLMError, asyncio.CancelledError) as error:
         error.usage = sum(spent, Usage())
         raise
     return replace(reply, usage=sum(spent, Usage()))
 
+
 def _as_messages(prompt: str | list[dict]) -> list[dict]:
-    if isinstance(prompt, str) and prompt.strip(): return [dict(role='user', content=prompt)]
-    if isinstance(prompt, (list, tuple)) and prompt and all(isinstance(one, dict) and 'role' in one for one in prompt): return list(prompt)
-    raise BadInput(f'A prompt is a text that is not empty, or a list of messages with role and content; this is {str(prompt)[:60]!r}.')
+    if isinstance(prompt, str) and prompt.strip():
+        return [dict(role='user', content=prompt)]
+    if isinstance(prompt, (list, tuple)) and prompt and all(isinstance(one, dict) and 'role' in one for one in prompt):
+        return list(prompt)
+    raise BadInput(
+        f'A prompt is a text that is not empty, or a list of messages with role and content; this is {str(prompt)[:60]!r}.'
+    )
 
 # %% ../../nbs/models/03_lm.ipynb #03204124
 @patch
-def __call__(self: LM,
-    prompt: str | list[dict], # a question, or messages of role and content
-    tools: list | None = None, # tool schemas in the form of the chat API
-    **params, # for this call only: temperature, max_tokens, ...
-) -> Reply: # text, tool calls, usage
+def __call__(
+    self: LM,
+    prompt: str | list[dict],  # a question, or messages of role and content
+    tools: list | None = None,  # tool schemas in the form of the chat API
+    **params,  # for this call only: temperature, max_tokens, ...
+) -> Reply:  # text, tool calls, usage
     "Call the model and wait; the twin of `acall`, which says what is raised."
     return run_sync(self.acall(prompt, tools, **params))
 
 # %% ../../nbs/models/03_lm.ipynb #03d64e08
 @patch
-async def abatch(self: LM,
-    prompts: Iterable[str | list[dict]], # independent of each other
-    tools: list | None = None, # tool schemas, the same for all
-    ledger: Ledger | None = None, # the account of the tree
-    **params, # for all of these calls
-) -> list[Reply | RLMError]: # one for each prompt, in their order
+async def abatch(
+    self: LM,
+    prompts: Iterable[str | list[dict]],  # independent of each other
+    tools: list | None = None,  # tool schemas, the same for all
+    ledger: Ledger | None = None,  # the account of the tree
+    **params,  # for all of these calls
+) -> list[Reply | RLMError]:  # one for each prompt, in their order
     "Call the model for every prompt at once, as far as `max_concurrency` lets it."
-    if isinstance(prompts, str): raise BadInput('A batch is a list of prompts; this is one text: put it into a list.')
+    if isinstance(prompts, str):
+        raise BadInput('A batch is a list of prompts; this is one text: put it into a list.')
+
     async def one(prompt):
-        try: return await self._call(prompt, tools, ledger, params)
-        except RLMError as error: return error
-    async def all_of_them(): return await asyncio.gather(*map(one, prompts))
-    return await on_engine(all_of_them())
+        try:
+            return await self._call(prompt, tools, ledger, params)
+        except RLMError as error:
+            return error
+
+    async def all_of_them():
+        return await asyncio.gather(*map(one, prompts))
+
+    return await on_loop(all_of_them())
+
 
 @patch
-def batch(self: LM,
-    prompts: Iterable[str | list[dict]], # independent of each other
-    tools: list | None = None, # tool schemas, the same for all
-    **params, # for all of these calls
-) -> list[Reply | RLMError]: # one for each prompt, in their order
+def batch(
+    self: LM,
+    prompts: Iterable[str | list[dict]],  # independent of each other
+    tools: list | None = None,  # tool schemas, the same for all
+    **params,  # for all of these calls
+) -> list[Reply | RLMError]:  # one for each prompt, in their order
     "Call the model for every prompt at once and wait; a failed item is its exception."
     return run_sync(self.abatch(prompts, tools, **params))

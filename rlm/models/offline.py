@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 from ..base.errors import BadInput, ModelError
-from .lm import _litellm
+from .lm import load_litellm
 from ..base.registry import Registry
 
 # %% auto #0
@@ -26,12 +26,14 @@ __all__ = ['SHARED', 'count_tokens', 'OfflineLM', 'ScriptedLM', 'find_model', 'W
 # %% ../../nbs/models/04_offline.ipynb #03c519fa
 def _text_of(content: Any) -> str:
     "The text of a message's content, which may be None or a list of parts."
-    if isinstance(content, str): return content
+    if isinstance(content, str):
+        return content
     return ''.join(part.get('text') or '' for part in content or () if isinstance(part, dict))
 
+
 def count_tokens(
-    content: str | Iterable[dict], # a text, or messages
-) -> int: # tokens
+    content: str | Iterable[dict],  # a text, or messages
+) -> int:  # tokens
     "Tokens of an offline model: a quarter of the characters, rounded up."
     text = content if isinstance(content, str) else ''.join(_text_of(message.get('content')) for message in content)
     return math.ceil(len(text) / 4)
@@ -41,25 +43,30 @@ _models: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 _numbers: defaultdict = defaultdict(lambda: itertools.count(1))
 _registry_lock = threading.Lock()
 
+
 class OfflineLM:
     "A model in this process, known to LiteLLM under its `name`."
-    prices: tuple[float, float] | None = None # USD per token in and out; None: it has no price
-    window: int | None = None # tokens that it reads at most; None: any number
 
-    def __init__(self,
-        kind: str, # first part of the name: "scripted", "simulated", ...
+    prices: tuple[float, float] | None = None  # USD per token in and out; None: it has no price
+    window: int | None = None  # tokens that it reads at most; None: any number
+
+    def __init__(
+        self,
+        kind: str,  # first part of the name: "scripted", "simulated", ...
     ):
         with _registry_lock:
             self.name = f'offline/{kind}-{next(_numbers[kind])}'
             _models[self.name] = self
 
-    def __repr__(self) -> str: return f'{type(self).__name__}({self.name!r})'
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.name!r})'
 
-    def __call__(self,
-        messages: str | list[dict], # a prompt, or messages of role and content
-        tools: list | None = None, # tool schemas in the form of the chat API
-        **params, # whatever else the caller sent along
-    ) -> str | dict: # the text; or text, tool_calls, usage, cost, finish_reason
+    def __call__(
+        self,
+        messages: str | list[dict],  # a prompt, or messages of role and content
+        tools: list | None = None,  # tool schemas in the form of the chat API
+        **params,  # whatever else the caller sent along
+    ) -> str | dict:  # the text; or text, tool_calls, usage, cost, finish_reason
         "Answer; raises `ModelError` where it cannot."
         raise NotImplementedError
 
@@ -75,10 +82,12 @@ def _threads() -> concurrent.futures.ThreadPoolExecutor:
     "Where models answer. Wide, since a scripted one may wait for another."
     return concurrent.futures.ThreadPoolExecutor(256, thread_name_prefix='rlm-offline')
 
-def _fit(text: str, params: dict) -> str | dict: # the text, or its beginning and why it ends
+
+def _fit(text: str, params: dict) -> str | dict:  # the text, or its beginning and why it ends
     "Keep to the caller's `max_tokens`, as a provider does."
     most = params.get('max_completion_tokens') or params.get('max_tokens')
-    return dict(text=text[:4*most], finish_reason='length') if most and count_tokens(text) > most else text
+    return dict(text=text[: 4 * most], finish_reason='length') if most and count_tokens(text) > most else text
+
 
 def _as_messages(prompt: str | list[dict]) -> list[dict]:
     return [dict(role='user', content=prompt)] if isinstance(prompt, str) else list(prompt)
@@ -86,18 +95,21 @@ def _as_messages(prompt: str | list[dict]) -> list[dict]:
 # %% ../../nbs/models/04_offline.ipynb #88db3419
 class ScriptedLM(OfflineLM):
     "Replies from a list, one a request, or from a function; keeps every request."
-    def __init__(self,
-        replies: Iterable[str | dict | Exception | Callable] | Callable, # in order; or a function of the messages
+
+    def __init__(
+        self,
+        replies: Iterable[str | dict | Exception | Callable] | Callable,  # in order; or a function of the messages
     ):
         super().__init__('scripted')
-        if isinstance(replies, (str, dict)): raise BadInput('ScriptedLM takes a list of replies or a function: put a single reply into a list.')
-        self.requests: list[dict] = [] # messages, tools and params of every request, in order of arrival
+        if isinstance(replies, (str, dict)):
+            raise BadInput('ScriptedLM takes a list of replies or a function: put a single reply into a list.')
+        self.requests: list[dict] = []  # messages, tools and params of every request, in order of arrival
         self._function = replies if callable(replies) else None
         self._replies = () if callable(replies) else tuple(replies)
         self._lock = threading.Lock()
 
     @property
-    def remaining(self) -> int: # of the list
+    def remaining(self) -> int:  # of the list
         "How many replies were not asked for yet."
         return max(0, len(self._replies) - len(self.requests))
 
@@ -110,9 +122,12 @@ class ScriptedLM(OfflineLM):
             asked = f'has {len(self._replies)} replies and was asked for number {place + 1}'
             raise ModelError(f'{self.name} {asked}: give it more replies, or a function.', self.name, 400)
         reply = self._function or self._replies[place]
-        if callable(reply) and not isinstance(reply, type): reply = _call_with(reply, messages, params | dict(tools=tools))
-        if isinstance(reply, BaseException) or isinstance(reply, type) and issubclass(reply, BaseException): raise reply
+        if callable(reply) and not isinstance(reply, type):
+            reply = _call_with(reply, messages, params | dict(tools=tools))
+        if isinstance(reply, BaseException) or isinstance(reply, type) and issubclass(reply, BaseException):
+            raise reply
         return reply
+
 
 def _call_with(function: Callable, messages: list[dict], offered: dict) -> Any:
     "Call `function` with the messages, and with those of `offered` that it names."
@@ -121,11 +136,14 @@ def _call_with(function: Callable, messages: list[dict], offered: dict) -> Any:
     return function(messages, **{name: value for name, value in offered.items() if takes_all or name in accepted})
 
 # %% ../../nbs/models/04_offline.ipynb #1bee4f5f
-SHARED = Registry('offline model', extractive='rlm.models.extractive:shared_extractive') # name -> what gives the one model of that name
+SHARED = Registry(
+    'offline model', extractive='rlm.models.extractive:shared_extractive'
+)  # name -> what gives the one model of that name
+
 
 def find_model(
-    name: str, # with or without "offline/"
-) -> OfflineLM: # the living object
+    name: str,  # with or without "offline/"
+) -> OfflineLM:  # the living object
     "The offline model of that name; raises `ModelError` with the known names where there is none."
     short = name.removeprefix('offline/')
     if short in SHARED:
@@ -135,91 +153,140 @@ def find_model(
     if model is None:
         shared = {f'offline/{one}' for one in SHARED}
         known = ', '.join(sorted({*shared, *_models.keys()}))
-        raise ModelError(f'There is no model {name} now: use one of {known}, and keep the object alive while its name is used.', name, 404)
+        raise ModelError(
+            f'There is no model {name} now: use one of {known}, and keep the object alive while its name is used.',
+            name,
+            404,
+        )
     return model
 
 # %% ../../nbs/models/04_offline.ipynb #5a084763
 def _tool_call(call: dict, number: int) -> dict:
     arguments = call.get('arguments') or ''
-    if not isinstance(arguments, str): arguments = json.dumps(arguments)
-    return dict(id=call.get('id') or f'call_{number}', type='function', function=dict(name=call['name'], arguments=arguments))
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    return dict(
+        id=call.get('id') or f'call_{number}', type='function', function=dict(name=call['name'], arguments=arguments)
+    )
+
 
 def _response(
-    model: OfflineLM, # who replied
-    messages: list[dict], # what was asked
-    answer: str | dict, # what it said
-) -> Any: # litellm.ModelResponse
+    model: OfflineLM,  # who replied
+    messages: list[dict],  # what was asked
+    answer: str | dict,  # what it said
+) -> Any:  # litellm.ModelResponse
     "Build LiteLLM's response; what the reply does not say about its usage is counted."
     reply = dict(text=answer) if isinstance(answer, str) else answer
     if not isinstance(reply, dict):
-        raise ModelError(f'{model.name} returned {type(reply).__name__}: an offline model returns a str, or a dict with "text".', model.name, 400)
-    text, calls = reply.get('text') or '', [_tool_call(call, number) for number, call in enumerate(reply.get('tool_calls') or (), 1)]
+        raise ModelError(
+            f'{model.name} returned {type(reply).__name__}: an offline model returns a str, or a dict with "text".',
+            model.name,
+            400,
+        )
+    text, calls = (
+        reply.get('text') or '',
+        [_tool_call(call, number) for number, call in enumerate(reply.get('tool_calls') or (), 1)],
+    )
     written = text + ''.join(call['function']['arguments'] for call in calls)
     counted = dict(input=count_tokens(messages), output=count_tokens(written), cached=0, reasoning=0)
-    used = counted | {name: amount for name, amount in (reply.get('usage') or {}).items() if name in counted and amount is not None}
-    usage = _litellm().Usage(prompt_tokens=used['input'], completion_tokens=used['output'], total_tokens=used['input'] + used['output'],
-        prompt_tokens_details=dict(cached_tokens=used['cached']), completion_tokens_details=dict(reasoning_tokens=used['reasoning']))
+    used = counted | {
+        name: amount for name, amount in (reply.get('usage') or {}).items() if name in counted and amount is not None
+    }
+    usage = load_litellm().Usage(
+        prompt_tokens=used['input'],
+        completion_tokens=used['output'],
+        total_tokens=used['input'] + used['output'],
+        prompt_tokens_details=dict(cached_tokens=used['cached']),
+        completion_tokens_details=dict(reasoning_tokens=used['reasoning']),
+    )
     message = dict(role='assistant', content=text) | (dict(tool_calls=calls) if calls else {})
     reason = reply.get('finish_reason') or ('tool_calls' if calls else 'stop')
-    response = _litellm().ModelResponse(model=model.name, choices=[dict(index=0, finish_reason=reason, message=message)], usage=usage)
-    if reply.get('cost') is not None: response._hidden_params['response_cost'] = reply['cost']
-    if reply.get('simulated'): response.simulated = True
+    response = load_litellm().ModelResponse(
+        model=model.name, choices=[dict(index=0, finish_reason=reason, message=message)], usage=usage
+    )
+    if reply.get('cost') is not None:
+        response._hidden_params['response_cost'] = reply['cost']
+    if reply.get('simulated'):
+        response.simulated = True
     return response
 
 # %% ../../nbs/models/04_offline.ipynb #73daf4f5
 class WindowExceeded(ModelError):
     "The prompt has more tokens than the model's window."
 
-_BY_STATUS = {404: 'NotFoundError', 408: 'Timeout', 429: 'RateLimitError', 500: 'InternalServerError', 503: 'ServiceUnavailableError'}
+
+_BY_STATUS = {
+    404: 'NotFoundError',
+    408: 'Timeout',
+    429: 'RateLimitError',
+    500: 'InternalServerError',
+    503: 'ServiceUnavailableError',
+}
+
 
 def _as_litellm_error(
-    error: Exception, # what an offline model raised
-    name: str, # the model
-) -> Exception: # of LiteLLM
+    error: Exception,  # what an offline model raised
+    name: str,  # the model
+) -> Exception:  # of LiteLLM
     "The LiteLLM exception that says the same; a failure without a status is one that trying again does not mend."
     import httpx
-    litellm = _litellm()
-    if isinstance(error, tuple(litellm.LITELLM_EXCEPTION_TYPES)): return error
+
+    litellm = load_litellm()
+    if isinstance(error, tuple(litellm.LITELLM_EXCEPTION_TYPES)):
+        return error
     status = 408 if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else getattr(error, 'status', None)
-    kind = 'ContextWindowExceededError' if isinstance(error, WindowExceeded) else _BY_STATUS.get(status, 'BadRequestError')
+    kind = (
+        'ContextWindowExceededError' if isinstance(error, WindowExceeded) else _BY_STATUS.get(status, 'BadRequestError')
+    )
     text = str(error) if isinstance(error, ModelError) else f'{type(error).__name__}: {error}'
     given = dict(message=text, model=name, llm_provider='offline')
     wait = getattr(error, 'retry_after', None)
     if wait is not None and kind != 'Timeout':
-        given['response'] = httpx.Response(status or 400, headers={'retry-after': f'{wait:g}'}, request=httpx.Request('POST', f'offline://{name}'))
+        given['response'] = httpx.Response(
+            status or 400, headers={'retry-after': f'{wait:g}'}, request=httpx.Request('POST', f'offline://{name}')
+        )
     return getattr(litellm, kind)(**given)
 
 # %% ../../nbs/models/04_offline.ipynb #5538372f
 @functools.cache
-def _handler() -> Any: # a litellm.CustomLLM
+def _handler() -> Any:  # a litellm.CustomLLM
     "The provider's one handler."
-    class OfflineHandler(_litellm().CustomLLM):
-        async def acompletion(self, model: str, messages: list[dict], optional_params: dict | None = None, **others) -> Any:
+
+    class OfflineHandler(load_litellm().CustomLLM):
+        async def acompletion(
+            self, model: str, messages: list[dict], optional_params: dict | None = None, **others
+        ) -> Any:
             params = {name: value for name, value in (optional_params or {}).items() if name != 'max_retries'}
             try:
                 found = find_model(model)
                 return _response(found, messages, await found.acall(messages, **params))
-            except Exception as error: raise _as_litellm_error(error, f'offline/{model}') from error
+            except Exception as error:
+                raise _as_litellm_error(error, f'offline/{model}') from error
 
         def completion(self, *args, **kwargs) -> Any:
             # In a thread of its own: the caller may stand inside a running event loop.
             return _threads().submit(lambda: asyncio.run(self.acompletion(*args, **kwargs))).result()
+
     return OfflineHandler()
+
 
 def register() -> None:
     "Teach LiteLLM the names `offline/...`; entries of others stay, and a second call changes nothing."
-    litellm, handler = _litellm(), _handler()
+    litellm, handler = load_litellm(), _handler()
     with _registry_lock:
         if not any(entry['custom_handler'] is handler for entry in litellm.custom_provider_map):
             litellm.custom_provider_map.append(dict(provider='offline', custom_handler=handler))
-            for model in [*_models.values(), *(SHARED.find(name)() for name in SHARED)]: _tell_price(model)
+            for model in [*_models.values(), *(SHARED.find(name)() for name in SHARED)]:
+                _tell_price(model)
+
 
 def _tell_price(model: OfflineLM) -> None:
     "Put a model's prices and window into LiteLLM's map, once LiteLLM is there."
-    if not _handler.cache_info().currsize or not (model.prices or model.window): return
+    if not _handler.cache_info().currsize or not (model.prices or model.window):
+        return
     facts = dict(litellm_provider='offline', mode='chat', max_input_tokens=model.window)
     if model.prices:
         # Without prices for its cache, LiteLLM warns on stderr for each model.
         facts |= dict(zip(('input_cost_per_token', 'output_cost_per_token'), model.prices))
         facts |= dict(cache_creation_input_token_cost=model.prices[0], cache_read_input_token_cost=model.prices[0])
-    _litellm().register_model({model.name: facts})
+    load_litellm().register_model({model.name: facts})

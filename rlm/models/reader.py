@@ -14,41 +14,61 @@ from dataclasses import dataclass
 __all__ = ['NOT_FOUND', 'AMOUNT', 'Asked', 'read_question', 'Passage', 'find_passages', 'split_prompt', 'extract_answer']
 
 # %% ../../nbs/models/07_reader.ipynb #87e01dd6
-NOT_FOUND = 'The text does not hold the answer.' # what the extractive reader says when no passage fits
+NOT_FOUND = 'The text does not hold the answer.'  # what the extractive reader says when no passage fits
 
-_STOP_WORDS = frozenset('''a an the this that these those of in on at by for from to into with about as is are was were be been being am do does did done
+_STOP_WORDS = frozenset(
+    '''a an the this that these those of in on at by for from to into with about as is are was were be been being am do does did done
 has have had having will would shall should can could may might must and or but not no nor if then than so such it its he him his she her they them their we
 us our you your i me my what which who whom whose when where why how many much there here also any some all each every both very just only own same too one
-tell say says said give please find describe explain answer question according text context document passage chapter using use based whether'''.split())
+tell say says said give please find describe explain answer question according text context document passage chapter using use based whether'''.split()
+)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+
 
 @functools.lru_cache(maxsize=100_000)
 def _stem(word: str) -> str:
     "A word without its commonest English endings: crude, but the same for the question and the text."
     word = re.sub(r"['’]s?$", '', word.lower())
-    for ending, instead in (('ies', 'y'), ('sses', 'ss'), ('ings', ''), ('ing', ''), ('ed', ''), ('ly', ''), ('es', ''), ('s', '')):
+    for ending, instead in (
+        ('ies', 'y'),
+        ('sses', 'ss'),
+        ('ings', ''),
+        ('ing', ''),
+        ('ed', ''),
+        ('ly', ''),
+        ('es', ''),
+        ('s', ''),
+    ):
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith(('ss', 'us', 'is')):
             word = word.removesuffix(ending) + instead
             break
-    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in 'lse': word = word[:-1]
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in 'lse':
+        word = word[:-1]
     return word.removesuffix('e') if len(word) > 3 else word
 
 # %% ../../nbs/models/07_reader.ipynb #2c867cc3
 @dataclass(frozen=True)
 class Asked:
     "What the reader takes from a question."
-    weights: dict[str, float] # stem -> how much it counts, apart from its rarity
-    pairs: tuple[tuple[str, str], ...] # stems that stand side by side in the question
-    focus: str | None # stem of the kind of thing asked for
-    wants: str # "list": several things; "number"; "definition"; or "passage"
 
-_FOCUS = re.compile(r"(?i)\b(what|which|how many|how much|list|name)\s+(?:(?:all|are|is|the|kinds? of|types? of)\s+)*([^\W\d_]+)")
-_LONGEST_QUESTION = 2000 # characters; what comes after them has no influence
-_NO_NOUN = re.compile(r'(?i)happen|[^\W\d_]+ (when|if|after|to|the|an?)\b') # "What happens when", "Which makes the": a verb follows
+    weights: dict[str, float]  # stem -> how much it counts, apart from its rarity
+    pairs: tuple[tuple[str, str], ...]  # stems that stand side by side in the question
+    focus: str | None  # stem of the kind of thing asked for
+    wants: str  # "list": several things; "number"; "definition"; or "passage"
+
+
+_FOCUS = re.compile(
+    r"(?i)\b(what|which|how many|how much|list|name)\s+(?:(?:all|are|is|the|kinds? of|types? of)\s+)*([^\W\d_]+)"
+)
+_LONGEST_QUESTION = 2000  # characters; what comes after them has no influence
+_NO_NOUN = re.compile(
+    r'(?i)happen|[^\W\d_]+ (when|if|after|to|the|an?)\b'
+)  # "What happens when", "Which makes the": a verb follows
+
 
 def read_question(
-    question: str, # in plain English
-) -> Asked: # stems, weights, and what is wanted
+    question: str,  # in plain English
+) -> Asked:  # stems, weights, and what is wanted
     "Take a question apart."
     words = [word for word in _WORD.findall(question[:_LONGEST_QUESTION]) if word.lower() not in _STOP_WORDS]
     stems = [_stem(word) for word in words]
@@ -56,9 +76,12 @@ def read_question(
     is_noun = found and found[2].lower() not in _STOP_WORDS and not _NO_NOUN.match(question, found.start(2))
     if is_noun and not re.match(r'(?i)what (is|are)\b', found[0]):
         focus = _stem(found[2])
-        if found[1].lower().startswith('how'): wants = 'number'
-        elif found[2].lower().endswith('s') and not found[2].lower().endswith('ss'): wants = 'list'
-    elif re.match(r'(?i)\W*what (is|are) (a |an |the )?\W*\w+\W*(\w+\W*)?$', question): wants = 'definition'
+        if found[1].lower().startswith('how'):
+            wants = 'number'
+        elif found[2].lower().endswith('s') and not found[2].lower().endswith('ss'):
+            wants = 'list'
+    elif re.match(r'(?i)\W*what (is|are) (a |an |the )?\W*\w+\W*(\w+\W*)?$', question):
+        wants = 'definition'
     weights: dict[str, float] = {}
     for word, stem in zip(words, stems):
         # A name that is asked about matters more than a common word.
@@ -68,50 +91,65 @@ def read_question(
 
 # %% ../../nbs/models/07_reader.ipynb #28de23b7
 _SENTENCE_END = re.compile(r'''[.!?][*_"'”’)\]]{0,4}\s+(?=[*_"'“‘(\[]{0,4}[^\Wa-z_])|\n[ \t]*\n\s*''')
-_LONGEST_SENTENCE = 400 # characters
+_LONGEST_SENTENCE = 400  # characters
 
-def _sentences(text: str) -> list[tuple[int, int]]: # start and end of each, without gaps
+
+def _sentences(text: str) -> list[tuple[int, int]]:  # start and end of each, without gaps
     "Where the sentences of `text` stand."
     ends = [found.end() for found in _SENTENCE_END.finditer(text)] + [len(text)]
     spans, start = [], 0
     for end in ends:
         while end - start > _LONGEST_SENTENCE:
             latest = start + _LONGEST_SENTENCE
-            cut = max(text.rfind('\n', start + 100, latest), 0) or max(text.rfind(' ', start + 100, latest), 0) or latest - 1
+            cut = (
+                max(text.rfind('\n', start + 100, latest), 0)
+                or max(text.rfind(' ', start + 100, latest), 0)
+                or latest - 1
+            )
             spans.append((start, cut + 1))
             start = cut + 1
-        if end > start: spans.append((start, end))
+        if end > start:
+            spans.append((start, end))
         start = end
     return spans
 
 # %% ../../nbs/models/07_reader.ipynb #2c9ef9da
 class _Hits:
     "Where each stem of a question occurs in a text."
+
     def __init__(self, asked: Asked, text: str):
         self.places: dict[str, list[int]] = {stem: [] for stem in asked.weights}
-        beginnings = '|'.join(sorted({re.escape(stem[:max(2, len(stem) - 1)]) for stem in asked.weights}, key=len, reverse=True))
+        beginnings = '|'.join(
+            sorted({re.escape(stem[: max(2, len(stem) - 1)]) for stem in asked.weights}, key=len, reverse=True)
+        )
         for found in re.finditer(rf"(?i)(?<![^\W_])(?:{beginnings})[^\W_]*(?:['’][^\W_]+)?", text):
             stem = _stem(found[0])
-            if stem in self.places: self.places[stem].append(found.start())
-        blocks = len(text)/1000 + 1
-        rarity = {stem: math.log(1 + blocks/(0.5 + len({place//1000 for place in places}))) for stem, places in self.places.items()}
+            if stem in self.places:
+                self.places[stem].append(found.start())
+        blocks = len(text) / 1000 + 1
+        rarity = {
+            stem: math.log(1 + blocks / (0.5 + len({place // 1000 for place in places})))
+            for stem, places in self.places.items()
+        }
         self.weights = {stem: weight * rarity[stem] for stem, weight in asked.weights.items()}
 
     def count(self, stem: str, start: int, end: int) -> int:
         places = self.places[stem]
         return bisect_left(places, end) - bisect_left(places, start)
 
-    def inside(self, start: int, end: int) -> dict[str, int]: # stem -> how often, those that occur
+    def inside(self, start: int, end: int) -> dict[str, int]:  # stem -> how often, those that occur
         return {stem: count for stem in self.places if (count := self.count(stem, start, end))}
 
-    def score(self, start: int, end: int) -> float: # the second occurrence of a word says less than the first
-        return sum(self.weights[stem] * count/(count + 0.5) for stem, count in self.inside(start, end).items())
+    def score(self, start: int, end: int) -> float:  # the second occurrence of a word says less than the first
+        return sum(self.weights[stem] * count / (count + 0.5) for stem, count in self.inside(start, end).items())
 
     def side_by_side(self, pairs: tuple[tuple[str, str], ...], start: int, end: int) -> float:
         "The weight of those word pairs of the question that stand together in the text as well."
         total = 0.0
         for first, second in pairs:
-            for place in self.places[first][bisect_left(self.places[first], start):bisect_left(self.places[first], end)]:
+            for place in self.places[first][
+                bisect_left(self.places[first], start) : bisect_left(self.places[first], end)
+            ]:
                 if self.count(second, place + 1, place + len(first) + 15):
                     total += (self.weights[first] + self.weights[second]) / 2
                     break
@@ -121,117 +159,151 @@ class _Hits:
 @dataclass(frozen=True)
 class Passage:
     "A stretch of the text that may answer the question."
-    start: int # its first character's place in the text
-    end: int # behind its last character
-    score: float # comparable within one text
-    coverage: float # share of the question's weight that stands here or around it
+
+    start: int  # its first character's place in the text
+    end: int  # behind its last character
+    score: float  # comparable within one text
+    coverage: float  # share of the question's weight that stands here or around it
+
 
 # "seven sacred tripods", "3 horses", or an item of a list with bullets
-AMOUNT = (r'\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|dozen|\d{1,6})'
-    r'\s+(?:[^\W\d_]+\s+){0,2}?[^\W\d_]+s\b|\n\s*[-*•]\s')
-_REACH = dict(list=(1500, 4000)) # characters: of an answer, and of its surroundings
+AMOUNT = (
+    r'\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|dozen|\d{1,6})'
+    r'\s+(?:[^\W\d_]+\s+){0,2}?[^\W\d_]+s\b|\n\s*[-*•]\s'
+)
+_REACH = dict(list=(1500, 4000))  # characters: of an answer, and of its surroundings
 _REACH_ELSE = (500, 1500)
 
+
 def find_passages(
-    question: str, # in plain English
-    text: str, # what to look through
-    count: int = 1, # how many at most
-) -> list[Passage]: # the best first; none where no word of the question occurs
+    question: str,  # in plain English
+    text: str,  # what to look through
+    count: int = 1,  # how many at most
+) -> list[Passage]:  # the best first; none where no word of the question occurs
     "The places of `text` that have most in common with `question`; linear in the text's length."
     asked = read_question(question)
-    if not asked.weights: return []
+    if not asked.weights:
+        return []
     hits, spans = _Hits(asked, text), _sentences(text)
     starts = [start for start, _ in spans]
-    amounts = [found.start() for found in re.finditer(AMOUNT, text, re.IGNORECASE)] if asked.wants in ('list', 'number') else []
+    amounts = (
+        [found.start() for found in re.finditer(AMOUNT, text, re.IGNORECASE)]
+        if asked.wants in ('list', 'number')
+        else []
+    )
     near, wide = _REACH.get(asked.wants, _REACH_ELSE)
     candidates = sorted({bisect_right(starts, place) - 1 for places in hits.places.values() for place in places})
-    ranked = sorted((_rate(asked, hits, spans[number], amounts, near, wide, text) for number in candidates), key=lambda one: (-one.score, one.start))
+    ranked = sorted(
+        (_rate(asked, hits, spans[number], amounts, near, wide, text) for number in candidates),
+        key=lambda one: (-one.score, one.start),
+    )
     kept: list[Passage] = []
     for passage in ranked:
-        if len(kept) == count: break
-        if all(abs(passage.start - other.start) >= near for other in kept): kept.append(_extend(passage, hits, spans, starts, near, asked))
+        if len(kept) == count:
+            break
+        if all(abs(passage.start - other.start) >= near for other in kept):
+            kept.append(_extend(passage, hits, spans, starts, near, asked))
     return kept
 
 # %% ../../nbs/models/07_reader.ipynb #c173ad22
-def _rate(asked: Asked, hits: _Hits, span: tuple[int, int], amounts: list[int], near: int, wide: int, text: str) -> Passage:
+def _rate(
+    asked: Asked, hits: _Hits, span: tuple[int, int], amounts: list[int], near: int, wide: int, text: str
+) -> Passage:
     "How well an answer could begin with the sentence at `span`."
     start, end = span
     total = sum(hits.weights.values())
-    here, around = hits.inside(start, end), hits.inside(start - wide//2, start + wide)
+    here, around = hits.inside(start, end), hits.inside(start - wide // 2, start + wide)
     coverage = sum(hits.weights[stem] for stem in around) / total
-    score = hits.score(start, start + near) + hits.score(start, end) + hits.score(start - wide//2, start + wide)/2
+    score = hits.score(start, start + near) + hits.score(start, end) + hits.score(start - wide // 2, start + wide) / 2
     score += hits.side_by_side(asked.pairs, start, start + near) / 2 + hits.side_by_side(asked.pairs, start, end)
-    if asked.wants == 'definition' and re.search(r'(?i)\b(is|are|means|refers? to|denotes?)\b', text[start:end]) and here: score *= 1.2
+    if (
+        asked.wants == 'definition'
+        and re.search(r'(?i)\b(is|are|means|refers? to|denotes?)\b', text[start:end])
+        and here
+    ):
+        score *= 1.2
     if asked.wants in ('list', 'number'):
         # A list begins where its kind of thing is named, and goes on with amounts.
         named = asked.wants == 'number' or asked.focus in here
-        share = min(5, bisect_left(amounts, start + near//2) - bisect_left(amounts, start)) / 5 if named else 0
-        score *= (0.7 + 1.3*share) * (1 if hits.count(asked.focus, start, start + near) else 0.5)
+        share = min(5, bisect_left(amounts, start + near // 2) - bisect_left(amounts, start)) / 5 if named else 0
+        score *= (0.7 + 1.3 * share) * (1 if hits.count(asked.focus, start, start + near) else 0.5)
     return Passage(start, end, score * (0.25 + coverage), coverage)
 
-def _extend(passage: Passage, hits: _Hits, spans: list[tuple[int, int]], starts: list[int], near: int, asked: Asked) -> Passage:
+
+def _extend(
+    passage: Passage, hits: _Hits, spans: list[tuple[int, int]], starts: list[int], near: int, asked: Asked
+) -> Passage:
     "The passage with the sentences behind it: all within reach for a list, else up to the last that speaks of the question."
     first = bisect_left(starts, passage.start)
     last = max(first, bisect_right(starts, passage.start + near) - 1)
     if asked.wants != 'list':
-        while last > first + 1 and not len(hits.inside(*spans[last])) * 2 >= len(hits.weights): last -= 1
+        while last > first + 1 and not len(hits.inside(*spans[last])) * 2 >= len(hits.weights):
+            last -= 1
     return Passage(passage.start, spans[last][1], passage.score, passage.coverage)
 
 # %% ../../nbs/models/07_reader.ipynb #410ae68a
 _QUESTION_LABEL = re.compile(r'(?im)^[ \t#>*]*(?:question|query|task)(?: \d+)?[ \t*]*:[ \t*]*(?=\S|\n[ \t]*\S)')
 _TEXT_LABEL = re.compile(
     r'(?im)^[ \t#>*]*(?:the )?(?:context|text|passages?|documents?|excerpts?|chunk|content|input|section|articles?|sources?|evidence)\b[^:\n?]{0,40}:[ \t*]*\n?'
-    r'|^-{5,}[ \t]*\n|^<(?:context|text|document|passage)s?>[ \t]*\n?')
+    r'|^-{5,}[ \t]*\n|^<(?:context|text|document|passage)s?>[ \t]*\n?'
+)
 _TEXT_FOOT = re.compile(r'(?im)\n-{5,}[ \t]*\n[^\n]{0,200}\s*\Z|</(?:context|text|document|passage)s?>\s*\Z')
 _QUESTION_END = re.compile(r'(?i)\n[ \t]*\n|\n[ \t#*]*(?:answer|response)[ \t*]*:')
 _QUESTION_TAG = re.compile(r'(?is)<(question|query)>(.{1,4000}?)</\1>')
-_EDGE = 2000 # characters at either end of a prompt: where labels are looked for
+_EDGE = 2000  # characters at either end of a prompt: where labels are looked for
+
 
 def split_prompt(
-    prompt: str, # what a leaf was sent
-) -> tuple[str, str]: # the question, and the text; '' where there is none
+    prompt: str,  # what a leaf was sent
+) -> tuple[str, str]:  # the question, and the text; '' where there is none
     "Tell the question from the text that it is about."
     tail = max(0, len(prompt) - _EDGE)
-    if (tag := _QUESTION_TAG.search(prompt[:_EDGE]) or _QUESTION_TAG.search(prompt[tail:])):
+    if tag := _QUESTION_TAG.search(prompt[:_EDGE]) or _QUESTION_TAG.search(prompt[tail:]):
         return tag[2].strip(), _body(prompt.replace(tag[0], '', 1))
     head, foot = _QUESTION_LABEL.search(prompt, 0, _EDGE), list(_QUESTION_LABEL.finditer(prompt, tail))
     text = _TEXT_LABEL.search(prompt, 0, _EDGE)
     # A text that comes before the first label may hold that label itself.
     label = head if head and not (text and text.start() < head.start()) else foot[-1] if foot else head
-    if label is None: return _unlabelled(prompt)
+    if label is None:
+        return _unlabelled(prompt)
     # A question ends at an empty line, or where the text is announced.
     ends = _QUESTION_END.search(prompt, label.end()), _TEXT_LABEL.search(prompt, label.end())
     end = min((found.start() for found in ends if found), default=len(prompt))
-    sides = prompt[end:], prompt[:label.start()]
+    sides = prompt[end:], prompt[: label.start()]
     announced = [side for side in sides if _TEXT_LABEL.search(side, 0, _EDGE)]
-    return prompt[label.end():end].strip(), _body((announced or sorted(sides, key=len, reverse=True))[0])
+    return prompt[label.end() : end].strip(), _body((announced or sorted(sides, key=len, reverse=True))[0])
+
 
 def _body(rest: str) -> str:
     "The text without what announces it and what closes it."
     label = _TEXT_LABEL.search(rest, 0, _EDGE)
     start = label.end() if label else 0
     foot = _TEXT_FOOT.search(rest, max(start - 1, len(rest) - _EDGE, 0))
-    return rest[start:foot.start() if foot else len(rest)]
+    return rest[start : foot.start() if foot else len(rest)]
+
 
 def _unlabelled(prompt: str) -> tuple[str, str]:
     "Without a label, the question is a line with a question mark at either end, else the first line."
     lines = prompt.strip().split('\n')
     place = next((number for number in (0, len(lines) - 1) if '?' in lines[number]), 0)
     text = lines[1:] if place == 0 else lines[:-1]
-    if any(line.strip() for line in text): return lines[place].strip(), _body('\n'.join(text))
+    if any(line.strip() for line in text):
+        return lines[place].strip(), _body('\n'.join(text))
     # All in one line: the question is the sentence that ends with a question mark.
     line = lines[place]
     asked = re.search(r'[^.!?:]{1,500}\?', line[-_EDGE:] if '?' in line[-_EDGE:] else line[:_EDGE])
     return (asked[0].strip(), line.replace(asked[0], '', 1)) if asked else (line, '')
 
 # %% ../../nbs/models/07_reader.ipynb #8159aa7f
-_ENOUGH = 0.45 # share of the question's weight that must stand in or around a passage
+_ENOUGH = 0.45  # share of the question's weight that must stand in or around a passage
+
 
 def extract_answer(
-    question: str, # in plain English
-    text: str, # what may hold the answer
-) -> str: # a passage word for word, or `NOT_FOUND`
+    question: str,  # in plain English
+    text: str,  # what may hold the answer
+) -> str:  # a passage word for word, or `NOT_FOUND`
     "The best passage of `text`, if it has enough in common with `question`."
     found = find_passages(question, text)
-    if not found or found[0].coverage < _ENOUGH: return NOT_FOUND
-    return text[found[0].start:found[0].end].strip()
+    if not found or found[0].coverage < _ENOUGH:
+        return NOT_FOUND
+    return text[found[0].start : found[0].end].strip()

@@ -17,62 +17,81 @@ from ..trace.journal import Journal
 __all__ = ['ReplayLM']
 
 # %% ../../nbs/models/06_replay_lm.ipynb #56f2db86
-def _normal(messages: str | list[dict]) -> tuple[tuple[str, str], ...]: # (role, text) pairs
+def _normal(messages: str | list[dict]) -> tuple[tuple[str, str], ...]:  # (role, text) pairs
     "Messages as they are compared: neighbours of one role joined, secrets replaced as in the journal."
     joined: list[tuple[str, str]] = []
     for message in _as_messages(messages):
         role, text = message['role'], _text_of(message.get('content'))
-        if joined and joined[-1][0] == role: joined[-1] = (role, f'{joined[-1][1]}\n\n{text}')
-        else: joined.append((role, text))
+        if joined and joined[-1][0] == role:
+            joined[-1] = (role, f'{joined[-1][1]}\n\n{text}')
+        else:
+            joined.append((role, text))
     return tuple((role, redact(text)) for role, text in joined)
 
-def _recorded(events: Iterable[dict]): # yields (what was asked, the reply event)
+
+def _recorded(events: Iterable[dict]):  # yields (what was asked, the reply event)
     "Every reply of a journal with the messages that it answered."
     transcripts: defaultdict = defaultdict(list)
     for event in events:
         transcript = transcripts[event['run']]
         if event['type'] == 'message':
-            if event.get('reset'): transcript.clear()
+            if event.get('reset'):
+                transcript.clear()
             transcript.append(dict(role=event['role'], content=event['content']))
         elif event['type'] == 'reply':
             yield _normal(event['prompt'] if event.get('prompt') is not None else transcript), event
-            if event['kind'] != 'turn' or event.get('error'): continue
+            if event['kind'] != 'turn' or event.get('error'):
+                continue
             # The loop may have cleaned the text before it went on with it.
             said = event.get('kept', event.get('text')) or ''
-            if said.strip() or event.get('tool_calls'): transcript.append(dict(role='assistant', content=said))
+            if said.strip() or event.get('tool_calls'):
+                transcript.append(dict(role='assistant', content=said))
 
 # %% ../../nbs/models/06_replay_lm.ipynb #9c906d7f
 class ReplayLM(OfflineLM):
     "The replies of a recorded run, to those who ask what was asked then; raises `BadInput` for a record without replies."
-    def __init__(self,
-        journal: Journal | str | os.PathLike | Iterable[dict], # a journal, its file, or its events
+
+    def __init__(
+        self,
+        journal: Journal | str | os.PathLike | Iterable[dict],  # a journal, its file, or its events
     ):
         super().__init__('replay')
-        if isinstance(journal, (str, os.PathLike)): journal = Journal.read(journal)
+        if isinstance(journal, (str, os.PathLike)):
+            journal = Journal.read(journal)
         self._replies: dict[tuple, deque] = defaultdict(deque)
         self._lock = threading.Lock()
         for asked, event in _recorded(getattr(journal, 'events', journal)):
             self._replies[asked].append(event)
             # An empty reply is asked for twice before it counts as a failure.
-            if _is_empty(event): self._replies[asked].append(event)
-        if not self._replies: raise BadInput('This journal holds no reply: give one of a run that asked a model.')
+            if _is_empty(event):
+                self._replies[asked].append(event)
+        if not self._replies:
+            raise BadInput('This journal holds no reply: give one of a run that asked a model.')
 
     @property
-    def remaining(self) -> int: # recorded replies
+    def remaining(self) -> int:  # recorded replies
         "How many replies were not asked for yet."
-        with self._lock: return sum(map(len, self._replies.values()))
+        with self._lock:
+            return sum(map(len, self._replies.values()))
 
     def __call__(self, messages: str | list[dict], tools: list | None = None, **params) -> dict:
         asked = _normal(messages)
         with self._lock:
-            if asked not in self._replies: raise ModelError(_first_difference(self.name, asked, self._replies), self.name, 400)
+            if asked not in self._replies:
+                raise ModelError(_first_difference(self.name, asked, self._replies), self.name, 400)
             known = self._replies[asked]
             if not known:
-                raise ModelError(f'{self.name} has no further reply to {asked[-1][1][:80]!r}: it was asked more often than in the recorded run.', self.name, 400)
+                raise ModelError(
+                    f'{self.name} has no further reply to {asked[-1][1][:80]!r}: it was asked more often than in the recorded run.',
+                    self.name,
+                    400,
+                )
             event = known.popleft()
-        if event.get('error') and not _is_empty(event): raise ModelError(f'The recorded call failed: {event["error"]}', self.name, 400)
+        if event.get('error') and not _is_empty(event):
+            raise ModelError(f'The recorded call failed: {event["error"]}', self.name, 400)
         used = event.get('usage') or {}
         return dict(text=event.get('text') or '', tool_calls=event.get('tool_calls'), usage=used, cost=used.get('cost'))
+
 
 def _is_empty(event: dict) -> bool:
     "Whether a recorded failure was a reply without anything in it."
@@ -81,14 +100,18 @@ def _is_empty(event: dict) -> bool:
 # %% ../../nbs/models/06_replay_lm.ipynb #352cd64c
 def _first_difference(name: str, asked: tuple, recorded: dict[tuple, deque]) -> str:
     "One sentence: which recorded question is nearest, and where this one differs."
-    def agreement(known: tuple) -> tuple[int, int]: # whole messages, then characters of the next one
+
+    def agreement(known: tuple) -> tuple[int, int]:  # whole messages, then characters of the next one
         same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(asked, known)))
         ours, theirs = ([*side, ('', '')][same] for side in (asked, known))
         return same, len(os.path.commonprefix([ours[1], theirs[1]])) if ours[0] == theirs[0] else 0
+
     nearest = max(recorded, key=agreement)
     place, characters = agreement(nearest)
     where = next((f', the nearest in run {event["run"]}, turn {event.get("turn")}' for event in recorded[nearest]), '')
     ours, theirs = ([*side, ('nothing', '')][place] for side in (asked, nearest))
     start = max(0, characters - 20)
-    return (f'{name} has no reply to this{where}: message {place + 1} ({ours[0]}) has {ours[1][start:start + 80]!r} at character {start}, '
-            f'recorded was ({theirs[0]}) {theirs[1][start:start + 80]!r}; replay with the same context, question, prompts and settings.')
+    return (
+        f'{name} has no reply to this{where}: message {place + 1} ({ours[0]}) has {ours[1][start : start + 80]!r} at character {start}, '
+        f'recorded was ({theirs[0]}) {theirs[1][start : start + 80]!r}; replay with the same context, question, prompts and settings.'
+    )

@@ -28,109 +28,165 @@ __all__ = ['UselessReply', 'EmptyReply', 'Unreachable', 'explain', 'may_pass', '
 # %% ../../nbs/models/02_retries.ipynb #7eaa9ef6
 class UselessReply(ModelError):
     "Something arrived, and was paid for, and is no reply: it is asked for once more, then reported."
+
     usage = Usage()
+
 
 class EmptyReply(UselessReply):
     "The model answered with nothing: no text, no tool call."
 
+
 class Unreachable(ModelError):
     "No server answered at the model's address."
+
     usage = Usage(1)
 
 # %% ../../nbs/models/02_retries.ipynb #9e153bbe
-_CONNECTION = {'APIConnectionError', 'ConnectError', 'ClientConnectorError'} # of the clients that LiteLLM sends by
+_CONNECTION = {'APIConnectionError', 'ConnectError', 'ClientConnectorError'}  # of the clients that LiteLLM sends by
 _NOT_SENT = {'ClientConnectorError', 'InvalidURL', 'httpcore.ConnectError'}
 
-def _causes(error: BaseException) -> list[BaseException]: # the error itself first
+
+def _causes(error: BaseException) -> list[BaseException]:  # the error itself first
     chain = []
     while error is not None and error not in chain:
         chain.append(error)
         error = error.__cause__ or error.__context__
     return chain
 
+
 def _kinds(chain: list[BaseException]) -> set[str]:
     # LiteLLM has an APIConnectionError too, for whatever it knows no better name for.
     classes = [kind for one in chain for kind in type(one).__mro__ if not kind.__module__.startswith('litellm')]
-    return {kind.__name__ for kind in classes} | {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in classes}
+    return {kind.__name__ for kind in classes} | {
+        f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in classes
+    }
 
-def _connection_problem(chain: list[BaseException]) -> str: # what the system said
-    for one in reversed(chain): # what began it is last
-        if isinstance(one, ssl.SSLCertVerificationError) and hasattr(one, 'verify_message'): return f'its certificate is not trusted: {one.verify_message}'
-        if isinstance(one, ssl.SSLError) and getattr(one, 'reason', None): return 'no TLS is spoken there: is it http and not https?' if one.reason in _NO_TLS else f'TLS: {one.reason}'
-        if isinstance(one, OSError) and one.errno: return os.strerror(one.errno) if one.errno > 0 else one.strerror
-    said = ' '.join(str(chain[-1]).removeprefix('400, message:').split()).rstrip('.') # aiohttp says so of whatever it cannot read
+
+def _connection_problem(chain: list[BaseException]) -> str:  # what the system said
+    for one in reversed(chain):  # what began it is last
+        if isinstance(one, ssl.SSLCertVerificationError) and hasattr(one, 'verify_message'):
+            return f'its certificate is not trusted: {one.verify_message}'
+        if isinstance(one, ssl.SSLError) and getattr(one, 'reason', None):
+            return (
+                'no TLS is spoken there: is it http and not https?' if one.reason in _NO_TLS else f'TLS: {one.reason}'
+            )
+        if isinstance(one, OSError) and one.errno:
+            return os.strerror(one.errno) if one.errno > 0 else one.strerror
+    said = ' '.join(str(chain[-1]).removeprefix('400, message:').split()).rstrip(
+        '.'
+    )  # aiohttp says so of whatever it cannot read
     return said[:200] or type(chain[-1]).__name__
+
 
 _NO_TLS = {'WRONG_VERSION_NUMBER', 'RECORD_LAYER_FAILURE', 'HTTP_REQUEST', 'PACKET_LENGTH_TOO_LONG', 'UNKNOWN_PROTOCOL'}
 
-def _unreachable(name: str, address: str | None, chain: list[BaseException]) -> Unreachable | None: # None: it is no such problem
+
+def _unreachable(
+    name: str, address: str | None, chain: list[BaseException]
+) -> Unreachable | None:  # None: it is no such problem
     kinds = _kinds(chain)
-    if not kinds & _CONNECTION: return None
+    if not kinds & _CONNECTION:
+        return None
     where, problem, sent = address or 'its address', _connection_problem(chain), not kinds & _NOT_SENT
-    if sent: return Unreachable(f'{name}: the connection to {where} ended before a reply was there ({problem}); if that goes on, check the address and the network.', name)
+    if sent:
+        return Unreachable(
+            f'{name}: the connection to {where} ended before a reply was there ({problem}); if that goes on, check the address and the network.',
+            name,
+        )
     error = Unreachable(f'{name} cannot be reached at {where} ({problem}): check the address and the network.', name)
     error.usage = Usage()
     return error
 
 # %% ../../nbs/models/02_retries.ipynb #9acbbc54
 _LITELLM_PREFIX = re.compile(r'^((litellm\.)?\w+(Error|Exception|Timeout)(: | - ))+')
-_LITELLM_TAIL = re.compile(r'Traceback \(most recent|This looks like a bug in LiteLLM|LiteLLM Retried: |\'?\. Check the reverse proxy or model server')
+_LITELLM_TAIL = re.compile(
+    r'Traceback \(most recent|This looks like a bug in LiteLLM|LiteLLM Retried: |\'?\. Check the reverse proxy or model server'
+)
 _MISSING_KEY = re.compile(r'(?i)missing [\w ]*(api[ _]key|credentials)')
 _PAGE = re.compile(r'(?is)<(!doctype html|html)\b.*')
-_CHARS = 600 # of a server's message
+_CHARS = 600  # of a server's message
+
 
 def _words(message: str) -> str:
     "What a server said, in a few words."
     page = _PAGE.search(message)
-    if not page: return message if len(message) <= _CHARS else f'{message[:_CHARS]} ... [{len(message) - _CHARS:,} characters left out]'
+    if not page:
+        return (
+            message
+            if len(message) <= _CHARS
+            else f'{message[:_CHARS]} ... [{len(message) - _CHARS:,} characters left out]'
+        )
     words = ' '.join(re.sub(r'(?is)<(script|style).*?</\1>|<[^>]*>', ' ', page[0]).split())
     return f'a web page came instead of a reply ({words[:100]!r}); check the address, which often ends in /v1'
 
-def _retry_after(error: Exception) -> float | None: # seconds
-    headers = getattr(error, 'litellm_response_headers', None) or getattr(getattr(error, 'response', None), 'headers', None) or {}
+
+def _retry_after(error: Exception) -> float | None:  # seconds
+    headers = (
+        getattr(error, 'litellm_response_headers', None)
+        or getattr(getattr(error, 'response', None), 'headers', None)
+        or {}
+    )
     for name, unit in (('retry-after-ms', 1000), ('retry-after', 1)):
-        with contextlib.suppress(TypeError, ValueError): return max(0.0, float(headers.get(name))/unit)
-    with contextlib.suppress(TypeError, ValueError): return max(0.0, email.utils.parsedate_to_datetime(headers.get('retry-after')).timestamp() - time.time())
+        with contextlib.suppress(TypeError, ValueError):
+            return max(0.0, float(headers.get(name)) / unit)
+    with contextlib.suppress(TypeError, ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(headers.get('retry-after')).timestamp() - time.time())
     return None
 
 # %% ../../nbs/models/02_retries.ipynb #fddbba7b
 def explain(
-    error: Exception, # what LiteLLM, or a callable, raised
-    name: str, # the model's
-    timeout: float, # seconds that the attempt had
-    address: str | None = None, # of the server, where it is not the provider's own
-    remote: bool = True, # False: a callable in this process
-) -> ModelError: # one sentence, with the status and the wait that the server asks for
+    error: Exception,  # what LiteLLM, or a callable, raised
+    name: str,  # the model's
+    timeout: float,  # seconds that the attempt had
+    address: str | None = None,  # of the server, where it is not the provider's own
+    remote: bool = True,  # False: a callable in this process
+) -> ModelError:  # one sentence, with the status and the wait that the server asks for
     "Turn any failure of a call into a `ModelError`; its `usage` says whether a request was sent."
     text = ' '.join(_LITELLM_TAIL.split(str(error))[0].split())
-    text, status, sent = _LITELLM_PREFIX.sub('', text) or type(error).__name__, getattr(error, 'status_code', None), True
+    text, status, sent = (
+        _LITELLM_PREFIX.sub('', text) or type(error).__name__,
+        getattr(error, 'status_code', None),
+        True,
+    )
     chain = _causes(error) if remote else []
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)) or type(error).__name__ == 'Timeout':
         status, text = 408, f'no reply within the timeout of {timeout:g} s'
     elif _MISSING_KEY.search(text):
         # LiteLLM reports some missing keys as a server's fault; trying again would not find them.
         status, sent = 401, False
-        if 'Missing credentials' in text: text = "no API key was found; set the provider's environment variable (OPENAI_API_KEY, ...) or give api_key"
+        if 'Missing credentials' in text:
+            text = "no API key was found; set the provider's environment variable (OPENAI_API_KEY, ...) or give api_key"
     elif 'LLM Provider NOT provided' in text:
-        sent, text = False, 'LiteLLM knows no provider for this name; write it as provider/model, such as openai/gpt-4o-mini'
-    elif unreachable := _unreachable(name, address, chain): return unreachable
+        sent, text = (
+            False,
+            'LiteLLM knows no provider for this name; write it as provider/model, such as openai/gpt-4o-mini',
+        )
+    elif unreachable := _unreachable(name, address, chain):
+        return unreachable
     elif broken := next((one for one in chain if isinstance(one, json.JSONDecodeError)), None):
         status, text = 502, f'the reply is no JSON ({broken.msg}): {broken.doc[:200]!r}'
-    failure = ModelError(f'{name} failed' + (f' ({status})' if status else '') + f': {_words(text)}', name, status, _retry_after(error))
+    failure = ModelError(
+        f'{name} failed' + (f' ({status})' if status else '') + f': {_words(text)}', name, status, _retry_after(error)
+    )
     failure.usage = Usage(int(sent))
     return failure
 
 # %% ../../nbs/models/02_retries.ipynb #a484a189
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_LASTING = re.compile(r'(?i)insufficient[_ ]quota|check your plan and billing details|request too large') # of what comes as a 429
+_LASTING = re.compile(
+    r'(?i)insufficient[_ ]quota|check your plan and billing details|request too large'
+)  # of what comes as a 429
+
 
 def may_pass(
-    error: BaseException, # what an attempt ended with
-    longest: float, # seconds that are worth waiting for
+    error: BaseException,  # what an attempt ended with
+    longest: float,  # seconds that are worth waiting for
 ) -> bool:
     "Whether trying again may help, and is not told to wait for longer than `longest`."
-    if isinstance(error, (UselessReply, Unreachable)): return True
-    if not isinstance(error, ModelError) or error.status not in _PASSING or (error.retry_after or 0) > longest: return False
+    if isinstance(error, (UselessReply, Unreachable)):
+        return True
+    if not isinstance(error, ModelError) or error.status not in _PASSING or (error.retry_after or 0) > longest:
+        return False
     # A limit per minute may be worded like an empty account; then the server says when to come back.
     return error.status != 429 or error.retry_after is not None or not _LASTING.search(str(error))
 
@@ -138,56 +194,69 @@ def may_pass(
 @functools.cache
 def _tenacity() -> Any:
     import tenacity
+
     return tenacity
 
+
 @functools.cache
-def _back_off(first: float) -> Any: # by tenacity: up to `first` seconds, up to twice as long the next time, ...
+def _back_off(first: float) -> Any:  # by tenacity: up to `first` seconds, up to twice as long the next time, ...
     return _tenacity().wait_random_exponential(multiplier=first, max=30)
 
+
 def wait_seconds(
-    error: BaseException, # what the last attempt ended with
-    failures: int, # so far, from 1
-) -> float: # until the next attempt
+    error: BaseException,  # what the last attempt ended with
+    failures: int,  # so far, from 1
+) -> float:  # until the next attempt
     "How long to wait after a failure."
     # A server that has too much to do, or is not there, needs time; one that stumbled can be asked again soon.
     patient = isinstance(error, Unreachable) or getattr(error, 'status', None) in (429, 503, 529)
     told = getattr(error, 'retry_after', None)
-    if told: return told * random.uniform(1, 1.1)
+    if told:
+        return told * random.uniform(1, 1.1)
     return _back_off(1.0 if patient else 0.25)(types.SimpleNamespace(attempt_number=failures))
 
 # %% ../../nbs/models/02_retries.ipynb #9eae4340
-_REFUSALS = 10 # for each retry
+_REFUSALS = 10  # for each retry
+
 
 async def try_again(
-    attempt: Callable[[], Awaitable], # makes one
-    num_retries: int, # further attempts after a failure that may pass
-    longest: float, # seconds that are worth waiting for
-    answers: Callable[[], int] = lambda: 0, # how many calls the server has answered so far
-) -> Any: # what the first attempt that succeeds returns
+    attempt: Callable[[], Awaitable],  # makes one
+    num_retries: int,  # further attempts after a failure that may pass
+    longest: float,  # seconds that are worth waiting for
+    answers: Callable[[], int] = lambda: 0,  # how many calls the server has answered so far
+) -> Any:  # what the first attempt that succeeds returns
     "Attempt until one succeeds; raises what the last one raised."
     tenacity, count, seen = _tenacity(), Counter(), answers()
 
     def again(error: BaseException) -> bool:
         nonlocal seen
         before, seen = seen, answers()
-        if seen > before: count['in vain'] = 0
-        if getattr(error, 'status', None) != 429: count['failures'] += 1
-        else: count.update({'refusals': 1, 'in vain': int(seen == before)})
+        if seen > before:
+            count['in vain'] = 0
+        if getattr(error, 'status', None) != 429:
+            count['failures'] += 1
+        else:
+            count.update({'refusals': 1, 'in vain': int(seen == before)})
         count['useless'] += isinstance(error, UselessReply)
         return may_pass(error, longest) and not (isinstance(error, UselessReply) and count['useless'] > 1)
 
     def is_enough(state: Any) -> bool:
-        return count['failures'] + count['in vain'] > num_retries or count['refusals'] > _REFUSALS*num_retries
+        return count['failures'] + count['in vain'] > num_retries or count['refusals'] > _REFUSALS * num_retries
 
-    def wait(state: Any) -> float: return wait_seconds(state.outcome.exception(), max(1, count['failures'] + count['in vain']))
+    def wait(state: Any) -> float:
+        return wait_seconds(state.outcome.exception(), max(1, count['failures'] + count['in vain']))
 
-    return await tenacity.AsyncRetrying(retry=tenacity.retry_if_exception(again), stop=is_enough, wait=wait, reraise=True)(attempt)
+    return await tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(again), stop=is_enough, wait=wait, reraise=True
+    )(attempt)
 
 # %% ../../nbs/models/02_retries.ipynb #2f6de1de
 class Throttle:
     "At most `limit` calls in flight; halves when the server complains, climbs back with each answer."
-    def __init__(self,
-        most: int, # calls in flight at once, where the server lets them
+
+    def __init__(
+        self,
+        most: int,  # calls in flight at once, where the server lets them
     ):
         self.most = most
         self._begin()
@@ -197,54 +266,67 @@ class Throttle:
         self._queue: deque[asyncio.Future] = deque()
         self._refused, self._opens, self._timer, self._process = 0, 0.0, None, os.getpid()
 
-    async def enter(self) -> int: # the number of cuts so far, for `leave`
+    async def enter(self) -> int:  # the number of cuts so far, for `leave`
         "Take a place, in the order of asking."
         # A forked process has none of the calls that its parent had in flight.
-        if self._process != os.getpid(): self._begin()
+        if self._process != os.getpid():
+            self._begin()
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         self._admit()
-        try: await turn
+        try:
+            await turn
         except asyncio.CancelledError:
             # The place was handed over in the same moment: somebody else can have it.
-            if turn.done() and not turn.cancelled(): self._free()
+            if turn.done() and not turn.cancelled():
+                self._free()
             raise
         return self.cuts
 
-    def leave(self,
-        cuts: int, # what `enter` gave
-        crowded: bool = False, # the server complained
-        answered: bool = True, # it sent a good reply
-        wait: float | None = None, # seconds that it wants to be left alone for; None: it did not say
+    def leave(
+        self,
+        cuts: int,  # what `enter` gave
+        crowded: bool = False,  # the server complained
+        answered: bool = True,  # it sent a good reply
+        wait: float | None = None,  # seconds that it wants to be left alone for; None: it did not say
     ) -> None:
         "Give the place back."
         if crowded:
             self._refused += 1
             # One storm of 429s is one complaint: only calls that started after the last cut can cut again.
-            if cuts == self.cuts: self.limit, self.cuts = max(1.0, self.limit/2), self.cuts + 1
-            if self._refused > 1: self._opens = max(self._opens, _now() + (wait or 1.0))
-        elif answered: self.limit, self.answers, self._refused = min(self.most, self.limit + 0.5), self.answers + 1, 0
+            if cuts == self.cuts:
+                self.limit, self.cuts = max(1.0, self.limit / 2), self.cuts + 1
+            if self._refused > 1:
+                self._opens = max(self._opens, _now() + (wait or 1.0))
+        elif answered:
+            self.limit, self.answers, self._refused = min(self.most, self.limit + 0.5), self.answers + 1, 0
         self._free()
 
 # %% ../../nbs/models/02_retries.ipynb #54079133
-def _now() -> float: return asyncio.get_running_loop().time()
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
 
 @patch
 def _free(self: Throttle) -> None:
     self.active -= 1
     self._admit()
 
+
 @patch
 def _admit(self: Throttle) -> None:
     "Hand what is free to those who came first, or come back when the server wants to be asked again."
     while self._queue and self.active < int(self.limit):
         if self._opens > _now():
-            if self._timer is None: self._timer = asyncio.get_running_loop().call_at(self._opens, self._open)
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_at(self._opens, self._open)
             return
         turn = self._queue.popleft()
-        if turn.done(): continue
+        if turn.done():
+            continue
         turn.set_result(None)
         self.active += 1
+
 
 @patch
 def _open(self: Throttle) -> None:

@@ -25,51 +25,70 @@ __all__ = ['SimulatedLM']
 # %% ../../nbs/models/05_simulated_lm.ipynb #0a39f46f
 class SimulatedLM(OfflineLM):
     "Right with probability `a0 * rho ** (n / window)` for a prompt of n tokens; otherwise wrong, by a seed."
-    def __init__(self,
-        key: str | Callable[[list[dict]], str], # the right answer, or a function of the messages
-        a0: float = 0.95, # how often it is right about a very short prompt, from 0 to 1
-        rho: float = 0.85, # factor by which that falls over a whole window, from 0 to 1
-        window: int = 32_000, # tokens; a longer prompt is refused
-        price_in: float | None = None, # USD per prompt token; None: the price is not known
-        price_out: float | None = None, # USD per token of the reply
-        latency: float | tuple[float, float] = 0.0, # seconds a call; or (seconds a call, seconds a token of the reply)
-        error_rate: float = 0.0, # share of requests that fail as a busy server does: 429, 500 or a timeout
-        retry_after: float = 0.01, # seconds that a 429 asks the caller to wait
-        wrong: Iterable[str] | Callable[[str, random.Random], str] | None = None, # wrong answers to choose from, or a function of the key
-        seed: int = 0, # another seed is another model
+
+    def __init__(
+        self,
+        key: str | Callable[[list[dict]], str],  # the right answer, or a function of the messages
+        a0: float = 0.95,  # how often it is right about a very short prompt, from 0 to 1
+        rho: float = 0.85,  # factor by which that falls over a whole window, from 0 to 1
+        window: int = 32_000,  # tokens; a longer prompt is refused
+        price_in: float | None = None,  # USD per prompt token; None: the price is not known
+        price_out: float | None = None,  # USD per token of the reply
+        latency: float | tuple[float, float] = 0.0,  # seconds a call; or (seconds a call, seconds a token of the reply)
+        error_rate: float = 0.0,  # share of requests that fail as a busy server does: 429, 500 or a timeout
+        retry_after: float = 0.01,  # seconds that a 429 asks the caller to wait
+        wrong: Iterable[str]
+        | Callable[[str, random.Random], str]
+        | None = None,  # wrong answers to choose from, or a function of the key
+        seed: int = 0,  # another seed is another model
     ):
         for name, share in dict(a0=a0, rho=rho, error_rate=error_rate).items():
-            if not 0 <= share <= 1: raise BadInput(f'{name}={share!r} is no share: give a number from 0 to 1.')
-        if not window >= 1: raise BadInput(f'window={window!r}: give the number of tokens that the model reads at most.')
-        if (price_in is None) != (price_out is None): raise BadInput('Give both prices, price_in and price_out, or neither.')
+            if not 0 <= share <= 1:
+                raise BadInput(f'{name}={share!r} is no share: give a number from 0 to 1.')
+        if not window >= 1:
+            raise BadInput(f'window={window!r}: give the number of tokens that the model reads at most.')
+        if (price_in is None) != (price_out is None):
+            raise BadInput('Give both prices, price_in and price_out, or neither.')
         super().__init__('simulated')
-        self.key, self.a0, self.rho, self.window, self.error_rate, self.retry_after, self.seed = key, a0, rho, window, error_rate, retry_after, seed
+        self.key, self.a0, self.rho, self.window, self.error_rate, self.retry_after, self.seed = (
+            key,
+            a0,
+            rho,
+            window,
+            error_rate,
+            retry_after,
+            seed,
+        )
         self.prices = None if price_in is None else (price_in, price_out)
         self.latency = latency if isinstance(latency, tuple) else (latency, 0.0)
         self._wrong = wrong if callable(wrong) or wrong is None else tuple(wrong)
         self._asked, self._lock = Counter(), threading.Lock()
         _tell_price(self)
 
-    def accuracy(self,
-        tokens: int, # of the prompt
-    ) -> float: # a probability
+    def accuracy(
+        self,
+        tokens: int,  # of the prompt
+    ) -> float:  # a probability
         "How often it is right about prompts of that length."
         return self.a0 * self.rho ** (tokens / self.window)
 
 # %% ../../nbs/models/05_simulated_lm.ipynb #516eea09
-def _dice(*parts: Any) -> random.Random: # the same for the same parts, in every process
+def _dice(*parts: Any) -> random.Random:  # the same for the same parts, in every process
     "A generator of its own for one decision."
     return random.Random(hashlib.sha256(json.dumps(parts).encode()).digest())
 
+
 def _wrong_answer(
-    key: str, # what would be right
-    choices: tuple[str, ...] | Callable | None, # the model's `wrong`
-    dice: random.Random, # where chance comes from
-) -> str: # never the key
+    key: str,  # what would be right
+    choices: tuple[str, ...] | Callable | None,  # the model's `wrong`
+    dice: random.Random,  # where chance comes from
+) -> str:  # never the key
     "A wrong answer: of `choices`, or another number, or a text that says what it is."
-    if callable(choices): return choices(key, dice)
+    if callable(choices):
+        return choices(key, dice)
     others = [choice for choice in choices or () if choice != key]
-    if others: return dice.choice(others)
+    if others:
+        return dice.choice(others)
     if re.fullmatch(r'-?[0-9]{1,30}', number := key.strip(' \n')):
         return str(int(number) + dice.choice([-1, 1]) * dice.randint(1, max(3, abs(int(number)) // 5)))
     return dice.choice([text for text in (f'simulated wrong answer {place}' for place in range(1, 10)) if text != key])
@@ -77,49 +96,68 @@ def _wrong_answer(
 # %% ../../nbs/models/05_simulated_lm.ipynb #4ec7f861
 def _fault(self: SimulatedLM, digest: str, sample: int) -> ModelError | None:
     "The failure that this request meets, if any; a repeated request throws the dice anew."
-    if not self.error_rate: return None
+    if not self.error_rate:
+        return None
     with self._lock:
         self._asked[digest, sample] += 1
         attempt = self._asked[digest, sample]
     dice = _dice('fault', self.seed, digest, sample, attempt)
-    if dice.random() >= self.error_rate: return None
+    if dice.random() >= self.error_rate:
+        return None
     status, text = dice.choice([(429, 'too many requests'), (500, 'the server failed'), (408, 'no reply in time')])
-    return ModelError(f'{self.name} ({text}, simulated).', self.name, status, self.retry_after if status == 429 else None)
+    return ModelError(
+        f'{self.name} ({text}, simulated).', self.name, status, self.retry_after if status == 429 else None
+    )
 
-def _simulate(self: SimulatedLM, messages: list[dict], sample: int, params: dict) -> tuple[dict, float]: # the reply, and the seconds it takes
+
+def _simulate(
+    self: SimulatedLM, messages: list[dict], sample: int, params: dict
+) -> tuple[dict, float]:  # the reply, and the seconds it takes
     "Decide on a reply; raises `ModelError` for a prompt over the window, and by the error rate."
     tokens = count_tokens(messages)
     if tokens > self.window:
-        raise WindowExceeded(f"This model's maximum context length is {self.window} tokens, and the prompt has {tokens} "
-            f'({self.name}, simulated): send less at once.', self.name, 400)
+        raise WindowExceeded(
+            f"This model's maximum context length is {self.window} tokens, and the prompt has {tokens} "
+            f'({self.name}, simulated): send less at once.',
+            self.name,
+            400,
+        )
     asked = [(message['role'], _text_of(message.get('content'))) for message in messages]
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-    if fault := _fault(self, digest, sample): raise fault
+    if fault := _fault(self, digest, sample):
+        raise fault
     key = str(self.key(messages) if callable(self.key) else self.key)
     right = _dice('answer', self.seed, digest, sample).random() < self.accuracy(tokens)
     text = key if right else _wrong_answer(key, self._wrong, _dice('wrong', self.seed, digest, sample))
     reply = _fit(text, params)
-    if isinstance(reply, str): reply = dict(text=reply)
+    if isinstance(reply, str):
+        reply = dict(text=reply)
     usage = dict(input=tokens, output=count_tokens(reply['text']))
-    cost = None if self.prices is None else usage['input']*self.prices[0] + usage['output']*self.prices[1]
+    cost = None if self.prices is None else usage['input'] * self.prices[0] + usage['output'] * self.prices[1]
     base, per_token = self.latency
     return reply | dict(usage=usage, cost=cost, simulated=True), base + per_token * usage['output']
 
 # %% ../../nbs/models/05_simulated_lm.ipynb #a2969001
 @patch
-def __call__(self: SimulatedLM,
-    messages: str | list[dict], # a prompt, or messages of role and content
-    tools: list | None = None, # not used
-    sample: int = 0, # which of several answers to the same messages
-    **params, # `max_tokens` cuts the reply; the rest is not used
-) -> dict: # text, usage, cost, simulated=True
+def __call__(
+    self: SimulatedLM,
+    messages: str | list[dict],  # a prompt, or messages of role and content
+    tools: list | None = None,  # not used
+    sample: int = 0,  # which of several answers to the same messages
+    **params,  # `max_tokens` cuts the reply; the rest is not used
+) -> dict:  # text, usage, cost, simulated=True
     "Answer after the latency; raises `ModelError` over the window, and by the error rate."
     reply, seconds = _simulate(self, _as_messages(messages), sample, params)
     time.sleep(seconds)
     return reply
 
+
 @patch
-async def acall(self: SimulatedLM, messages: str | list[dict], tools: list | None = None, sample: int = 0, **params) -> dict:
-    reply, seconds = await asyncio.get_running_loop().run_in_executor(_threads(), _simulate, self, _as_messages(messages), sample, params)
+async def acall(
+    self: SimulatedLM, messages: str | list[dict], tools: list | None = None, sample: int = 0, **params
+) -> dict:
+    reply, seconds = await asyncio.get_running_loop().run_in_executor(
+        _threads(), _simulate, self, _as_messages(messages), sample, params
+    )
     await asyncio.sleep(seconds)
     return reply

@@ -24,111 +24,139 @@ __all__ = ['LeafFailed', 'place_of', 'Kit', 'says_nothing', 'distinct', 'majorit
 # %% ../../nbs/plan/03_leaves.ipynb #f9f4ff81
 class LeafFailed(ModelError):
     "A call of a plan failed for good; `replies` has what the others answered."
-    def __init__(self,
-        message: str, # which call, where, and why
-        model: str | None = None, # the model's name
-        status: int | None = None, # HTTP status where there was one
-        place: str = '', # such as "chunk 3, characters 2,000 to 3,000"
+
+    def __init__(
+        self,
+        message: str,  # which call, where, and why
+        model: str | None = None,  # the model's name
+        status: int | None = None,  # HTTP status where there was one
+        place: str = '',  # such as "chunk 3, characters 2,000 to 3,000"
     ):
         super().__init__(message, model, status)
         self.place = place
-        self.answered, self.planned = 0, 0 # leaves
-        self.replies: dict[int, str] = {} # number of the leaf -> its reply
+        self.answered, self.planned = 0, 0  # leaves
+        self.replies: dict[int, str] = {}  # number of the leaf -> its reply
+
 
 def place_of(
-    value: Any, # what a call was about
-) -> str: # in words
+    value: Any,  # what a call was about
+) -> str:  # in words
     "Where in the text a call's input stands."
-    if isinstance(value, Chunk): return value.place
+    if isinstance(value, Chunk):
+        return value.place
     return f'a reduction of {len(value)} parts' if isinstance(value, list) else f'a text of {len(value):,} characters'
 
 # %% ../../nbs/plan/03_leaves.ipynb #688c9350
 class Kit:
     "What a task's term is made of."
-    def __init__(self,
-        query: str, # the question
-        split: Term, # str -> [str]
-        reply_tokens: int = 256, # of a leaf's and a reduction's reply
-        arity: int = 8, # parts that a reduction takes
-        labels: Sequence[str] = (), # that records can have
-        language: str | None = None, # of the answer
-        format: str | None = None, # of the answer
-        rule: Callable | None = None, # of pairs
-        filter: str | Callable | None = 'model', # what decides whether a chunk is read: "model", a function of the chunk, or None
-        peek: Callable[[str], list[Chunk]] | None = None, # windows in which a filter reads a chunk; None: whole
-        records: bool = False, # whether the text is made of records
-        vote: bool | None = None, # one label for the whole text; None: unless it is made of records
+
+    def __init__(
+        self,
+        query: str,  # the question
+        split: Term,  # str -> [str]
+        reply_tokens: int = 256,  # of a leaf's and a reduction's reply
+        arity: int = 8,  # parts that a reduction takes
+        labels: Sequence[str] = (),  # that records can have
+        language: str | None = None,  # of the answer
+        format: str | None = None,  # of the answer
+        rule: Callable | None = None,  # of pairs
+        filter: str
+        | Callable
+        | None = 'model',  # what decides whether a chunk is read: "model", a function of the chunk, or None
+        peek: Callable[[str], list[Chunk]] | None = None,  # windows in which a filter reads a chunk; None: whole
+        records: bool = False,  # whether the text is made of records
+        vote: bool | None = None,  # one label for the whole text; None: unless it is made of records
     ):
         self.query, self.split, self.reply_tokens, self.arity = query, split, reply_tokens, arity
         self.labels, self.rule, self.filter, self.peek, self.records = tuple(labels), rule, filter, peek, records
         self.vote = vote if vote is not None else not records
-        self.notes: list[str] = [] # what the user should know
+        self.notes: list[str] = []  # what the user should know
         self._said = dict(language=language, format=format)
         self.values: dict[str, str] = dict(query=query)
         self.tell(', '.join(labels))
 
-    def tell(self, labels: str) -> None: # as they are written
+    def tell(self, labels: str) -> None:  # as they are written
         "Put labels into the request, of terms that exist as well."
         self.values['request'] = prompts.request_lines(self.query, labels=labels, **self._said)
 
 # %% ../../nbs/plan/03_leaves.ipynb #d080d55a
-def _template(instruction: str) -> str: return instruction if '{text}' in instruction else prompts.fill(prompts.LAMBDA_PROMPT, instruction=instruction)
+def _template(instruction: str) -> str:
+    return instruction if '{text}' in instruction else prompts.fill(prompts.LAMBDA_PROMPT, instruction=instruction)
+
 
 @patch
-def leaf(self: Kit,
-    instruction: str, # what to do with a part; or a whole template with {text}, and {request} or {query}
-    whole: bool = False, # a reply that was cut is of no use
-) -> M: # str -> str
+def leaf(
+    self: Kit,
+    instruction: str,  # what to do with a part; or a whole template with {text}, and {request} or {query}
+    whole: bool = False,  # a reply that was cut is of no use
+) -> M:  # str -> str
     "A model's answer about one part."
     return M(_template(instruction), self.reply_tokens, 'leaf', whole=whole, values=self.values)
 
+
 @patch
-def reduce(self: Kit,
-    instruction: str, # what to do with several parts; or a whole template with {text}
-    always: bool = False, # a single part takes the step too
-) -> Reduce: # [str] -> str
+def reduce(
+    self: Kit,
+    instruction: str,  # what to do with several parts; or a whole template with {text}
+    always: bool = False,  # a single part takes the step too
+) -> Reduce:  # [str] -> str
     "A bounded tree of a model's answers about several parts."
     step = M(_template(instruction), self.reply_tokens, 'reduce', many=True, values=self.values)
     return Reduce(step, max(2, self.arity), empty=prompts.NOT_IN_PART, always=always)
 
+
 @patch
-def relevant(self: Kit) -> Term: # [str] -> [str]
+def relevant(self: Kit) -> Term:  # [str] -> [str]
     "The chunks that help to answer; the filter reads all of a chunk, in overlapping windows where one would not fit."
-    if self.filter is None: return Map(Identity())
-    if self.filter != 'model': return Filter(Pure(self.filter, 'str -> bool', getattr(self.filter, '__name__', 'keep')))
+    if self.filter is None:
+        return Map(Identity())
+    if self.filter != 'model':
+        return Filter(Pure(self.filter, 'str -> bool', getattr(self.filter, '__name__', 'keep')))
     ask = M(_template(prompts.LEAF_INSTRUCTIONS['filter']), _FILTER_REPLY, 'filter', values=self.values)
-    yes = ask >> Pure(lambda reply: not re.match(r'\W*no\b', reply, re.I) and not says_nothing(reply), 'str -> bool', 'Yes', lambda reply: reply)
-    if self.peek is None: return Filter(yes)
+    yes = ask >> Pure(
+        lambda reply: not re.match(r'\W*no\b', reply, re.I) and not says_nothing(reply),
+        'str -> bool',
+        'Yes',
+        lambda reply: reply,
+    )
+    if self.peek is None:
+        return Filter(yes)
     return Filter(Pure(self.peek, 'str -> [str]', 'Peek') >> Map(yes) >> Pure(any, '[bool] -> bool', 'Any'))
 
-_FILTER_REPLY = 8 # tokens
+
+_FILTER_REPLY = 8  # tokens
 
 # %% ../../nbs/plan/03_leaves.ipynb #96e50189
 def says_nothing(
-    reply: str, # of a leaf
-) -> bool: # whether it found nothing
+    reply: str,  # of a leaf
+) -> bool:  # whether it found nothing
     "Whether a reply says that the part does not help."
     return normal_label(reply).startswith(normal_label(prompts.NOT_IN_PART))
 
+
 def distinct(
-    texts: Iterable[str], # in order
-) -> list[str]: # the first of each kind
+    texts: Iterable[str],  # in order
+) -> list[str]:  # the first of each kind
     "Leave out what was there already, but for case, quotes and final stops."
     found: dict[str, str] = {}
-    for text in texts: found.setdefault(normal_label(text), text.strip())
+    for text in texts:
+        found.setdefault(normal_label(text), text.strip())
     return [text for key, text in found.items() if key]
 
 # %% ../../nbs/plan/03_leaves.ipynb #0854d4a0
 def majority(
-    replies: Iterable[str], # a label each
-    labels: Sequence[str] = (), # that there are; any where empty
-) -> str: # the label
+    replies: Iterable[str],  # a label each
+    labels: Sequence[str] = (),  # that there are; any where empty
+) -> str:  # the label
     "The label that most parts have; of equals, the one that came first."
     known = {normal_label(label): label for label in labels}
     named = [known.get(normal_label(reply), None if known else reply.strip()) for reply in replies]
     counts = Counter(normal_label(label) for label in named if label)
     some = ', '.join(labels[:8]) + f' and {len(labels) - 8:,} more' * (len(labels) > 8)
-    if not counts: raise ModelError(f'No part got one of the labels {some}: look at the replies in the trace, or use another model.')
+    if not counts:
+        raise ModelError(
+            f'No part got one of the labels {some}: look at the replies in the trace, or use another model.'
+        )
     best = counts.most_common(1)[0][0]
     return next(label for label in named if label and normal_label(label) == best)
 
@@ -137,32 +165,44 @@ _COUNT = re.compile(r'^[\s*•-]*[`"\'*]*(.+?)[`"\'*]*\s*(?::|=|\|)\s*[`"\'*]*([
 
 _OBJECT = re.compile(r'\{[^{}]*\}')
 
+
 def _count_lines(reply: str) -> list[str]:
     "The lines of a reply; those of a JSON object, or of a table, without its signs."
     found = _OBJECT.search(reply)
-    try: counts = json.loads(found[0]) if found else {}
-    except ValueError: counts = {}
+    try:
+        counts = json.loads(found[0]) if found else {}
+    except ValueError:
+        counts = {}
     written = '\n'.join(f'{name}: {number}' for name, number in counts.items())
-    if counts: reply = _OBJECT.sub(lambda _: written, reply, count=1)
-    return [line for line in (line.strip().strip('|') for line in reply.splitlines()) if line.strip() and not line.startswith('```')]
+    if counts:
+        reply = _OBJECT.sub(lambda _: written, reply, count=1)
+    return [
+        line
+        for line in (line.strip().strip('|') for line in reply.splitlines())
+        if line.strip() and not line.startswith('```')
+    ]
+
 
 def parse_counts(
-    reply: str, # lines "name: number"; a JSON object or a table is read as well
-    labels: Sequence[str] = (), # names that there are; any where empty
-) -> tuple[dict[str, int], list[str]]: # counts by name, and the lines that are none
+    reply: str,  # lines "name: number"; a JSON object or a table is read as well
+    labels: Sequence[str] = (),  # names that there are; any where empty
+) -> tuple[dict[str, int], list[str]]:  # counts by name, and the lines that are none
     "Read a leaf's counts."
     known, counts, unread = {normal_label(label): label for label in labels}, {}, []
     for line in _count_lines(reply):
         found = _COUNT.match(line)
         name = (known.get(normal_label(found[1])) if known else found[1].strip()) if found else None
-        if name is None: unread.append(line)
-        else: counts[name] = counts.get(name, 0) + int(found[2].replace(',', ''))
+        if name is None:
+            unread.append(line)
+        else:
+            counts[name] = counts.get(name, 0) + int(found[2].replace(',', ''))
     return counts, [] if says_nothing(reply) else unread
 
+
 def add_counts(
-    one: Mapping[str, int], # by name
-    other: Mapping[str, int], # by name
-) -> dict[str, int]: # names that differ by case or quotes are one
+    one: Mapping[str, int],  # by name
+    other: Mapping[str, int],  # by name
+) -> dict[str, int]:  # names that differ by case or quotes are one
     "Both counts together."
     total = dict(one)
     spelled = {normal_label(name): name for name in total}
@@ -173,16 +213,28 @@ def add_counts(
 
 # %% ../../nbs/plan/03_leaves.ipynb #b2fc8973
 @patch
-def read(self: Kit,
-    parse: Callable[[str, Sequence[str]], tuple[Any, list[str]]], # of (reply, labels): what was read, and the lines that were not
-    of: str, # the type of what is read
-    name: str, # in the notation
-) -> Term: # (str, str) -> that type
+def read(
+    self: Kit,
+    parse: Callable[
+        [str, Sequence[str]], tuple[Any, list[str]]
+    ],  # of (reply, labels): what was read, and the lines that were not
+    of: str,  # the type of what is read
+    name: str,  # in the notation
+) -> Term:  # (str, str) -> that type
     "Read a reply about a part. A reply that says nothing at all is a failure, a single line that cannot be read is a note."
+
     def reading(pair: tuple[str, str]) -> Any:
         found, unread = parse(pair[0], self.labels)
         where = place_of(pair[1])
-        if unread and not found: raise LeafFailed(f'The reply about {where} cannot be read ({unread[0][:80]!r}): use another model, or other labels.', place=where)
-        if unread: self.notes.append(f'{len(unread)} lines of the reply about {where} were not read, such as {unread[0][:80]!r}.')
+        if unread and not found:
+            raise LeafFailed(
+                f'The reply about {where} cannot be read ({unread[0][:80]!r}): use another model, or other labels.',
+                place=where,
+            )
+        if unread:
+            self.notes.append(
+                f'{len(unread)} lines of the reply about {where} were not read, such as {unread[0][:80]!r}.'
+            )
         return found
+
     return Pure(reading, f'(str, str) -> {of}', name, lambda pair: Unknown())

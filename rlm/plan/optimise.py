@@ -18,49 +18,66 @@ __all__ = ['FILTER_REPLY', 'PART_TOKENS', 'Accuracy', 'ClosedForm', 'levels_of',
 @dataclass(frozen=True)
 class Accuracy:
     "A model of how often a model is right."
-    a0: float = 0.95 # about a very short prompt, from 0 to 1
-    rho: float = 0.85 # factor by which that falls over a whole window, from 0 to 1
-    compose: float = 0.90 # factor for each level of reductions
+
+    a0: float = 0.95  # about a very short prompt, from 0 to 1
+    rho: float = 0.85  # factor by which that falls over a whole window, from 0 to 1
+    compose: float = 0.90  # factor for each level of reductions
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if not 0 <= value <= 1: raise BadInput(f'{name}={value!r} is no share: give a number from 0 to 1.')
+            if not 0 <= value <= 1:
+                raise BadInput(f'{name}={value!r} is no share: give a number from 0 to 1.')
 
-    def direct(self,
-        tokens: int, # of the prompt
-        window: int, # tokens
-    ) -> float: # a probability
+    def direct(
+        self,
+        tokens: int,  # of the prompt
+        window: int,  # tokens
+    ) -> float:  # a probability
         "Of one call that reads everything, if a window of that size were there."
         return self.a0 * self.rho ** (tokens / window)
 
-    def tree(self,
-        leaf_tokens: int, # of the largest leaf
-        window: int, # tokens
-        levels: int, # of reductions by a model
-    ) -> float: # a probability
+    def tree(
+        self,
+        leaf_tokens: int,  # of the largest leaf
+        window: int,  # tokens
+        levels: int,  # of reductions by a model
+    ) -> float:  # a probability
         "Of an answer that stands in one leaf and passes `levels` reductions."
-        return self.direct(leaf_tokens, window) * self.compose ** levels
+        return self.direct(leaf_tokens, window) * self.compose**levels
 
 # %% ../../nbs/plan/05_optimise.ipynb #86c8bc89
 @dataclass(frozen=True)
 class ClosedForm:
     "A plan by one of the paper's formulas."
-    k: int # parts that each level is cut into
-    depth: int # levels
-    leaf: int # tokens of a leaf
-    calls: int # with the one that detects the task
-    cost: float # in the unit of the prices
+
+    k: int  # parts that each level is cut into
+    depth: int  # levels
+    leaf: int  # tokens of a leaf
+    calls: int  # with the one that detects the task
+    cost: float  # in the unit of the prices
+
 
 def levels_of(
-    count: int, # values to reduce
-    arity: int, # that one step takes
-) -> int: # levels of the tree
+    count: int,  # values to reduce
+    arity: int,  # that one step takes
+) -> int:  # levels of the tree
     "How often `count` values are put together by `arity` until one is left."
     levels = 0
-    while count > 1: count, levels = math.ceil(count / arity), levels + 1
+    while count > 1:
+        count, levels = math.ceil(count / arity), levels + 1
     return levels
 
-def _closed(tokens: int, window: int, k: int, leaf: int | None, combine_calls: Callable[[int, int], int], c_in: float, c_combine: float, detect: int) -> ClosedForm:
+
+def _closed(
+    tokens: int,
+    window: int,
+    k: int,
+    leaf: int | None,
+    combine_calls: Callable[[int, int], int],
+    c_in: float,
+    c_combine: float,
+    detect: int,
+) -> ClosedForm:
     # The smallest depth at which leaves fit, counted in whole steps: a logarithm may miss it by rounding.
     depth = next(depth for depth in range(64) if tokens <= window * k**depth)
     leaf = min(window, math.ceil(tokens / k**depth)) if leaf is None else leaf
@@ -69,31 +86,33 @@ def _closed(tokens: int, window: int, k: int, leaf: int | None, combine_calls: C
     return ClosedForm(k, depth, leaf, k**depth + combines + 1, cost)
 
 # %% ../../nbs/plan/05_optimise.ipynb #0329f1ab
-def _combinations(by_model: bool) -> Callable[[int, int], int]: # calls that combine, of a tree of that arity and depth
+def _combinations(by_model: bool) -> Callable[[int, int], int]:  # calls that combine, of a tree of that arity and depth
     return lambda k, depth: sum(k**level for level in range(depth)) if by_model else 0
 
+
 def algorithm3(
-    tokens: int, # of the text
-    window: int, # tokens
-    c_in: float = 1.0, # cost of reading a token
-    c_combine: float = 6000.0, # cost of combining one part, in the same unit
-    model_combines: bool = False, # whether a combination is a model's call
-    detect: int = 500, # tokens of the prompt that detects the task
-) -> ClosedForm: # k, depth, leaf size, calls, cost
+    tokens: int,  # of the text
+    window: int,  # tokens
+    c_in: float = 1.0,  # cost of reading a token
+    c_combine: float = 6000.0,  # cost of combining one part, in the same unit
+    model_combines: bool = False,  # whether a combination is a model's call
+    detect: int = 500,  # tokens of the prompt that detects the task
+) -> ClosedForm:  # k, depth, leaf size, calls, cost
     "Algorithm 3: k = ceil(sqrt(n c_in / c_combine)), leaves of min(window, n/k)."
     k = max(2, math.ceil(math.sqrt(tokens * c_in / c_combine)))
     depth = next(depth for depth in range(64) if tokens <= window * k**depth)
     leaf = min(window, math.ceil(tokens / k)) if depth else tokens
     return _closed(tokens, window, k, leaf, _combinations(model_combines), c_in, c_combine, detect)
 
+
 def theorem4(
-    tokens: int, # of the text
-    window: int, # tokens
-    c_in: float = 1.0, # cost of reading a token
-    c_combine: float = 6000.0, # cost of combining one part, in the same unit
-    model_combines: bool = False, # whether a combination is a model's call
-    detect: int = 500, # tokens of the prompt that detects the task
-) -> ClosedForm: # k, depth, leaf size, calls, cost
+    tokens: int,  # of the text
+    window: int,  # tokens
+    c_in: float = 1.0,  # cost of reading a token
+    c_combine: float = 6000.0,  # cost of combining one part, in the same unit
+    model_combines: bool = False,  # whether a combination is a model's call
+    detect: int = 500,  # tokens of the prompt that detects the task
+) -> ClosedForm:  # k, depth, leaf size, calls, cost
     "Theorem 4: halves, halves of halves, until a half fits the window."
     return _closed(tokens, window, 2, None, _combinations(model_combines), c_in, c_combine, detect)
 
@@ -101,68 +120,92 @@ def theorem4(
 @dataclass(frozen=True)
 class Problem:
     "What is known before the text is cut."
-    tokens: int # of the text
-    window: int # of the leaf's model, in tokens
-    fixed: int # tokens of a leaf's prompt without its text
-    reply: int # tokens of a leaf's reply, at most
-    ratio: float = 0.0 # tokens of a reply for each token of text, where a reply grows with its text
-    max_output: int | None = None # tokens that the model can reply with
-    overlap: int = 0 # tokens that neighbours share
-    filter_fixed: int | None = None # tokens of a filter's prompt without text; None: there is no filter
-    reduce_fixed: int | None = None # tokens of a reduction's prompt without parts; None: code puts the parts together
-    reduce_window: int = 0 # of the model that reduces, in tokens
-    extra_calls: int = 0 # before and after: detection, a question's rule, a closing call
-    price: Callable[[str, int, int], float] = lambda role, tokens_in, tokens_out: tokens_in + 4 * tokens_out # USD, or any unit
-    accuracy: Accuracy = Accuracy()
-    seconds: tuple[float, float] = (0.5, 0.02) # a call takes, and each token of its reply
-    concurrency: int = 16 # calls at once
-    asked: tuple[int, int] | None = None # the windows of leaves and of reductions as they were given, to be spoken of; None: those above
 
-    def reply_of(self, size: int) -> int: # tokens
+    tokens: int  # of the text
+    window: int  # of the leaf's model, in tokens
+    fixed: int  # tokens of a leaf's prompt without its text
+    reply: int  # tokens of a leaf's reply, at most
+    ratio: float = 0.0  # tokens of a reply for each token of text, where a reply grows with its text
+    max_output: int | None = None  # tokens that the model can reply with
+    overlap: int = 0  # tokens that neighbours share
+    filter_fixed: int | None = None  # tokens of a filter's prompt without text; None: there is no filter
+    reduce_fixed: int | None = None  # tokens of a reduction's prompt without parts; None: code puts the parts together
+    reduce_window: int = 0  # of the model that reduces, in tokens
+    extra_calls: int = 0  # before and after: detection, a question's rule, a closing call
+    price: Callable[[str, int, int], float] = lambda role, tokens_in, tokens_out: (
+        tokens_in + 4 * tokens_out
+    )  # USD, or any unit
+    accuracy: Accuracy = Accuracy()
+    seconds: tuple[float, float] = (0.5, 0.02)  # a call takes, and each token of its reply
+    concurrency: int = 16  # calls at once
+    asked: tuple[int, int] | None = (
+        None  # the windows of leaves and of reductions as they were given, to be spoken of; None: those above
+    )
+
+    def reply_of(self, size: int) -> int:  # tokens
         "What a leaf of `size` tokens may reply."
         return max(self.reply, math.ceil(self.ratio * size))
 
     @functools.cached_property
-    def room(self) -> int: # tokens
+    def room(self) -> int:  # tokens
         "The largest leaf that fits; raises `BadInput` where none does."
-        room = math.floor((self.window - self.fixed) / (1 + self.ratio)) if self.ratio else self.window - self.fixed - self.reply
+        room = (
+            math.floor((self.window - self.fixed) / (1 + self.ratio))
+            if self.ratio
+            else self.window - self.fixed - self.reply
+        )
         room = min(room, self.window - self.fixed - self.reply)
-        if self.ratio and self.max_output: room = min(room, int(self.max_output / self.ratio))
-        if self.filter_fixed is not None: room = min(room, self.window - self.filter_fixed - FILTER_REPLY)
+        if self.ratio and self.max_output:
+            room = min(room, int(self.max_output / self.ratio))
+        if self.filter_fixed is not None:
+            room = min(room, self.window - self.filter_fixed - FILTER_REPLY)
         if room < max(16, self.overlap + 8):
-            window, shared = self.asked[0] if self.asked else self.window, f', and chunks share {self.overlap:,}' if self.overlap else ''
-            raise BadInput(f'A window of {window:,} tokens is too small: without any text a prompt has {self.fixed:,} and its reply may take '
-                f'{self.reply:,}{shared}; give a larger window, a shorter question, fewer labels, or a smaller reply_tokens{" or overlap" if shared else ""}.')
+            window, shared = (
+                self.asked[0] if self.asked else self.window,
+                f', and chunks share {self.overlap:,}' if self.overlap else '',
+            )
+            raise BadInput(
+                f'A window of {window:,} tokens is too small: without any text a prompt has {self.fixed:,} and its reply may take '
+                f'{self.reply:,}{shared}; give a larger window, a shorter question, fewer labels, or a smaller reply_tokens{" or overlap" if shared else ""}.'
+            )
         return room
 
     @functools.cached_property
-    def most_arity(self) -> int: # parts
+    def most_arity(self) -> int:  # parts
         "How many parts a reduction can take; raises `BadInput` where it cannot take two."
-        if self.reduce_fixed is None: return 0
+        if self.reduce_fixed is None:
+            return 0
         arity = (self.reduce_window - self.reduce_fixed - self.reply) // (self.reply + PART_TOKENS)
         if arity < 2:
             window = self.asked[1] if self.asked else self.reduce_window
-            raise BadInput(f'A window of {window:,} tokens is too small to put two replies of {self.reply:,} tokens together: '
-                'give a larger window or a smaller reply_tokens.')
+            raise BadInput(
+                f'A window of {window:,} tokens is too small to put two replies of {self.reply:,} tokens together: '
+                'give a larger window or a smaller reply_tokens.'
+            )
         return arity
 
-FILTER_REPLY = 8 # tokens of a YES or NO, with some to spare
-PART_TOKENS = 8 # tokens that a part's number and the space around it may take
+
+FILTER_REPLY = 8  # tokens of a YES or NO, with some to spare
+PART_TOKENS = 8  # tokens that a part's number and the space around it may take
 
 # %% ../../nbs/plan/05_optimise.ipynb #d4cf6509
 @dataclass(frozen=True)
 class Candidate:
     "A possible plan, and what it would take at most."
-    leaves: int # how many
-    size: int # tokens of text in each, with overlap
-    arity: int # parts that a reduction takes; 0: code puts them together
-    levels: int # of reductions by a model
-    calls: int # at most
-    cost: float # at most, in the unit of the prices
-    seconds: float # about
-    accuracy: float # bound, by the model of accuracy
 
-def _reductions(leaves: int, arity: int) -> list[tuple[int, int]]: # for each level, its calls and the parts that they take together
+    leaves: int  # how many
+    size: int  # tokens of text in each, with overlap
+    arity: int  # parts that a reduction takes; 0: code puts them together
+    levels: int  # of reductions by a model
+    calls: int  # at most
+    cost: float  # at most, in the unit of the prices
+    seconds: float  # about
+    accuracy: float  # bound, by the model of accuracy
+
+
+def _reductions(
+    leaves: int, arity: int
+) -> list[tuple[int, int]]:  # for each level, its calls and the parts that they take together
     levels = []
     while arity and leaves > 1:
         groups = math.ceil(leaves / arity)
@@ -172,34 +215,50 @@ def _reductions(leaves: int, arity: int) -> list[tuple[int, int]]: # for each le
         leaves = groups
     return levels
 
+
 def weigh(
-    problem: Problem, # what is known
-    leaves: int, # how many
-    arity: int = 0, # parts that a reduction takes
-) -> Candidate: # its cost, time and accuracy
+    problem: Problem,  # what is known
+    leaves: int,  # how many
+    arity: int = 0,  # parts that a reduction takes
+) -> Candidate:  # its cost, time and accuracy
     "Work out what a number of leaves and an arity come to."
     size = math.ceil(problem.tokens / leaves) + (problem.overlap if leaves > 1 else 0)
     reply = problem.reply_of(size)
     waves = [('leaf', leaves, problem.fixed + size, reply)]
-    if problem.filter_fixed is not None: waves.insert(0, ('filter', leaves, problem.filter_fixed + size, FILTER_REPLY))
+    if problem.filter_fixed is not None:
+        waves.insert(0, ('filter', leaves, problem.filter_fixed + size, FILTER_REPLY))
     levels = _reductions(leaves, arity)
     for count, parts in levels:
         tokens = problem.reduce_fixed * count + parts * (reply + PART_TOKENS)
         waves.append(('reduce', count, tokens / count, reply))
     cost = sum(count * problem.price(role, tokens, out) for role, count, tokens, out in waves)
     base, per_token = problem.seconds
-    seconds = sum(math.ceil(count / problem.concurrency) * (base + per_token * out) for _, count, _, out in waves) + problem.extra_calls * base
+    seconds = (
+        sum(math.ceil(count / problem.concurrency) * (base + per_token * out) for _, count, _, out in waves)
+        + problem.extra_calls * base
+    )
     calls = sum(count for _, count, *_ in waves) + problem.extra_calls
-    return Candidate(leaves, size, arity, len(levels), calls, cost, seconds, problem.accuracy.tree(problem.fixed + size, problem.window, len(levels)))
+    return Candidate(
+        leaves,
+        size,
+        arity,
+        len(levels),
+        calls,
+        cost,
+        seconds,
+        problem.accuracy.tree(problem.fixed + size, problem.window, len(levels)),
+    )
 
 # %% ../../nbs/plan/05_optimise.ipynb #0b19075e
-def _grid(low: int, high: int, steps: int) -> list[int]: # every number where there are few
-    if high - low < steps: return list(range(low, high + 1))
-    return sorted({low + round((high - low) * (step / (steps - 1))**2) for step in range(steps)})
+def _grid(low: int, high: int, steps: int) -> list[int]:  # every number where there are few
+    if high - low < steps:
+        return list(range(low, high + 1))
+    return sorted({low + round((high - low) * (step / (steps - 1)) ** 2) for step in range(steps)})
+
 
 def candidates(
-    problem: Problem, # what is known
-) -> Iterator[Candidate]: # all that are worth a look
+    problem: Problem,  # what is known
+) -> Iterator[Candidate]:  # all that are worth a look
     "Numbers of leaves from the fewest that fit, with every arity that fits."
     per_leaf = problem.room - problem.overlap
     fewest = 1 if problem.tokens <= problem.room else math.ceil(problem.tokens / per_leaf)
@@ -207,18 +266,24 @@ def candidates(
     for leaves in _grid(fewest, most, 100):
         # An arity above the number of leaves makes the same tree as that number.
         arities = _grid(2, min(problem.most_arity, max(2, leaves)), 12) if problem.reduce_fixed is not None else [0]
-        for arity in arities: yield weigh(problem, leaves, arity)
+        for arity in arities:
+            yield weigh(problem, leaves, arity)
+
 
 def choose(
-    problem: Problem, # what is known
-    target: float = 0.80, # accuracy to reach, from 0 to 1
-    minimise: str = 'cost', # or "seconds"
-) -> Candidate: # the best
+    problem: Problem,  # what is known
+    target: float = 0.80,  # accuracy to reach, from 0 to 1
+    minimise: str = 'cost',  # or "seconds"
+) -> Candidate:  # the best
     "The best plan; raises `BadInput` where nothing fits the window."
-    if minimise not in ('cost', 'seconds'): raise BadInput(f'minimise={minimise!r}: give "cost" or "seconds".')
+    if minimise not in ('cost', 'seconds'):
+        raise BadInput(f'minimise={minimise!r}: give "cost" or "seconds".')
     found = list(candidates(problem))
     enough = [one for one in found if one.accuracy >= target]
     other = 'seconds' if minimise == 'cost' else 'cost'
-    if enough: return min(enough, key=lambda one: (getattr(one, minimise), getattr(one, other), one.leaves))
+    if enough:
+        return min(enough, key=lambda one: (getattr(one, minimise), getattr(one, other), one.leaves))
     best = max(one.accuracy for one in found)
-    return min((one for one in found if one.accuracy >= 0.95 * best), key=lambda one: (getattr(one, minimise), one.leaves))
+    return min(
+        (one for one in found if one.accuracy >= 0.95 * best), key=lambda one: (getattr(one, minimise), one.leaves)
+    )

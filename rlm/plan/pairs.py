@@ -19,77 +19,92 @@ __all__ = ['parse_date', 'normal_label', 'Row', 'parse_rows', 'Profile', 'profil
 # %% ../../nbs/plan/02_pairs.ipynb #1b42b51e
 _DATE_FORMS = ('%Y-%m-%d', '%Y/%m/%d', '%d.%m.%Y', '%b %d, %Y', '%B %d, %Y', '%d %b %Y', '%d %B %Y', '%m/%d/%Y')
 
+
 def parse_date(
-    text: str, # such as "2023-01-06" or "Jan 06, 2023"
-) -> date | None: # None where it is none
+    text: str,  # such as "2023-01-06" or "Jan 06, 2023"
+) -> date | None:  # None where it is none
     "Read a date."
     for form in _DATE_FORMS:
-        try: return datetime.strptime(text.strip().strip('."\'`'), form).date()
-        except ValueError: continue
+        try:
+            return datetime.strptime(text.strip().strip('."\'`'), form).date()
+        except ValueError:
+            continue
+
 
 def normal_label(
-    text: str, # as somebody wrote it
-) -> str: # for comparison
+    text: str,  # as somebody wrote it
+) -> str:  # for comparison
     "A label without case, quotes, markup and needless space."
     return ' '.join(text.strip(' \t"\'`*.:-').casefold().split())
+
 
 @dataclass(frozen=True)
 class Row:
     "A record, as a leaf read it."
-    key: int | str # of the user, or whatever is paired
-    label: str # one of the labels
-    day: date | None = None # when
+
+    key: int | str  # of the user, or whatever is paired
+    label: str  # one of the labels
+    day: date | None = None  # when
 
 # %% ../../nbs/plan/02_pairs.ipynb #5b2e3613
 _KEY_WORD = re.compile(r'(?i)^(?:user|id|key|user[ _]id)\b[\s:#=]*')
 _RULE_LINE = re.compile(r'[\s|:`-]*$|(?i:```\w*$)')
 
+
 def _as_key(text: str) -> int | str:
     text = _KEY_WORD.sub('', text.strip().strip('`"\'*')).strip()
     return int(text) if re.fullmatch(r'[0-9]{1,18}', text) else text
 
+
 def parse_rows(
-    reply: str, # lines "key | label | date"
-    labels: Sequence[str] = (), # that there are; any where empty
-) -> tuple[list[Row], list[str]]: # the rows, and the lines that are none
+    reply: str,  # lines "key | label | date"
+    labels: Sequence[str] = (),  # that there are; any where empty
+) -> tuple[list[Row], list[str]]:  # the rows, and the lines that are none
     "Read a leaf's lines."
     known, rows, unread = {normal_label(label): label for label in labels}, [], []
     for line in reply.splitlines():
-        if _RULE_LINE.match(line): continue
+        if _RULE_LINE.match(line):
+            continue
         parts = [part.strip() for part in re.sub(r'^\s*(?:[-*•]|\d+[.)])\s+', '', line).strip().strip('|').split('|')]
         label = known.get(normal_label(parts[1])) if len(parts) > 1 and known else parts[1] if len(parts) > 1 else None
         day = parse_date(parts[2]) if len(parts) > 2 else None
         blank = len(parts) < 3 or normal_label(parts[2]) in ('', 'none', 'nothing', 'n/a', 'unknown')
-        if not label or len(parts) > 3 or _as_key(parts[0]) == '' or not (day or blank): unread.append(line)
-        else: rows.append(Row(_as_key(parts[0]), label, day))
+        if not label or len(parts) > 3 or _as_key(parts[0]) == '' or not (day or blank):
+            unread.append(line)
+        else:
+            rows.append(Row(_as_key(parts[0]), label, day))
     return rows, unread
 
 # %% ../../nbs/plan/02_pairs.ipynb #04970468
 @dataclass(frozen=True)
 class Profile:
     "A user, with all of its rows."
-    key: int | str # whose
-    rows: tuple[Row, ...] # in the order of the text
 
-    def count(self, label: str) -> int: # rows
+    key: int | str  # whose
+    rows: tuple[Row, ...]  # in the order of the text
+
+    def count(self, label: str) -> int:  # rows
         "How many of the rows have that label."
         return sum(normal_label(row.label) == normal_label(label) for row in self.rows)
 
-    def days(self, label: str) -> list[date | None]: # None where a row has no date
+    def days(self, label: str) -> list[date | None]:  # None where a row has no date
         "The dates of the rows with that label."
         return [row.day for row in self.rows if normal_label(row.label) == normal_label(label)]
 
+
 def profiles(
-    rows: Iterable[Row], # of all leaves
-) -> list[Profile]: # in the order of their keys
+    rows: Iterable[Row],  # of all leaves
+) -> list[Profile]:  # in the order of their keys
     "Put rows together by key."
     found: dict[Any, list[Row]] = {}
-    for row in rows: found.setdefault(row.key, []).append(row)
+    for row in rows:
+        found.setdefault(row.key, []).append(row)
     return [Profile(key, tuple(found[key])) for key in sorted(found, key=key_order)]
 
+
 def key_order(
-    key: int | str, # of a user
-) -> tuple: # to sort by
+    key: int | str,  # of a user
+) -> tuple:  # to sort by
     "Numbers by value, then texts."
     return (0, key, '') if isinstance(key, int) else (1, 0, str(key))
 
@@ -97,43 +112,57 @@ def key_order(
 _COMPARE = {'at least': int.__ge__, 'exactly': int.__eq__, 'at most': int.__le__}
 _SIGNS = {'>=': 'at least', '==': 'exactly', '=': 'exactly', '<=': 'at most'}
 
+
 def _checked_labels(given: Any) -> tuple[str, ...]:
     "Labels as a rule names them; a single one may stand alone, and null is none."
     found = (given,) if isinstance(given, str) else tuple(given or ())
     for label in found:
-        if not isinstance(label, str) or not normal_label(label): raise BadInput(f'{label!r} is no label, which is a text with a letter or a digit.')
+        if not isinstance(label, str) or not normal_label(label):
+            raise BadInput(f'{label!r} is no label, which is a text with a letter or a digit.')
     return found
+
 
 @dataclass(frozen=True)
 class UserRule:
     "What must hold for a user; what is empty holds."
-    any_of: tuple[str, ...] = () # a row has at least one of these labels
-    counts: tuple[tuple[str, str, int], ...] = () # (label, "at least" | "exactly" | "at most", number of rows)
-    dates: tuple[tuple[str, str, date], ...] = () # (label, "after" | "before", day): all rows with that label are dated so
+
+    any_of: tuple[str, ...] = ()  # a row has at least one of these labels
+    counts: tuple[tuple[str, str, int], ...] = ()  # (label, "at least" | "exactly" | "at most", number of rows)
+    dates: tuple[
+        tuple[str, str, date], ...
+    ] = ()  # (label, "after" | "before", day): all rows with that label are dated so
 
     def __post_init__(self):
         counts = tuple((label, _SIGNS.get(how, how), number) for label, how, number in self.counts or ())
-        dates = tuple((label, when, parse_date(day) if isinstance(day, str) else day) for label, when, day in self.dates or ())
+        dates = tuple(
+            (label, when, parse_date(day) if isinstance(day, str) else day) for label, when, day in self.dates or ()
+        )
         _checked_labels(label for label, *_ in (*counts, *dates))
         object.__setattr__(self, 'any_of', _checked_labels(self.any_of))
         object.__setattr__(self, 'counts', counts)
         object.__setattr__(self, 'dates', dates)
         for label, how, number in counts:
             if how not in _COMPARE or isinstance(number, bool) or not isinstance(number, int):
-                raise BadInput(f'[{label!r}, {how!r}, {number!r}]: a count is a label, "at least", "exactly" or "at most", and a whole number.')
+                raise BadInput(
+                    f'[{label!r}, {how!r}, {number!r}]: a count is a label, "at least", "exactly" or "at most", and a whole number.'
+                )
         for label, when, day in dates:
             if when not in ('after', 'before') or not isinstance(day, date):
-                raise BadInput(f'[{label!r}, {when!r}, {day!r}]: a date is a label, "after" or "before", and a day as YYYY-MM-DD.')
+                raise BadInput(
+                    f'[{label!r}, {when!r}, {day!r}]: a date is a label, "after" or "before", and a day as YYYY-MM-DD.'
+                )
 
     @property
-    def labels(self) -> set[str]: # as they are written
+    def labels(self) -> set[str]:  # as they are written
         "Every label that the rule speaks of."
         return {*self.any_of, *(label for label, *_ in self.counts), *(label for label, *_ in self.dates)}
 
-    def holds(self, user: Profile) -> bool: # for this user
+    def holds(self, user: Profile) -> bool:  # for this user
         "Whether a user keeps to the rule."
-        if self.any_of and not any(map(user.count, self.any_of)): return False
-        if not all(_COMPARE[how](user.count(label), number) for label, how, number in self.counts): return False
+        if self.any_of and not any(map(user.count, self.any_of)):
+            return False
+        if not all(_COMPARE[how](user.count(label), number) for label, how, number in self.counts):
+            return False
         dated = lambda found, when, day: found is not None and (found > day if when == 'after' else found < day)
         return all(dated(found, when, day) for label, when, day in self.dates for found in user.days(label))
 
@@ -141,54 +170,73 @@ class UserRule:
 @dataclass(frozen=True)
 class PairRule:
     "Which two users make a pair."
-    one: UserRule # of one of the two
-    other: UserRule | None = None # of the other; None: the same rule
-    labels: tuple[str, ...] = () # every label that a record can have
 
-    def __call__(self, first: Profile, second: Profile) -> bool: # in either order
+    one: UserRule  # of one of the two
+    other: UserRule | None = None  # of the other; None: the same rule
+    labels: tuple[str, ...] = ()  # every label that a record can have
+
+    def __call__(self, first: Profile, second: Profile) -> bool:  # in either order
         "Whether two users make a pair."
         other = self.other or self.one
         return self.one.holds(first) and other.holds(second) or self.one.holds(second) and other.holds(first)
 
-    def check(self,
-        labels: Sequence[str] = (), # that were given besides
-    ) -> tuple[str, ...]: # the labels that there are
+    def check(
+        self,
+        labels: Sequence[str] = (),  # that were given besides
+    ) -> tuple[str, ...]:  # the labels that there are
         "Raise `BadInput` for a label that nobody defined."
         defined = tuple(labels) or self.labels
         spoken = self.one.labels | (self.other.labels if self.other else set())
         unknown = sorted(label for label in spoken if normal_label(label) not in set(map(normal_label, defined)))
         if unknown:
-            raise BadInput(f'The rule speaks of {", ".join(map(repr, unknown))}, which nobody defined: '
-                + (f'the labels are {", ".join(defined)}.' if defined else 'give labels=[...].'))
+            raise BadInput(
+                f'The rule speaks of {", ".join(map(repr, unknown))}, which nobody defined: '
+                + (f'the labels are {", ".join(defined)}.' if defined else 'give labels=[...].')
+            )
         return defined
 
 # %% ../../nbs/plan/02_pairs.ipynb #a3f15280
 def make_rule(
-    given: PairRule | Mapping | str | Callable, # a rule, its declarative form (a dict, or JSON in a text), or a function of two profiles
-) -> PairRule | Callable: # a function of two profiles
+    given: PairRule
+    | Mapping
+    | str
+    | Callable,  # a rule, its declarative form (a dict, or JSON in a text), or a function of two profiles
+) -> PairRule | Callable:  # a function of two profiles
     "Read a rule; raises `BadInput` for what is none."
     if isinstance(given, str):
         found = re.search(r'\{.*\}', given, re.S)
-        try: given = json.loads(found[0] if found else given)
-        except ValueError: raise BadInput(f'{given[:80]!r} is no rule: write it as JSON with "one", "other" and "labels".') from None
-    if isinstance(given, PairRule) or callable(given): return given
+        try:
+            given = json.loads(found[0] if found else given)
+        except ValueError:
+            raise BadInput(f'{given[:80]!r} is no rule: write it as JSON with "one", "other" and "labels".') from None
+    if isinstance(given, PairRule) or callable(given):
+        return given
     known = {'any_of', 'counts', 'dates'}
-    if not isinstance(given, Mapping) or not isinstance(given.get('one'), Mapping) or set(given) - {'one', 'other', 'labels'}:
+    if (
+        not isinstance(given, Mapping)
+        or not isinstance(given.get('one'), Mapping)
+        or set(given) - {'one', 'other', 'labels'}
+    ):
         raise BadInput(f'{str(given)[:80]} is no rule: it has "one", perhaps "other", and "labels".')
     for part in (given['one'], given.get('other') or {}):
-        if not isinstance(part, Mapping) or set(part) - known: raise BadInput(f'{str(part)[:80]} is no rule for a user: it has {", ".join(sorted(known))}.')
+        if not isinstance(part, Mapping) or set(part) - known:
+            raise BadInput(f'{str(part)[:80]} is no rule for a user: it has {", ".join(sorted(known))}.')
     try:
         one, other = UserRule(**given['one']), UserRule(**given['other']) if given.get('other') else None
         return PairRule(one, other, _checked_labels(given.get('labels')))
-    except (TypeError, ValueError) as error: raise BadInput(f'{str(given)[:80]} is no rule: {error}') from None
+    except (TypeError, ValueError) as error:
+        raise BadInput(f'{str(given)[:80]} is no rule: {error}') from None
 
 # %% ../../nbs/plan/02_pairs.ipynb #a77e712a
 def find_pairs(
-    users: Sequence[Profile], # all of them
-    rule: Callable[[Profile, Profile], bool], # a `PairRule`, or a function
-) -> list[tuple]: # of keys, the lower first, each pair once
+    users: Sequence[Profile],  # all of them
+    rule: Callable[[Profile, Profile], bool],  # a `PairRule`, or a function
+) -> list[tuple]:  # of keys, the lower first, each pair once
     "All pairs of two different users that the rule holds for."
-    if not isinstance(rule, PairRule): found = {(one.key, other.key) for place, one in enumerate(users) for other in users[place + 1:] if rule(one, other)}
+    if not isinstance(rule, PairRule):
+        found = {
+            (one.key, other.key) for place, one in enumerate(users) for other in users[place + 1 :] if rule(one, other)
+        }
     else:
         ones = [user.key for user in users if rule.one.holds(user)]
         others = [user.key for user in users if rule.other.holds(user)] if rule.other else ones

@@ -31,26 +31,33 @@ __all__ = ['LambdaSettings', 'Staff', 'Plan', 'make_plan', 'counted_once']
 @dataclass(kw_only=True)
 class LambdaSettings(Settings):
     "What `LambdaRLM` can be told besides its models."
-    task: str | Task | None = None # what to do: "search", "summarise", ...; None: the model is asked, by one call
-    query: str | None = None # the question, where a call does not give one
-    labels: Sequence[str] = () # that records can have
-    language: str | None = None # of the answer
-    format: str | None = None # of the answer
-    predicate: PairRule | Mapping | str | Callable | None = None # for pairwise: a rule or a function of two profiles; None: one call reads it from the question
-    filter: str | Callable | None = 'model' # what decides whether a chunk is read: "model", a function of the chunk, or None
-    filter_window: int | None = None # tokens that a filter sees at once, in overlapping windows; None: the whole chunk
-    vote: bool | None = None # classify: one label for the whole text; None: unless it is made of records
-    structure: str | None = None # of the text: "text", "markdown", "jsonl", "csv", "log", "rows", "python", "code"; None: found out
-    window: int | None = None # tokens that a call may take with its reply; None: what is known of the model
-    context_window_chars: int | None = None # the same in characters, four for a token; 100,000 where nothing is known
-    reply_tokens: int | None = None # that a reply may have; None: by task
-    overlap: int = 100 # tokens that chunks share where a cut could hide an answer
-    accuracy_target: float = 0.80 # that the plan should reach by the model of accuracy, from 0 to 1
-    a_leaf: float = 0.95 # how often a leaf is right about a very short text
-    a_compose: float = 0.90 # factor for each level of reductions
-    rho: float = 0.85 # factor for a leaf that fills its window
-    minimise: str = 'cost' # or "seconds"
-    sampling_args: Mapping[str, Any] | None = None # for all calls: temperature, ...
+
+    task: str | Task | None = None  # what to do: "search", "summarise", ...; None: the model is asked, by one call
+    query: str | None = None  # the question, where a call does not give one
+    labels: Sequence[str] = ()  # that records can have
+    language: str | None = None  # of the answer
+    format: str | None = None  # of the answer
+    predicate: PairRule | Mapping | str | Callable | None = (
+        None  # for pairwise: a rule or a function of two profiles; None: one call reads it from the question
+    )
+    filter: str | Callable | None = (
+        'model'  # what decides whether a chunk is read: "model", a function of the chunk, or None
+    )
+    filter_window: int | None = None  # tokens that a filter sees at once, in overlapping windows; None: the whole chunk
+    vote: bool | None = None  # classify: one label for the whole text; None: unless it is made of records
+    structure: str | None = (
+        None  # of the text: "text", "markdown", "jsonl", "csv", "log", "rows", "python", "code"; None: found out
+    )
+    window: int | None = None  # tokens that a call may take with its reply; None: what is known of the model
+    context_window_chars: int | None = None  # the same in characters, four for a token; 100,000 where nothing is known
+    reply_tokens: int | None = None  # that a reply may have; None: by task
+    overlap: int = 100  # tokens that chunks share where a cut could hide an answer
+    accuracy_target: float = 0.80  # that the plan should reach by the model of accuracy, from 0 to 1
+    a_leaf: float = 0.95  # how often a leaf is right about a very short text
+    a_compose: float = 0.90  # factor for each level of reductions
+    rho: float = 0.85  # factor for a leaf that fills its window
+    minimise: str = 'cost'  # or "seconds"
+    sampling_args: Mapping[str, Any] | None = None  # for all calls: temperature, ...
 
     def __post_init__(self):
         super().__post_init__()
@@ -58,47 +65,58 @@ class LambdaSettings(Settings):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise BadInput(f'{name}={value!r}: give a whole number from 1 up.')
-        if not (self.filter in ('model', None) or callable(self.filter)): raise BadInput(f'filter={self.filter!r}: give "model", None, or a function of a chunk.')
+        if not (self.filter in ('model', None) or callable(self.filter)):
+            raise BadInput(f'filter={self.filter!r}: give "model", None, or a function of a chunk.')
         for name in ('accuracy_target', 'a_leaf', 'a_compose', 'rho'):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1: raise BadInput(f'{name}={value!r}: give a number from 0 to 1.')
-        if isinstance(self.overlap, bool) or not isinstance(self.overlap, int) or self.overlap < 0: raise BadInput(f'overlap={self.overlap!r}: give a whole number from 0 up.')
-        if isinstance(self.labels, (str, Mapping)) or not isinstance(self.labels, Iterable): raise BadInput(f'labels={self.labels!r}: give a list of labels.')
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise BadInput(f'{name}={value!r}: give a number from 0 to 1.')
+        if isinstance(self.overlap, bool) or not isinstance(self.overlap, int) or self.overlap < 0:
+            raise BadInput(f'overlap={self.overlap!r}: give a whole number from 0 up.')
+        if isinstance(self.labels, (str, Mapping)) or not isinstance(self.labels, Iterable):
+            raise BadInput(f'labels={self.labels!r}: give a list of labels.')
         self.labels = tuple(self.labels)
         for label in self.labels:
-            if not isinstance(label, str) or not normal_label(label): raise BadInput(f'{label!r} is no label: give a text with a letter or a digit.')
-        if not isinstance(self.sampling_args or {}, Mapping): raise BadInput(f'sampling_args={self.sampling_args!r}: give a dict such as {{"temperature": 0.7}}.')
+            if not isinstance(label, str) or not normal_label(label):
+                raise BadInput(f'{label!r} is no label: give a text with a letter or a digit.')
+        if not isinstance(self.sampling_args or {}, Mapping):
+            raise BadInput(f'sampling_args={self.sampling_args!r}: give a dict such as {{"temperature": 0.7}}.')
         if {'max_tokens', 'max_completion_tokens'} & set(self.sampling_args or {}):
             raise BadInput('max_tokens in sampling_args: give reply_tokens=, by which the plan is made.')
-        if self.task is not None: self.task = find_task(self.task)
-        if self.predicate is not None: self.predicate = make_rule(self.predicate)
+        if self.task is not None:
+            self.task = find_task(self.task)
+        if self.predicate is not None:
+            self.predicate = make_rule(self.predicate)
 
 # %% ../../nbs/plan/06_plan.ipynb #43af82df
 class Staff:
     "The models of a plan, by role."
-    def __init__(self,
-        lm: LM, # reduces, detects the task
-        leaf_lm: LM, # reads chunks
-        settings: LambdaSettings, # windows
+
+    def __init__(
+        self,
+        lm: LM,  # reduces, detects the task
+        leaf_lm: LM,  # reads chunks
+        settings: LambdaSettings,  # windows
     ):
         self.lm, self.leaf_lm, self.settings = lm, leaf_lm, settings
 
-    def of(self, role: str) -> LM: # "leaf", "filter", "reduce", "detect", "rule"
+    def of(self, role: str) -> LM:  # "leaf", "filter", "reduce", "detect", "rule"
         "Who is asked in that role."
         return self.leaf_lm if role in ('leaf', 'filter') else self.lm
 
-    def window(self, role: str) -> int: # tokens
+    def window(self, role: str) -> int:  # tokens
         "How many tokens a prompt and its reply may have together."
         known, chars = self.of(role).window, self.settings.context_window_chars
-        if self.settings.window: return min(self.settings.window, known or self.settings.window)
+        if self.settings.window:
+            return min(self.settings.window, known or self.settings.window)
         asked = chars // 4 if chars else known or 25_000
         return min(asked, known or asked)
 
-    def count(self, text: str, role: str) -> int: # tokens
+    def count(self, text: str, role: str) -> int:  # tokens
         "A prompt's tokens, as the ledger counts them."
         return self.of(role).count_tokens([dict(role='user', content=text)])
 
-    def price(self, role: str, tokens_in: int, tokens_out: int) -> float | None: # USD
+    def price(self, role: str, tokens_in: int, tokens_out: int) -> float | None:  # USD
         "The price of a call; None where it is not known."
         return self.of(role).price_of(Usage(1, tokens_in, tokens_out))
 
@@ -106,79 +124,114 @@ class Staff:
 @dataclass(repr=False)
 class Plan:
     "A program for one question about one text, with its price."
-    task: Task # what is done
-    query: str # the question
-    term: Term # str -> the answer
-    kit: Kit # that the term is made of
-    outline: Outline # the text, and where it may be cut
-    chunks: list[Chunk] # the real ones
-    bill: Bill # every call
-    candidate: Candidate # what the planner chose
-    problem: Problem # from what
-    staff: Staff # who is asked
-    origin: str = 'given' # how the task was found: "given", "guessed", "asked"
+
+    task: Task  # what is done
+    query: str  # the question
+    term: Term  # str -> the answer
+    kit: Kit  # that the term is made of
+    outline: Outline  # the text, and where it may be cut
+    chunks: list[Chunk]  # the real ones
+    bill: Bill  # every call
+    candidate: Candidate  # what the planner chose
+    problem: Problem  # from what
+    staff: Staff  # who is asked
+    origin: str = 'given'  # how the task was found: "given", "guessed", "asked"
 
     @property
-    def text(self) -> str: # all of it
+    def text(self) -> str:  # all of it
         "What the term is applied to."
         return self.outline.text
 
     @property
-    def calls(self) -> int | range: # `n in plan.calls` holds for a range
+    def calls(self) -> int | range:  # `n in plan.calls` holds for a range
         "Model calls: an exact number, or a range where a filter decides. Attempts that fail and are repeated are not counted."
         return self.bill.calls
 
     @functools.cached_property
-    def max_cost(self) -> float | None: # USD; None: some price is not known
+    def max_cost(self) -> float | None:  # USD; None: some price is not known
         "The most that the run can cost, retries included; rounded up to a millionth of a dollar."
         cost = self.bill.cost(self.staff.price)
         return None if cost is None else math.ceil(cost * 1e6 + 1e-3) / 1e6
 
     @property
-    def levels(self) -> int: # of reductions by a model
+    def levels(self) -> int:  # of reductions by a model
         "How often replies are put together by a model, at most."
         return sum(stage.startswith('reduce') for stage in self.bill.stages)
 
     @property
-    def accuracy(self) -> float: # from 0 to 1
+    def accuracy(self) -> float:  # from 0 to 1
         "A lower bound, by the model of accuracy and the largest leaf's prompt."
         largest = max((call.input for call in self.bill.priced if call.role == 'leaf'), default=0)
         return self.problem.accuracy.tree(largest, self.problem.window, self.levels)
 
     @property
-    def seconds(self) -> float: # about
+    def seconds(self) -> float:  # about
         "How long the run takes, if a call takes as long as assumed and siblings run at once."
         base, per_token = self.problem.seconds
-        waves = [(math.ceil(len(calls) / self.problem.concurrency), max(call.output for call in calls)) for calls in self.bill.stages.values()]
+        waves = [
+            (math.ceil(len(calls) / self.problem.concurrency), max(call.output for call in calls))
+            for calls in self.bill.stages.values()
+        ]
         return sum(count * (base + per_token * output) for count, output in waves)
 
 # %% ../../nbs/plan/06_plan.ipynb #9f26e95a
 def _kit(settings: LambdaSettings, query: str, outline: Outline, chunks: list[Chunk], **sizes) -> Kit:
     rule, labels = settings.predicate, tuple(settings.labels)
-    if isinstance(rule, PairRule): labels = rule.check(labels)
+    if isinstance(rule, PairRule):
+        labels = rule.check(labels)
     size = settings.filter_window
-    peek = size and (lambda chunk: split(make_outline(getattr(chunk, 'shown', chunk), 'text'), size, overlap=size // 10))
-    kit = Kit(query, Split(max(1, len(chunks)), lambda text: chunks), labels=labels, language=settings.language, format=settings.format, rule=rule,
-        filter=settings.filter, peek=peek, records=outline.structure in RECORDS, vote=settings.vote, **sizes)
+    peek = size and (
+        lambda chunk: split(make_outline(getattr(chunk, 'shown', chunk), 'text'), size, overlap=size // 10)
+    )
+    kit = Kit(
+        query,
+        Split(max(1, len(chunks)), lambda text: chunks),
+        labels=labels,
+        language=settings.language,
+        format=settings.format,
+        rule=rule,
+        filter=settings.filter,
+        peek=peek,
+        records=outline.structure in RECORDS,
+        vote=settings.vote,
+        **sizes,
+    )
     # The labels that a rule will bring are written in the question: it stands for them until they are known.
-    if rule is None and not labels: kit.reserved = query
+    if rule is None and not labels:
+        kit.reserved = query
     return kit
+
 
 def _built(task: Task, kit: Kit) -> Term:
     "The task's term. Raises `BadInput` where it is none that takes a text, `RLMError` where building it failed."
-    try: term = task.build(kit)
-    except RLMError: raise
-    except Exception as error: raise RLMError(f'The task {task.name} could not be built: {type(error).__name__}: {error}') from error
-    if not isinstance(term, Term): raise BadInput(f'The task {task.name} gave {term!r}, which is no term: return one that begins with kit.split.')
-    if not fits(Type('str'), term.source, {}): raise BadInput(f'The term of the task {task.name} takes {term.source}, and gets a text: begin it with kit.split.')
+    try:
+        term = task.build(kit)
+    except RLMError:
+        raise
+    except Exception as error:
+        raise RLMError(f'The task {task.name} could not be built: {type(error).__name__}: {error}') from error
+    if not isinstance(term, Term):
+        raise BadInput(f'The task {task.name} gave {term!r}, which is no term: return one that begins with kit.split.')
+    if not fits(Type('str'), term.source, {}):
+        raise BadInput(
+            f'The term of the task {task.name} takes {term.source}, and gets a text: begin it with kit.split.'
+        )
     return term
 
-def _longest(term: Term, role: str, staff: Staff) -> int | None: # tokens; None: nobody is asked in that role
+
+def _longest(term: Term, role: str, staff: Staff) -> int | None:  # tokens; None: nobody is asked in that role
     "What a prompt of that role takes without its text."
-    found = [staff.count(one.prompt([''] if one.type.args[0].name == 'list' else ''), role) for one in term.models() if one.role == role]
+    found = [
+        staff.count(one.prompt([''] if one.type.args[0].name == 'list' else ''), role)
+        for one in term.models()
+        if one.role == role
+    ]
     return max(found, default=None)
 
-def _problem(task: Task, kit: Kit, outline: Outline, staff: Staff, settings: LambdaSettings, tokens: int, extra: int) -> Problem:
+
+def _problem(
+    task: Task, kit: Kit, outline: Outline, staff: Staff, settings: LambdaSettings, tokens: int, extra: int
+) -> Problem:
     "What the planner has to know."
     term, window = _built(task, kit), staff.window('leaf')
     # A tokenizer may count a text a little differently inside of a prompt.
@@ -188,49 +241,86 @@ def _problem(task: Task, kit: Kit, outline: Outline, staff: Staff, settings: Lam
     priced = all(staff.price(role, 1, 1) for role in ('leaf', 'reduce'))
     price = staff.price if priced else lambda role, tokens_in, tokens_out: tokens_in + 4 * tokens_out
     reader = staff.leaf_lm
-    return Problem(tokens, window, _longest(term, 'leaf', staff) or 0, kit.reply_tokens, task.ratio, reader.max_output, settings.overlap if task.overlap else 0,
-        _longest(term, 'filter', staff), _longest(term, 'reduce', staff), reduce_window, extra, price, Accuracy(settings.a_leaf, settings.rho, settings.a_compose),
-        concurrency=reader.max_concurrency, asked=(staff.window('leaf'), staff.window('reduce')))
+    return Problem(
+        tokens,
+        window,
+        _longest(term, 'leaf', staff) or 0,
+        kit.reply_tokens,
+        task.ratio,
+        reader.max_output,
+        settings.overlap if task.overlap else 0,
+        _longest(term, 'filter', staff),
+        _longest(term, 'reduce', staff),
+        reduce_window,
+        extra,
+        price,
+        Accuracy(settings.a_leaf, settings.rho, settings.a_compose),
+        concurrency=reader.max_concurrency,
+        asked=(staff.window('leaf'), staff.window('reduce')),
+    )
 
 # %% ../../nbs/plan/06_plan.ipynb #7490052b
-_DETECT_REPLY, _RULE_REPLY = 32, 600 # tokens
+_DETECT_REPLY, _RULE_REPLY = 32, 600  # tokens
+
 
 def _before(task: Task, query: str, text: str, staff: Staff, settings: LambdaSettings, origin: str) -> Bill:
     "The calls before the term: which task, and by which rule."
     calls = []
-    if origin == 'asked': calls.append(PricedCall('detect', 'detect', staff.count(task_prompt(query, text), 'detect'), _DETECT_REPLY, True))
+    if origin == 'asked':
+        calls.append(
+            PricedCall('detect', 'detect', staff.count(task_prompt(query, text), 'detect'), _DETECT_REPLY, True)
+        )
     if task.needs_rule and settings.predicate is None:
-        calls.append(PricedCall('rule', 'rule', staff.count(prompts.fill(prompts.PAIR_RULE_PROMPT, text=query), 'rule'), _RULE_REPLY, True))
+        calls.append(
+            PricedCall(
+                'rule',
+                'rule',
+                staff.count(prompts.fill(prompts.PAIR_RULE_PROMPT, text=query), 'rule'),
+                _RULE_REPLY,
+                True,
+            )
+        )
     return Bill(tuple(calls))
 
-def _size(problem: Problem, candidate: Candidate, target: float) -> int: # tokens
+
+def _size(problem: Problem, candidate: Candidate, target: float) -> int:  # tokens
     "The largest leaf that keeps what the candidate promises: a little more than an even share, so that cuts can choose."
-    fits = lambda size: problem.accuracy.tree(problem.fixed + size, problem.window, candidate.levels) >= min(target, candidate.accuracy)
+    fits = lambda size: (
+        problem.accuracy.tree(problem.fixed + size, problem.window, candidate.levels) >= min(target, candidate.accuracy)
+    )
     size = min(problem.room, math.ceil(1.15 * candidate.size) + 2 * problem.overlap + 16)
     least = max(candidate.size, min(problem.room, 2 * problem.overlap + 16))
-    while size > least and not fits(size): size = max(least, int(0.99 * size))
+    while size > least and not fits(size):
+        size = max(least, int(0.99 * size))
     return min(size, problem.room)
 
-def _arity(problem: Problem, leaves: int) -> int: # 0: no model reduces
+
+def _arity(problem: Problem, leaves: int) -> int:  # 0: no model reduces
     "The arity that puts the real number of replies together at the least cost."
-    if problem.reduce_fixed is None: return 0
+    if problem.reduce_fixed is None:
+        return 0
     tried = [weigh(problem, leaves, arity) for arity in range(2, max(2, min(problem.most_arity, leaves, 400)) + 1)]
     return min(tried, key=lambda one: (one.cost, one.levels, one.arity)).arity
 
 # %% ../../nbs/plan/06_plan.ipynb #03f33238
 def make_plan(
-    context: Any, # the text; a dict of files; a list of documents
-    query: str, # the question
-    staff: Staff, # who is asked
-    settings: LambdaSettings, # how
-    task: Task | None = None, # what to do; the settings' task, else what the question's words suggest
-    origin: str | None = None, # "asked": the model was asked for the task, which is a call of the plan
-) -> Plan: # with its price; nothing was spent
+    context: Any,  # the text; a dict of files; a list of documents
+    query: str,  # the question
+    staff: Staff,  # who is asked
+    settings: LambdaSettings,  # how
+    task: Task | None = None,  # what to do; the settings' task, else what the question's words suggest
+    origin: str | None = None,  # "asked": the model was asked for the task, which is a call of the plan
+) -> Plan:  # with its price; nothing was spent
     "Plan on the real chunks. Raises `BadInput` for what cannot be done."
     outline = context if isinstance(context, Outline) else make_outline(context, settings.structure)
     origin = origin or ('given' if task or settings.task else 'guessed')
     task = task or settings.task or guess_task(query)
-    if task.needs_rule and callable(settings.predicate) and not isinstance(settings.predicate, PairRule) and not settings.labels:
+    if (
+        task.needs_rule
+        and callable(settings.predicate)
+        and not isinstance(settings.predicate, PairRule)
+        and not settings.labels
+    ):
         raise BadInput('The predicate is a function, and nobody defined the labels: give labels=[...].')
     base = settings.reply_tokens or min(task.reply_tokens, max(24, staff.window('leaf') // 8))
     kit = _kit(settings, query, outline, [], reply_tokens=base, arity=2)
@@ -248,118 +338,190 @@ def make_plan(
     for _ in range(20):
         chunks = split(outline, size, count, problem.overlap, ruler)
         longest = max((count(chunk.shown) for chunk in chunks), default=1)
-        kit = _kit(settings, query, outline, chunks, reply_tokens=problem.reply_of(longest), arity=_arity(problem, len(chunks)))
+        kit = _kit(
+            settings, query, outline, chunks, reply_tokens=problem.reply_of(longest), arity=_arity(problem, len(chunks))
+        )
         _reserve(kit, task)
         term = _built(task, kit)
         bill = before + term.price(outline.text, staff.count)
-        if all(call.input + call.output <= staff.window(call.role) for call in bill.priced): break
+        if all(call.input + call.output <= staff.window(call.role) for call in bill.priced):
+            break
         size = int(0.95 * size)
-    else: raise BadInput('No chunk size was found with which every prompt fits: give a larger window.')
+    else:
+        raise BadInput('No chunk size was found with which every prompt fits: give a larger window.')
     kit.tell(', '.join(kit.labels))
     return Plan(adapted, query, term, kit, outline, chunks, bill, candidate, problem, staff, origin)
+
 
 def counted_once(count: Callable[[str], int]) -> Callable[[str], int]:
     "Count each text once: while a plan is made, the same stretches are measured again and again."
     known: dict[str, int] = {}
+
     def counted(text: str) -> int:
-        if text not in known: known[text] = count(text)
+        if text not in known:
+            known[text] = count(text)
         return known[text]
+
     return counted
+
 
 def _for_records(task: Task, kit: Kit, outline: Outline, tokens: int, count: Callable[[str], int]) -> Task:
     "Short records with long labels have replies that are longer than they are."
-    if not task.per_record or not kit.records: return task
+    if not task.per_record or not kit.records:
+        return task
     label = max(map(count, kit.labels), default=4)
     return replace(task, ratio=max(task.ratio, (1 + len(outline.places(1))) * (task.per_record + label) / tokens))
 
+
 def _reserve(kit: Kit, task: Task) -> None:
-    if task.needs_rule and getattr(kit, 'reserved', None): kit.tell(kit.reserved)
+    if task.needs_rule and getattr(kit, 'reserved', None):
+        kit.tell(kit.reserved)
 
 # %% ../../nbs/plan/06_plan.ipynb #e889e09f
-def _range(calls: int | range) -> str: return f'{calls:,} exactly' if isinstance(calls, int) else f'{calls.start:,} to {calls.stop - 1:,}, as filters decide'
+def _range(calls: int | range) -> str:
+    return (
+        f'{calls:,} exactly' if isinstance(calls, int) else f'{calls.start:,} to {calls.stop - 1:,}, as filters decide'
+    )
 
-def _dollars(amount: float | None) -> str: return 'not known' if amount is None else f'${amount:.4f}' if amount < 10 else f'${amount:,.2f}'
+
+def _dollars(amount: float | None) -> str:
+    return 'not known' if amount is None else f'${amount:.4f}' if amount < 10 else f'${amount:,.2f}'
+
 
 @patch
-def _lines(self: Plan) -> dict[str, str]: # what: how much
+def _lines(self: Plan) -> dict[str, str]:  # what: how much
     sizes = [chunk.end - chunk.start for chunk in self.chunks]
-    stages = ', '.join(f'{len(calls):,} x {stage}' + ('' if all(call.certain for call in calls) else ' at most') for stage, calls in self.bill.stages.items())
-    found = dict(given='given', guessed='guessed from the question\'s words; a run asks the model, which is one call more', asked='by the model, one call')[self.origin]
+    stages = ', '.join(
+        f'{len(calls):,} x {stage}' + ('' if all(call.certain for call in calls) else ' at most')
+        for stage, calls in self.bill.stages.items()
+    )
+    found = dict(
+        given='given',
+        guessed='guessed from the question\'s words; a run asks the model, which is one call more',
+        asked='by the model, one call',
+    )[self.origin]
     overlap = f', {self.problem.overlap} tokens of overlap' if self.problem.overlap and len(sizes) > 1 else ''
     accuracy, problem = self.problem.accuracy, self.problem
-    depth = f'{self.levels} level{"s" if self.levels != 1 else ""} of reductions by a model' + (f', {self.kit.arity} parts each' if self.levels else '')
+    depth = f'{self.levels} level{"s" if self.levels != 1 else ""} of reductions by a model' + (
+        f', {self.kit.arity} parts each' if self.levels else ''
+    )
     spent = f'at most {self.bill.input:,} in, {self.bill.output:,} out'
     least = Bill(tuple(call for call in self.bill.priced if call.certain)).cost(self.staff.price)
-    dollars = f'{_dollars(self.max_cost)} at most' + (f', {_dollars(least)} if every filter says no' if least is not None and isinstance(self.calls, range) else '')
-    return dict(task=f'{self.task.name} ({found})', question=self.query, context=f'{len(self.text):,} characters, {problem.tokens:,} tokens, read as {self.outline.structure}',
+    dollars = f'{_dollars(self.max_cost)} at most' + (
+        f', {_dollars(least)} if every filter says no' if least is not None and isinstance(self.calls, range) else ''
+    )
+    return dict(
+        task=f'{self.task.name} ({found})',
+        question=self.query,
+        context=f'{len(self.text):,} characters, {problem.tokens:,} tokens, read as {self.outline.structure}',
         window=f'{self.staff.window("leaf"):,} tokens of {self.staff.leaf_lm.name}',
-        chunks=f'{len(sizes):,} of {min(sizes, default=0):,} to {max(sizes, default=0):,} characters{overlap}', depth=depth, calls=f'{_range(self.calls)}: {stages}', tokens=spent,
+        chunks=f'{len(sizes):,} of {min(sizes, default=0):,} to {max(sizes, default=0):,} characters{overlap}',
+        depth=depth,
+        calls=f'{_range(self.calls)}: {stages}',
+        tokens=spent,
         dollars=dollars,
         retries='a failed attempt is repeated by the model\'s own setting; it counts as a call in the ledger, and what it costs is paid out of the same dollars',
         seconds=f'about {self.seconds:,.0f}, if a call takes {problem.seconds[0]:g} s and {problem.seconds[1]:g} s for each token of its reply, {problem.concurrency} at once',
         accuracy=f'{self.accuracy:.2f} or more by the model {accuracy.a0:g} x {accuracy.rho:g}^(leaf/window) x {accuracy.compose:g}^levels (assumed, not measured)',
-        term=str(self.term))
+        term=str(self.term),
+    )
 
 # %% ../../nbs/plan/06_plan.ipynb #aa70e9ec
 @patch
-def tree_text(self: Plan,
-    most: int = 3, # leaves that are shown; the rest is counted
-) -> str: # lines
+def tree_text(
+    self: Plan,
+    most: int = 3,  # leaves that are shown; the rest is counted
+) -> str:  # lines
     "The plan as a tree: the last stage first, the leaves with their places in the text."
     stages = [(stage, calls) for stage, calls in self.bill.stages.items() if stage not in ('detect', 'rule')]
     lines, indent = [], ''
     for stage, calls in reversed(stages):
-        if stage == 'leaf': break
-        if stage == 'filter': continue
-        lines.append(f'{indent}{"└─ " if indent else ""}{stage}: {len(calls):,} call{"s" if len(calls) != 1 else ""}' + ('' if calls[0].certain else ' at most'))
+        if stage == 'leaf':
+            break
+        if stage == 'filter':
+            continue
+        lines.append(
+            f'{indent}{"└─ " if indent else ""}{stage}: {len(calls):,} call{"s" if len(calls) != 1 else ""}'
+            + ('' if calls[0].certain else ' at most')
+        )
         indent += '   '
     filtered = 'filter, then leaf' if any(stage == 'filter' for stage, _ in stages) else 'leaf'
     shown = [*self.chunks[:most], None, self.chunks[-1]] if len(self.chunks) > most + 1 else self.chunks
-    if not lines: lines, indent = ['put together by code'], '   '
+    if not lines:
+        lines, indent = ['put together by code'], '   '
     for number, chunk in enumerate(shown):
         branch = '└─ ' if number == len(shown) - 1 else '├─ '
-        text = f'... {len(self.chunks) - most - 1:,} more' if chunk is None else f'{filtered} {chunk.number}: characters {chunk.start:,} to {chunk.end:,}'
+        text = (
+            f'... {len(self.chunks) - most - 1:,} more'
+            if chunk is None
+            else f'{filtered} {chunk.number}: characters {chunk.start:,} to {chunk.end:,}'
+        )
         lines.append(indent + branch + text)
     return '\n'.join(lines)
 
+
 @patch
-def explain(self: Plan) -> str: # to be printed
+def explain(self: Plan) -> str:  # to be printed
     "What the plan does and takes, in lines; nothing is spent."
     lines = [f'{name:<9} {value}' for name, value in self._lines().items()]
     lines += [f'note      {note}' for note in self.notes]
     return redact('\n'.join([*lines, 'tree', *('  ' + line for line in self.tree_text().split('\n'))]))
 
+
 @patch(as_prop=True)
-def notes(self: Plan) -> list[str]: # sentences
+def notes(self: Plan) -> list[str]:  # sentences
     "What a user should know before the run."
     found, target = [], self.staff.settings.accuracy_target
-    if self.accuracy < target: found.append(f'No plan reaches the target of {target:g} by the model of accuracy; this is among the most accurate ones.')
-    if self.max_cost is None: found.append('The price of the model is not known: give LM(..., input_cost_per_token=..., output_cost_per_token=...) to see dollars.')
+    if self.accuracy < target:
+        found.append(
+            f'No plan reaches the target of {target:g} by the model of accuracy; this is among the most accurate ones.'
+        )
+    if self.max_cost is None:
+        found.append(
+            'The price of the model is not known: give LM(..., input_cost_per_token=..., output_cost_per_token=...) to see dollars.'
+        )
     roles = {call.role for call in self.bill.priced}
     if 'filter' in roles and self.staff.settings.filter_window is None:
         without = Bill(tuple(call for call in self.bill.priced if call.role != 'filter'))
-        found.append(f'With filter=None every chunk is read at once: {len(without.priced):,} calls at most, {_dollars(without.cost(self.staff.price))}.')
+        found.append(
+            f'With filter=None every chunk is read at once: {len(without.priced):,} calls at most, {_dollars(without.cost(self.staff.price))}.'
+        )
     return found
 
-@patch
-def __str__(self: Plan) -> str: return self.explain()
 
 @patch
-def __repr__(self: Plan) -> str: return redact(f'Plan({self.task.name!r}, {redact(self.query)[:80]!r}, calls={self.calls}, max_cost={self.max_cost}, chunks={len(self.chunks)})')
+def __str__(self: Plan) -> str:
+    return self.explain()
+
 
 @patch
-def _repr_markdown_(self: Plan) -> str: return f'```text\n{self.explain()}\n```'
+def __repr__(self: Plan) -> str:
+    return redact(
+        f'Plan({self.task.name!r}, {redact(self.query)[:80]!r}, calls={self.calls}, max_cost={self.max_cost}, chunks={len(self.chunks)})'
+    )
+
+
+@patch
+def _repr_markdown_(self: Plan) -> str:
+    return f'```text\n{self.explain()}\n```'
 
 # %% ../../nbs/plan/06_plan.ipynb #3c896ae2
 @patch
-def check_limits(self: Plan,
-    limits: Limits, # of the run
+def check_limits(
+    self: Plan,
+    limits: Limits,  # of the run
 ) -> None:
     "Raise `BadInput` where the plan cannot be carried out within `limits`."
     certain = Bill(tuple(call for call in self.bill.priced if call.certain))
     least = Bill(tuple(replace(call, output=1) for call in certain.priced)).cost(self.staff.price)
-    needs = dict(max_calls=(certain.least, 'calls'), max_tokens=(certain.input, 'tokens in prompts alone'), max_cost=(least, 'dollars for prompts alone'))
+    needs = dict(
+        max_calls=(certain.least, 'calls'),
+        max_tokens=(certain.input, 'tokens in prompts alone'),
+        max_cost=(least, 'dollars for prompts alone'),
+    )
     for name, (need, what) in needs.items():
         limit = getattr(limits, name)
         if limit is not None and need is not None and need > limit:
-            raise BadInput(f'The plan needs {need:,.6g} {what} at least, and {name}={limit:g}: raise {name}, or use a model with a larger window or a lower price.')
+            raise BadInput(
+                f'The plan needs {need:,.6g} {what} at least, and {name}={limit:g}: raise {name}, or use a model with a larger window or a lower price.'
+            )

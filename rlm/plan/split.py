@@ -25,13 +25,15 @@ __all__ = ['RANKS', 'STRUCTURES', 'RECORDS', 'Chunk', 'join_chunks', 'Outline', 
 # %% ../../nbs/plan/01_split.ipynb #3e9cff46
 class Chunk(str):
     "A stretch of a text: a `str` that knows its place."
-    def __new__(cls,
-        text: str, # the overlap and the chunk's own text
-        start: int = 0, # where its own text begins, in characters of the whole
-        end: int | None = None, # where it ends
-        overlap: int = 0, # how many of its first characters belong to the chunk before
-        header: str = '', # what a reader must see first: a table's head, the name of a file that goes on
-        number: int = 1, # its place among the chunks, from 1
+
+    def __new__(
+        cls,
+        text: str,  # the overlap and the chunk's own text
+        start: int = 0,  # where its own text begins, in characters of the whole
+        end: int | None = None,  # where it ends
+        overlap: int = 0,  # how many of its first characters belong to the chunk before
+        header: str = '',  # what a reader must see first: a table's head, the name of a file that goes on
+        number: int = 1,  # its place among the chunks, from 1
     ):
         chunk = super().__new__(cls, text)
         chunk.start, chunk.overlap, chunk.header, chunk.number = start, overlap, header, number
@@ -39,47 +41,55 @@ class Chunk(str):
         return chunk
 
     @property
-    def own(self) -> str: # what no other chunk has
+    def own(self) -> str:  # what no other chunk has
         "The chunk without its overlap."
-        return str(self)[self.overlap:]
+        return str(self)[self.overlap :]
 
     @property
-    def shown(self) -> str: # header and text
+    def shown(self) -> str:  # header and text
         "The chunk as a model gets to see it."
         return self.header + str(self)
 
     @property
-    def place(self) -> str: # such as "chunk 3, characters 2,000 to 3,000"
+    def place(self) -> str:  # such as "chunk 3, characters 2,000 to 3,000"
         "Where the chunk stands, in words."
         return f'chunk {self.number}, characters {self.start:,} to {self.end:,}'
 
 # %% ../../nbs/plan/01_split.ipynb #18abc92f
 def join_chunks(
-    chunks: Iterable[Chunk], # as `split` made them
-) -> str: # the whole text
+    chunks: Iterable[Chunk],  # as `split` made them
+) -> str:  # the whole text
     "The text that was split."
     return ''.join(chunk.own for chunk in chunks)
 
 # %% ../../nbs/plan/01_split.ipynb #223dd6d9
-RANKS = ('part', 'unit', 'paragraph', 'sentence', 'line', 'word', 'character') # what a cut stands at, best first
+RANKS = ('part', 'unit', 'paragraph', 'sentence', 'line', 'word', 'character')  # what a cut stands at, best first
+
 
 @dataclass
 class Outline:
     "A text, and where it may be cut."
-    text: str # all of it
-    structure: str # what kind of text it is
-    found: dict[int, list[Callable[[], list[int]]]] = field(default_factory=dict) # rank -> for each part, what finds its places
-    whole: list[tuple[int, int]] = field(default_factory=list) # stretches that are cut only where a record begins
-    headers: list[tuple[int, int, str]] = field(default_factory=list) # (start, end, what a chunk that begins inside shows first)
 
-    def __post_init__(self): self._places: dict[int, list[int]] = {}
+    text: str  # all of it
+    structure: str  # what kind of text it is
+    found: dict[int, list[Callable[[], list[int]]]] = field(
+        default_factory=dict
+    )  # rank -> for each part, what finds its places
+    whole: list[tuple[int, int]] = field(default_factory=list)  # stretches that are cut only where a record begins
+    headers: list[tuple[int, int, str]] = field(
+        default_factory=list
+    )  # (start, end, what a chunk that begins inside shows first)
 
-    def places(self, rank: int) -> list[int]: # ascending
+    def __post_init__(self):
+        self._places: dict[int, list[int]] = {}
+
+    def places(self, rank: int) -> list[int]:  # ascending
         "Where a cut of that rank can be made; looked for when it is first asked."
-        if rank not in self._places: self._places[rank] = [place for find in self.found.get(rank, ()) for place in find()]
+        if rank not in self._places:
+            self._places[rank] = [place for find in self.found.get(rank, ()) for place in find()]
         return self._places[rank]
 
-    def header_at(self, place: int) -> str: # '' where there is none
+    def header_at(self, place: int) -> str:  # '' where there is none
         "What a chunk that begins at `place` has to show first."
         return ''.join(header for start, end, header in self.headers if start < place < end)
 
@@ -88,12 +98,16 @@ def _ends(pattern: str, text: str) -> list[int]:
     "Where matches of `pattern` end."
     return [found.end() for found in re.finditer(pattern, text)]
 
+
 _PARAGRAPH, _LINE = r'\n[ \t]*\r?\n\s*', r'\r\n|\r|\n'
 # A point after a digit mostly belongs to a list or a date.
 _SENTENCE = r'''(?:(?<!\d)\.|[!?…])[*_"'”’)\]]{0,4}\s+|[。！？][」』”’）]{0,3}'''
 
+
 # What a structure gives for a rank: the places, or a pattern that ends at them.
-def _prose(text: str) -> dict[int, list[int] | str]: return {2: _PARAGRAPH, 3: _SENTENCE, 4: _LINE}
+def _prose(text: str) -> dict[int, list[int] | str]:
+    return {2: _PARAGRAPH, 3: _SENTENCE, 4: _LINE}
+
 
 def _code(text: str) -> dict[int, list[int] | str]:
     return {2: r'\n[ \t]*\r?\n(?:[ \t]*\r?\n)*(?=\S)', 3: r'\n[ \t]*\r?\n(?:[ \t]*\r?\n)*', 4: _LINE}
@@ -104,20 +118,28 @@ def _markdown(text: str) -> dict[int, list[int] | str]:
     headings, place, fence = [], 0, ''
     for line in text.splitlines(keepends=True):
         mark = re.match(r' {0,3}(```+|~~~+)', line)
-        if mark and (not fence or mark[1].startswith(fence)): fence = '' if fence else mark[1]
-        elif not fence and re.match(r' {0,3}#{1,6}\s+\S', line): headings.append(place)
+        if mark and (not fence or mark[1].startswith(fence)):
+            fence = '' if fence else mark[1]
+        elif not fence and re.match(r' {0,3}#{1,6}\s+\S', line):
+            headings.append(place)
         place += len(line)
     return _prose(text) | {1: headings}
 
+
 def _python(text: str) -> dict[int, list[int] | str]:
     "Functions and classes with their comments and decorators, then methods and statements, then blocks."
-    try: body = syntax_tree(text.removeprefix('\ufeff')).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError): return _code(text)
+    try:
+        body = syntax_tree(text.removeprefix('\ufeff')).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _code(text)
     starts, lines = [0, *_ends(_LINE, text)], re.split(_LINE, text)
-    def first(node: ast.AST) -> int: # the place of its first line
+
+    def first(node: ast.AST) -> int:  # the place of its first line
         number = min([node.lineno, *(one.lineno for one in getattr(node, 'decorator_list', ()))]) - 1
-        while number and lines[number - 1].lstrip().startswith('#'): number -= 1
+        while number and lines[number - 1].lstrip().startswith('#'):
+            number -= 1
         return starts[number]
+
     named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     inner = [one for node in body if isinstance(node, ast.ClassDef) for one in node.body if isinstance(one, named)]
     definitions = [first(node) for node in body if isinstance(node, named)]
@@ -125,94 +147,150 @@ def _python(text: str) -> dict[int, list[int] | str]:
     return {1: definitions, 2: sorted({*others}), 3: r'\n[ \t]*\r?\n\s*?(?=[ \t]*\S)', 4: _LINE}
 
 # %% ../../nbs/plan/01_split.ipynb #a37a0ff8
-_STAMP = re.compile(r'\W{0,2}(?:\d{4}[-/]\d\d[-/]\d\d|\d\d?/\w{3}/\d{4}|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d|\d\d:\d\d:\d\d|\d{10}\b)|\S+ \S+ \S+ \[\d\d/')
+_STAMP = re.compile(
+    r'\W{0,2}(?:\d{4}[-/]\d\d[-/]\d\d|\d\d?/\w{3}/\d{4}|[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d|\d\d:\d\d:\d\d|\d{10}\b)|\S+ \S+ \S+ \[\d\d/'
+)
 
-def _line_starts(text: str) -> list[tuple[int, str]]: # place and line
+
+def _line_starts(text: str) -> list[tuple[int, str]]:  # place and line
     lines, place = [], 0
     for line in re.findall(r'[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+', text):
         lines.append((place, line))
         place += len(line)
     return lines
 
+
 def _records(text: str, structure: str) -> dict[int, list[int] | str]:
     "Where records begin."
     lines = _line_starts(text)
-    if structure == 'log': return {1: [place for place, line in lines if _STAMP.match(line)]}
-    if structure != 'csv' or text.count('"') % 2: return {1: [place for place, line in lines if line.strip()]}
+    if structure == 'log':
+        return {1: [place for place, line in lines if _STAMP.match(line)]}
+    if structure != 'csv' or text.count('"') % 2:
+        return {1: [place for place, line in lines if line.strip()]}
     starts, quotes = [], 0
     for place, line in lines:
-        if quotes % 2 == 0: starts.append(place)
+        if quotes % 2 == 0:
+            starts.append(place)
         quotes += line.count('"')
     return {1: starts}
 
 # %% ../../nbs/plan/01_split.ipynb #765f4095
-STRUCTURES: dict[str, Callable[[str], dict[int, list[int] | str]]] = dict(text=_prose, markdown=_markdown, python=_python, code=_code,
-    **{name: (lambda text, name=name: _records(text, name)) for name in ('jsonl', 'csv', 'log', 'rows')})
-RECORDS = {'jsonl', 'csv', 'log', 'rows'} # structures whose units are never cut
+STRUCTURES: dict[str, Callable[[str], dict[int, list[int] | str]]] = dict(
+    text=_prose,
+    markdown=_markdown,
+    python=_python,
+    code=_code,
+    **{name: (lambda text, name=name: _records(text, name)) for name in ('jsonl', 'csv', 'log', 'rows')},
+)
+RECORDS = {'jsonl', 'csv', 'log', 'rows'}  # structures whose units are never cut
 
-_BY_SUFFIX = dict(py='python', pyi='python', md='markdown', markdown='markdown', qmd='markdown', jsonl='jsonl', ndjson='jsonl', csv='csv', tsv='csv',
-    log='log', **dict.fromkeys('js ts jsx tsx c h cc cpp hpp cs java go rs rb php swift kt scala sh sql r jl lua css'.split(), 'code'))
+_BY_SUFFIX = dict(
+    py='python',
+    pyi='python',
+    md='markdown',
+    markdown='markdown',
+    qmd='markdown',
+    jsonl='jsonl',
+    ndjson='jsonl',
+    csv='csv',
+    tsv='csv',
+    log='log',
+    **dict.fromkeys(
+        'js ts jsx tsx c h cc cpp hpp cs java go rs rb php swift kt scala sh sql r jl lua css'.split(), 'code'
+    ),
+)
 
 # %% ../../nbs/plan/01_split.ipynb #2018c8a7
 def _same_shape(lines: list[str]) -> bool:
     "Whether most lines begin with the same label, such as `Date:` or a number or a dash, or have the same number of separators."
-    labels = Counter(re.sub(r'\d+', '1', found[0]) for line in lines if (found := re.match(r'\w+[:=]|\d+[.)] |[-*•] ', line)))
+    labels = Counter(
+        re.sub(r'\d+', '1', found[0]) for line in lines if (found := re.match(r'\w+[:=]|\d+[.)] |[-*•] ', line))
+    )
     bars = Counter(line.count('||') or line.count('\t') for line in lines)
     bars.pop(0, None)
     return any(count.most_common(1)[0][1] >= 0.8 * len(lines) for count in (labels, bars) if count)
 
+
 def _is_table(lines: list[str]) -> bool:
     "Whether the lines have one and the same number of commas (or semicolons, tabs, bars), and do not end as sentences do."
-    if sum(line.rstrip().endswith(('.', '?', '!', ',')) for line in lines) > len(lines) / 2: return False
+    if sum(line.rstrip().endswith(('.', '?', '!', ',')) for line in lines) > len(lines) / 2:
+        return False
     bare = [re.sub(r'"(?:[^"]|"")*"', '', line) for line in lines]
-    return any(len(found := {line.count(mark) for line in bare}) == 1 and found != {0} for mark in ',;\t|') and len(lines) > 2
+    return (
+        any(len(found := {line.count(mark) for line in bare}) == 1 and found != {0} for mark in ',;\t|')
+        and len(lines) > 2
+    )
+
 
 def detect_structure(
-    text: str, # any text
-    name: str = '', # of its file, if it has one
-) -> str: # a key of `STRUCTURES`
+    text: str,  # any text
+    name: str = '',  # of its file, if it has one
+) -> str:  # a key of `STRUCTURES`
     "What kind of text this is."
-    if by_name := _BY_SUFFIX.get(name.rpartition('.')[2].lower() if '.' in name else ''): return by_name
+    if by_name := _BY_SUFFIX.get(name.rpartition('.')[2].lower() if '.' in name else ''):
+        return by_name
     sample = text[:50_000]
     lines = [line for line in sample.splitlines() if line.strip()][:200]
-    if len(lines) > 1 and len(sample) < len(text): lines = lines[:-1]
+    if len(lines) > 1 and len(sample) < len(text):
+        lines = lines[:-1]
     share = lambda test: sum(1 for line in lines if test(line)) / max(1, len(lines))
-    if len(lines) > 1 and share(_is_json) >= 0.9: return 'jsonl'
-    if len(lines) > 4 and share(_STAMP.match) >= 0.6: return 'log'
-    if len(lines) > 4 and _same_shape(lines): return 'rows'
-    if _is_table(lines) and not re.search(_PARAGRAPH, sample.strip()): return 'csv'
-    if re.search(r'(?m)^(?:async )?(?:def|class) \w+.*:\s*$|^(?:import|from) \w', sample) and _parses(text): return 'python'
-    if share(re.compile(r'.*[;{}]\s*$').match) >= 0.3: return 'code'
+    if len(lines) > 1 and share(_is_json) >= 0.9:
+        return 'jsonl'
+    if len(lines) > 4 and share(_STAMP.match) >= 0.6:
+        return 'log'
+    if len(lines) > 4 and _same_shape(lines):
+        return 'rows'
+    if _is_table(lines) and not re.search(_PARAGRAPH, sample.strip()):
+        return 'csv'
+    if re.search(r'(?m)^(?:async )?(?:def|class) \w+.*:\s*$|^(?:import|from) \w', sample) and _parses(text):
+        return 'python'
+    if share(re.compile(r'.*[;{}]\s*$').match) >= 0.3:
+        return 'code'
     return 'markdown' if len(re.findall(r'(?m)^#{1,6} +\S', sample)) > 1 else 'text'
 
-def _parses(text: str) -> bool: # as Python
-    try: return bool(syntax_tree(text.removeprefix('\ufeff')).body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError): return False
+
+def _parses(text: str) -> bool:  # as Python
+    try:
+        return bool(syntax_tree(text.removeprefix('\ufeff')).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+
 
 def _is_json(line: str) -> bool:
-    if not line.lstrip().startswith('{'): return False
-    try: return isinstance(json.loads(line), dict)
-    except ValueError: return False
+    if not line.lstrip().startswith('{'):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 # %% ../../nbs/plan/01_split.ipynb #3be70e82
 def _add_part(outline: Outline, text: str, offset: int, structure: str) -> None:
     "Add the places of one part, which begins at `offset`."
     for rank, places in STRUCTURES[structure](text).items():
-        find = lambda places=places: [offset + place for place in (_ends(places, text) if isinstance(places, str) else places) if 0 < place < len(text)]
+        find = lambda places=places: [
+            offset + place
+            for place in (_ends(places, text) if isinstance(places, str) else places)
+            if 0 < place < len(text)
+        ]
         outline.found.setdefault(rank, []).append(find)
-    if structure in RECORDS: outline.whole.append((offset, offset + len(text)))
+    if structure in RECORDS:
+        outline.whole.append((offset, offset + len(text)))
     head = _records(text, 'csv')[1][:2] if structure == 'csv' else []
-    if len(head) == 2 and _has_head(text, head): outline.headers.append((offset, offset + len(text), text[:head[1]]))
+    if len(head) == 2 and _has_head(text, head):
+        outline.headers.append((offset, offset + len(text), text[: head[1]]))
+
 
 def _has_head(text: str, starts: list[int]) -> bool:
     "Whether the first record of a table names its columns: it has no number, and is short."
-    first = text[:starts[1]]
+    first = text[: starts[1]]
     return len(first) < 2000 and not re.search(r'(?<![\w.])\d+(?:\.\d+)?(?![\w])', first)
 
+
 def make_outline(
-    context: Any, # a text; a dict of files; a list of documents
-    structure: str | None = None, # a key of `STRUCTURES`; found out where None
-) -> Outline: # of the whole as one text
+    context: Any,  # a text; a dict of files; a list of documents
+    structure: str | None = None,  # a key of `STRUCTURES`; found out where None
+) -> Outline:  # of the whole as one text
     "Find out where a context may be cut."
     if structure is not None and structure not in STRUCTURES:
         raise BadInput(f'structure={structure!r} is not known; there are: {", ".join(STRUCTURES)}.')
@@ -230,7 +308,8 @@ def make_outline(
         lead = f'--- {name} ---\n' if isinstance(context, dict) else ''
         begins.append(place)
         start, end = place + len(lead), place + len(lead) + len(inner)
-        if lead: outline.headers.append((place, end, f'--- {name} (continued) ---\n'))
+        if lead:
+            outline.headers.append((place, end, f'--- {name} (continued) ---\n'))
         _add_part(outline, inner, start, structure or detect_structure(inner, str(name)))
         place = end + 2
     return outline
@@ -238,29 +317,33 @@ def make_outline(
 # %% ../../nbs/plan/01_split.ipynb #c250d781
 class Ruler:
     "Where in a text a number of tokens ends, nearly: it is exact at the ends of blocks."
-    block = 4000 # characters
-    def __init__(self,
-        text: str, # to measure
-        count: Callable[[str], int], # tokens of a text
+
+    block = 4000  # characters
+
+    def __init__(
+        self,
+        text: str,  # to measure
+        count: Callable[[str], int],  # tokens of a text
     ):
         self.text, self.places, self.sums = text, [0], [0.0]
         for start in range(0, len(text), self.block):
-            piece = text[start:start + self.block]
+            piece = text[start : start + self.block]
             self.places.append(start + len(piece))
             self.sums.append(self.sums[-1] + max(1, count(piece)))
 
-    def tokens_at(self, place: int) -> float: # tokens before it
+    def tokens_at(self, place: int) -> float:  # tokens before it
         "How many tokens stand before `place`."
         return self._between(place, self.places, self.sums)
 
-    def place_of(self, tokens: float) -> int: # in characters
+    def place_of(self, tokens: float) -> int:  # in characters
         "Where the first `tokens` tokens end."
         return int(self._between(tokens, self.sums, self.places))
 
     @staticmethod
     def _between(value: float, known: list, wanted: list) -> float:
         right = min(max(1, bisect_left(known, value)), len(known) - 1)
-        if len(known) < 2: return 0
+        if len(known) < 2:
+            return 0
         span = known[right] - known[right - 1]
         share = min(1.0, max(0.0, (value - known[right - 1]) / span))
         return wanted[right - 1] + share * (wanted[right] - wanted[right - 1])
@@ -268,103 +351,128 @@ class Ruler:
 # %% ../../nbs/plan/01_split.ipynb #6141c47d
 _JOINERS = {'\u200d', '\ufe0f', '\ufe0e', '\u20e3'}
 
+
 def _splits_character(text: str, place: int) -> bool:
     "Whether a cut here would separate what is shown as one character."
     after, before = text[place], text[place - 1]
-    if before == '\r' and after == '\n' or before == '\u200d' or after in _JOINERS or unicodedata.combining(after): return True
+    if before == '\r' and after == '\n' or before == '\u200d' or after in _JOINERS or unicodedata.combining(after):
+        return True
     flags = lambda character: '\U0001f1e6' <= character <= '\U0001f1ff'
     return '\U0001f3fb' <= after <= '\U0001f3ff' or flags(before) and flags(after)
 
+
 def _nearest(places: list[int], low: int, high: int, aim: int) -> int | None:
     "The place from `low` to `high` that is nearest to `aim`."
-    inside = places[bisect_left(places, low):bisect_right(places, high)]
-    if not inside: return None
+    inside = places[bisect_left(places, low) : bisect_right(places, high)]
+    if not inside:
+        return None
     right = bisect_left(inside, aim)
-    return min(inside[max(0, right - 1):right + 1], key=lambda place: abs(place - aim))
+    return min(inside[max(0, right - 1) : right + 1], key=lambda place: abs(place - aim))
 
-def _free_cut(text: str, low: int, high: int, aim: int) -> tuple[int, int]: # place, rank
+
+def _free_cut(text: str, low: int, high: int, aim: int) -> tuple[int, int]:  # place, rank
     "A cut that no structure offers: after a space near the aim, else between characters."
-    spaces = [low + found.end() for found in re.finditer(r'\s(?=\S)', text[low:high + 1]) if low + found.end() <= high]
-    if spaces: return _nearest(spaces, low, high, aim), RANKS.index('word')
+    spaces = [
+        low + found.end() for found in re.finditer(r'\s(?=\S)', text[low : high + 1]) if low + found.end() <= high
+    ]
+    if spaces:
+        return _nearest(spaces, low, high, aim), RANKS.index('word')
     place = aim
-    while place > max(low, aim - 40) and _splits_character(text, place): place -= 1
+    while place > max(low, aim - 40) and _splits_character(text, place):
+        place -= 1
     return (place if not _splits_character(text, place) else aim), RANKS.index('character')
 
 # %% ../../nbs/plan/01_split.ipynb #b4899365
-def _find_cut(outline: Outline, start: int, aim: int, high: int) -> tuple[int, int]: # place, rank
+def _find_cut(outline: Outline, start: int, aim: int, high: int) -> tuple[int, int]:  # place, rank
     "The best place for the next chunk to begin, after `start` and up to `high`."
     kept = next(((first, last) for first, last in outline.whole if first <= start < last), None)
     for rank in sorted(outline.found):
         # Records of any size stay whole; elsewhere a chunk should not be much smaller than it could be.
         low = start + 1 if kept and rank < 2 else start + max(1, int(0.6 * (aim - start)))
         place = _nearest(outline.places(rank), low, high, aim)
-        if place is not None and (kept is None or rank < 2 or place >= kept[1]): return place, rank
+        if place is not None and (kept is None or rank < 2 or place >= kept[1]):
+            return place, rank
     inside = next(((first, last) for first, last in outline.whole if first < high < last), None)
     if kept or inside and inside[0] > start:
         place = kept[1] if kept else inside[0]
-        if place <= high: return place, 1
-    if kept: return high, -1
+        if place <= high:
+            return place, 1
+    if kept:
+        return high, -1
     return _free_cut(outline.text, start + max(1, int(0.6 * (aim - start))), high, aim)
+
 
 def _too_long(outline: Outline, start: int, size: int, count: Callable[[str], int]) -> BadInput:
     places = outline.places(1)
-    end = next((place for place in places[bisect_right(places, start):]), len(outline.text))
-    return BadInput(f'The record at character {start:,} has {count(outline.text[start:end]):,} tokens and a chunk holds {size:,}: '
-        f'use a larger window, or structure="text", which may cut records.')
+    end = next((place for place in places[bisect_right(places, start) :]), len(outline.text))
+    return BadInput(
+        f'The record at character {start:,} has {count(outline.text[start:end]):,} tokens and a chunk holds {size:,}: '
+        f'use a larger window, or structure="text", which may cut records.'
+    )
 
 # %% ../../nbs/plan/01_split.ipynb #3b834c42
 def split(
-    outline: Outline | Any, # of `make_outline`, or a context
-    size: int, # tokens that a chunk shows at most, its overlap and header included
-    count: Callable[[str], int] = lambda text: math.ceil(len(text) / 4), # tokens of a text
-    overlap: int = 0, # tokens that a chunk repeats of the one before, where the cut is no end of a record, a definition, a heading or a file
-    ruler: Ruler | None = None, # of the same text and count, to measure it only once
-) -> list[Chunk]: # in order; together they are the text
+    outline: Outline | Any,  # of `make_outline`, or a context
+    size: int,  # tokens that a chunk shows at most, its overlap and header included
+    count: Callable[[str], int] = lambda text: math.ceil(len(text) / 4),  # tokens of a text
+    overlap: int = 0,  # tokens that a chunk repeats of the one before, where the cut is no end of a record, a definition, a heading or a file
+    ruler: Ruler | None = None,  # of the same text and count, to measure it only once
+) -> list[Chunk]:  # in order; together they are the text
     "Cut a text into chunks. Raises `BadInput` where a record, or a single character, does not fit."
     outline = outline if isinstance(outline, Outline) else make_outline(outline)
-    if size < 1 or not 0 <= overlap < size: raise BadInput(f'size={size} and overlap={overlap}: give a size of at least one token, and a smaller overlap.')
+    if size < 1 or not 0 <= overlap < size:
+        raise BadInput(f'size={size} and overlap={overlap}: give a size of at least one token, and a smaller overlap.')
     text, chunks, start, rank = outline.text, [], 0, 0
     ruler = ruler or Ruler(text, count)
     while start < len(text):
         before = _overlap_start(ruler, start, overlap) if chunks and rank >= RANKS.index('paragraph') else start
         header = outline.header_at(start)
         end, rank = _next_end(outline, ruler, start, before, size, lambda end: count(header + text[before:end]))
-        if rank < 0: raise _too_long(outline, start, size, count)
-        if end <= start: raise BadInput(f'A chunk of {size} tokens is too small for a single character of this text: use a larger window.')
+        if rank < 0:
+            raise _too_long(outline, start, size, count)
+        if end <= start:
+            raise BadInput(
+                f'A chunk of {size} tokens is too small for a single character of this text: use a larger window.'
+            )
         chunks.append(Chunk(text[before:end], start, end, start - before, header, len(chunks) + 1))
         start = end
     return chunks
 
+
 def _overlap_start(ruler: Ruler, start: int, overlap: int) -> int:
     "Where the overlap begins: at a word, if one begins in its first quarter."
     earliest = ruler.place_of(max(0, ruler.tokens_at(start) - overlap)) if overlap else start
-    word = re.search(r'\s(?=\S)', ruler.text[earliest:earliest + (start - earliest)//4])
-    while earliest < start and not word and earliest and _splits_character(ruler.text, earliest): earliest += 1
+    word = re.search(r'\s(?=\S)', ruler.text[earliest : earliest + (start - earliest) // 4])
+    while earliest < start and not word and earliest and _splits_character(ruler.text, earliest):
+        earliest += 1
     return earliest + word.end() if word and earliest else earliest
 
 # %% ../../nbs/plan/01_split.ipynb #c8b34285
 def _next_end(
-    outline: Outline, # what is cut
-    ruler: Ruler, # of its text
-    start: int, # where the chunk's own text begins
-    before: int, # where its overlap begins
-    size: int, # tokens
-    measure: Callable[[int], int], # tokens of the chunk that ends there
-) -> tuple[int, int]: # place and rank; rank -1: a record does not fit; place == start: nothing fits
+    outline: Outline,  # what is cut
+    ruler: Ruler,  # of its text
+    start: int,  # where the chunk's own text begins
+    before: int,  # where its overlap begins
+    size: int,  # tokens
+    measure: Callable[[int], int],  # tokens of the chunk that ends there
+) -> tuple[int, int]:  # place and rank; rank -1: a record does not fit; place == start: nothing fits
     "Where the chunk that begins at `start` ends."
     length, used = len(outline.text), ruler.tokens_at(before)
     left, room = ruler.tokens_at(length) - ruler.tokens_at(start), size - (ruler.tokens_at(start) - used)
-    if left <= 1.1 * room + 8 and measure(length) <= size: return length, 0
+    if left <= 1.1 * room + 8 and measure(length) <= size:
+        return length, 0
     pieces = max(2, math.ceil(left / max(1, room)))
     high = min(length - 1, max(start + 1, ruler.place_of(ruler.tokens_at(start) + room)))
-    aim = min(high, max(start + 1, ruler.place_of(ruler.tokens_at(start) + left/pieces)))
+    aim = min(high, max(start + 1, ruler.place_of(ruler.tokens_at(start) + left / pieces)))
     while high > start:
         end, rank = _find_cut(outline, start, aim, high)
         tokens = measure(end)
-        if tokens <= size and rank >= 0: return end, rank
+        if tokens <= size and rank >= 0:
+            return end, rank
         # An estimate was too high: come nearer in proportion, by one character at least.
         shorter = start + int((end - start) * min(0.9, 0.98 * size / max(1, tokens)))
-        if rank < 0 and tokens <= size: return end, -1
+        if rank < 0 and tokens <= size:
+            return end, -1
         high = min(end - 1, max(start, shorter if end - start > 1 else start))
         aim = min(aim, high)
     return start, -1 if any(first <= start < last for first, last in outline.whole) else 0

@@ -22,7 +22,7 @@ from .pairs import make_rule
 from .plan import LambdaSettings, make_plan, Plan, Staff
 from .split import Chunk
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
-from ..runs.call_tree import Tree
+from ..runs.call_tree import CallTree
 from ..runs.compat import native_settings
 from ..runs.parse.clean import plain_answer
 from ..runs.result import Result
@@ -36,29 +36,35 @@ __all__ = ['split_question', 'LambdaRLM', 'LambdaRun', 'write_value']
 # %% ../../nbs/plan/07_strategy.ipynb #aca91537
 _QUESTION = re.compile(r'(?:\A|\n)[ \t]*Question:[ \t]*')
 
+
 def split_question(
-    prompt: str, # such as "Context:\n...\n\nQuestion: ...\n\nAnswer:"
-) -> tuple[str, str | None]: # the context, and the question; None where the prompt does not end with one
+    prompt: str,  # such as "Context:\n...\n\nQuestion: ...\n\nAnswer:"
+) -> tuple[str, str | None]:  # the context, and the question; None where the prompt does not end with one
     "Take the question from the end of a prompt."
     body = prompt.rstrip()
     asked = re.search(r'\n\s*Answer:\Z', body)
-    if asked: body = body[:asked.start()].rstrip()
+    if asked:
+        body = body[: asked.start()].rstrip()
     found = list(_QUESTION.finditer(body))
-    query = body[found[-1].end():].strip() if found else ''
+    query = body[found[-1].end() :].strip() if found else ''
     # Without "Answer:" after it, only the last paragraph can be the question.
-    if not query or not asked and '\n\n' in re.sub(r'\r?\n[ \t]*\r?\n', '\n\n', query): return prompt, None
-    context = re.sub(r'\r?\n?\Z', '', body[:found[-1].start()], count=1)
+    if not query or not asked and '\n\n' in re.sub(r'\r?\n[ \t]*\r?\n', '\n\n', query):
+        return prompt, None
+    context = re.sub(r'\r?\n?\Z', '', body[: found[-1].start()], count=1)
     return re.sub(r'\A\s*Context:[ \t]*\n?', '', context), query
 
 # %% ../../nbs/plan/07_strategy.ipynb #4a6d02f6
 class LambdaRLM(Strategy):
     "A fixed program over the chunks of a text: planned, priced, then run."
+
     method = 'lambda'
+
     @takes(LambdaSettings)
-    def __init__(self,
-        model: str | Callable | LM | None = None, # detects the task and reduces; None: `backend_kwargs` names it
-        sub_lm: str | Callable | LM | None = None, # reads the chunks; the same model where None
-        **kwargs, # settings, limits by name, and the engine's spellings
+    def __init__(
+        self,
+        model: str | Callable | LM | None = None,  # detects the task and reduces; None: `backend_kwargs` names it
+        sub_lm: str | Callable | LM | None = None,  # reads the chunks; the same model where None
+        **kwargs,  # settings, limits by name, and the engine's spellings
     ):
         native = native_settings(kwargs, [part.name for part in fields(LambdaSettings)])
         model, sub_lm = model or native.pop('model', None), sub_lm or native.pop('sub_lm', None)
@@ -66,98 +72,128 @@ class LambdaRLM(Strategy):
         super().__init__(model, LambdaSettings(**native))
         self.staff = Staff(self.lm, as_lm(sub_lm) if sub_lm is not None else self.lm, self.settings)
 
-    def ingredients(self) -> dict[str, Any]: # keyword -> value
+    def ingredients(self) -> dict[str, Any]:  # keyword -> value
         "The two models, and the task by its name."
         staff, task = self.staff, self.settings.task
         named = dict(task=task.name) if task is not None and TASKS.get(task.name) is task else {}
         return dict(model=self.lm) | ({} if staff.leaf_lm is self.lm else dict(sub_lm=staff.leaf_lm)) | named
 
-    def asked(self, context: Any, query: str | None) -> tuple[Any, str | None]: # context and question
+    def asked(self, context: Any, query: str | None) -> tuple[Any, str | None]:  # context and question
         "Find the question: given, or at the end of the prompt, or in the settings."
-        if isinstance(context, Plan): return context, context.query
-        if query is not None: return context, query
+        if isinstance(context, Plan):
+            return context, context.query
+        if query is not None:
+            return context, query
         found = None
-        if isinstance(context, str): context, found = split_question(context)
+        if isinstance(context, str):
+            context, found = split_question(context)
         return context, self.settings.query or found
 
     def check(self, context: Any, query: str | None, optional: bool = False) -> None:
         "As for every strategy; the question may stand at the end of the prompt, or in the settings."
-        if isinstance(context, Plan): return
+        if isinstance(context, Plan):
+            return
         context, query = self.asked(context, query)
-        if query is None: raise BadInput('There is no question: give one after the context, or as query=, or end the prompt with "Question: ...".')
+        if query is None:
+            raise BadInput(
+                'There is no question: give one after the context, or as query=, or end the prompt with "Question: ...".'
+            )
         check_question(context, query)
 
 # %% ../../nbs/plan/07_strategy.ipynb #c462f743
 @patch
-def plan(self: LambdaRLM,
-    context: Any, # the text; a dict of files; a list of documents
-    query: str | None = None, # the question
-    task: str | Task | None = None, # what to do; the settings' task where None
-) -> Plan: # `.explain()`, `.calls`, `.max_cost`, `.run()`
+def plan(
+    self: LambdaRLM,
+    context: Any,  # the text; a dict of files; a list of documents
+    query: str | None = None,  # the question
+    task: str | Task | None = None,  # what to do; the settings' task where None
+) -> Plan:  # `.explain()`, `.calls`, `.max_cost`, `.run()`
     "Plan without spending anything; raises `BadInput` for what cannot be done."
     context, query = self.asked(self.read(context, query), query)
     made = make_plan(context, query, self.staff, self.settings, find_task(task) if task is not None else None)
     made.strategy, made.context = self, context
     return made
 
+
 @patch
-def run(self: Plan) -> Result: # its answer, cost and trace
+def run(self: Plan) -> Result:  # its answer, cost and trace
     "Carry the plan out exactly as it is; raises what the strategy raises."
     return run_sync(self.strategy.drive(self, self.query))
 
 # %% ../../nbs/plan/07_strategy.ipynb #fc117401
 class LambdaRun:
     "One run of a plan."
-    def __init__(self,
-        strategy: LambdaRLM, # its models and settings
-        tree: Tree, # the account and the journal
-        context: Any, # what the question is about, or a plan
-        query: str, # the question
+
+    def __init__(
+        self,
+        strategy: LambdaRLM,  # its models and settings
+        tree: CallTree,  # the account and the journal
+        context: Any,  # what the question is about, or a plan
+        query: str,  # the question
     ):
         self.strategy, self.tree, self.query = strategy, tree, query
         self.plan: Plan | None = context if isinstance(context, Plan) else None
-        self.context = getattr(self.plan, 'context', self.plan.text) if self.plan else context # as the user gave it, where the strategy made the plan
+        self.context = (
+            getattr(self.plan, 'context', self.plan.text) if self.plan else context
+        )  # as the user gave it, where the strategy made the plan
         self.run, self.started = tree.new_run(None, self.context, query), time.perf_counter()
-        self.replies: dict[int, str] = {} # of leaves, by number
-        self.done: dict[str, int] = {} # calls of a stage that were answered
-        self.cut: list[str] = [] # replies that ended at their allowance
+        self.replies: dict[int, str] = {}  # of leaves, by number
+        self.done: dict[str, int] = {}  # calls of a stage that were answered
+        self.cut: list[str] = []  # replies that ended at their allowance
 
-    def write(self, type: str, **payload) -> None: self.tree.journal.write(type, self.run, **payload)
+    def write(self, type: str, **payload) -> None:
+        self.tree.journal.write(type, self.run, **payload)
 
-    async def solve(self) -> Result: # with its end written to the journal
+    async def solve(self) -> Result:  # with its end written to the journal
         "Plan, run, and finish in any case."
         staff = self.strategy.staff
         # A plan may have been made with another task than the settings'.
         planned = dict(task=self.plan.task.name) if self.plan else {}
-        self.tree.start(self.run, 'lambda', staff.lm, self.context, self.query,
-            dict(root_model=staff.lm.name, sub_model=staff.leaf_lm.name, limits=vars(self.strategy.settings.limits)), **planned)
+        self.tree.start(
+            self.run,
+            'lambda',
+            staff.lm,
+            self.context,
+            self.query,
+            dict(root_model=staff.lm.name, sub_model=staff.leaf_lm.name, limits=vars(self.strategy.settings.limits)),
+            **planned,
+        )
         reason, value, problem = 'cancelled', None, None
         try:
             plan = await self.prepare()
             value = await plan.term.apply(plan.text, Live(self.send))
             reason = 'final'
-        except RLMError as error: reason, problem = getattr(error, 'stop_reason', 'model' if isinstance(error, ModelError) else 'error'), error
+        except RLMError as error:
+            reason, problem = (
+                getattr(error, 'stop_reason', 'model' if isinstance(error, ModelError) else 'error'),
+                error,
+            )
         except asyncio.CancelledError:
-            if self.tree.ledger.remaining_seconds == 0: reason = 'time'
+            if self.tree.ledger.remaining_seconds == 0:
+                reason = 'time'
             raise
-        finally: result = self.finish(reason, value, problem)
+        finally:
+            result = self.finish(reason, value, problem)
         if problem:
-            if not isinstance(problem, BadInput): problem.result = result
+            if not isinstance(problem, BadInput):
+                problem.result = result
             raise problem
         return result
 
 # %% ../../nbs/plan/07_strategy.ipynb #81023083
 @patch
-async def solve(self: LambdaRLM,
-    tree: Tree, # the account and the journal of this run
-    context: Any, # what the question is about, or a plan
-    query: str | None, # the question; None: it stands in the context
-) -> Result: # the outcome
+async def solve(
+    self: LambdaRLM,
+    tree: CallTree,  # the account and the journal of this run
+    context: Any,  # what the question is about, or a plan
+    query: str | None,  # the question; None: it stands in the context
+) -> Result:  # the outcome
     "Run the plan that the context and the question call for."
     return await LambdaRun(self, tree, *self.asked(context, query)).solve()
 
+
 @patch
-async def prepare(self: LambdaRun) -> Plan: # ready to run
+async def prepare(self: LambdaRun) -> Plan:  # ready to run
     "Detect the task, plan, check the limits, read the rule."
     settings, staff = self.strategy.settings, self.strategy.staff
     if self.plan is None:
@@ -167,15 +203,27 @@ async def prepare(self: LambdaRun) -> Plan: # ready to run
         self.plan = await asyncio.to_thread(make_plan, self.context, self.query, staff, settings, task, origin)
     plan, ledger = self.plan, self.tree.ledger
     bill = plan.bill
-    self.write('plan', task=plan.task.name, calls=[bill.least, len(bill.priced)], input=bill.input, output=bill.output, max_cost=plan.max_cost,
-        chunks=len(plan.chunks), accuracy=plan.accuracy, term=str(plan.term), text=plan.explain())
-    for note in plan.notes: self.write('notice', text=note)
+    self.write(
+        'plan',
+        task=plan.task.name,
+        calls=[bill.least, len(bill.priced)],
+        input=bill.input,
+        output=bill.output,
+        max_cost=plan.max_cost,
+        chunks=len(plan.chunks),
+        accuracy=plan.accuracy,
+        term=str(plan.term),
+        text=plan.explain(),
+    )
+    for note in plan.notes:
+        self.write('notice', text=note)
     plan.check_limits(ledger.limits)
     # Below a run that compares several, the account is not this run's alone.
     if self.tree.level == 0 and plan.max_cost is not None:
         own = ledger.limits.max_cost
         ledger.limits = replace(ledger.limits, max_cost=plan.max_cost if own is None else min(own, plan.max_cost))
-    if plan.task.needs_rule and plan.kit.rule is None: await self.read_rule()
+    if plan.task.needs_rule and plan.kit.rule is None:
+        await self.read_rule()
     return plan
 
 # %% ../../nbs/plan/07_strategy.ipynb #70a77bb7
@@ -183,16 +231,21 @@ async def prepare(self: LambdaRun) -> Plan: # ready to run
 async def _ask_once(self: LambdaRun, stage: str, prompt: str, reply_tokens: int) -> str:
     return await self.send(M('{text}', reply_tokens, stage), prompt, prompt, stage)
 
+
 @patch
-async def detect(self: LambdaRun) -> Task: # what the question's words suggest, where the reply names none
+async def detect(self: LambdaRun) -> Task:  # what the question's words suggest, where the reply names none
     "Ask the model which kind of work the question asks for."
     text = as_text(self.context)
     reply = await self._ask_once('detect', task_prompt(self.query, text), 32)
     task = read_task(reply)
     if task is None:
         task = guess_task(self.query)
-        self.write('notice', text=f'The model named no task ({reply[:60]!r}); by its words the question is {task.name}, and task= says which it is.')
+        self.write(
+            'notice',
+            text=f'The model named no task ({reply[:60]!r}); by its words the question is {task.name}, and task= says which it is.',
+        )
     return task
+
 
 @patch
 async def read_rule(self: LambdaRun) -> None:
@@ -202,34 +255,57 @@ async def read_rule(self: LambdaRun) -> None:
     try:
         rule = make_rule(reply)
         labels = rule.check(settings.labels)
-    except BadInput as error: raise ModelError(f'{self.strategy.lm.name} made no rule of the question: {error} Or give predicate=.', self.strategy.lm.name) from None
+    except BadInput as error:
+        raise ModelError(
+            f'{self.strategy.lm.name} made no rule of the question: {error} Or give predicate=.', self.strategy.lm.name
+        ) from None
     reserved = self.plan.staff.count(kit.reserved, 'leaf') if getattr(kit, 'reserved', None) else None
     kit.rule, kit.labels = rule, tuple(labels)
     if reserved is not None and self.plan.staff.count(', '.join(labels), 'leaf') > reserved:
-        raise ModelError(f'The labels of the rule are longer than the question that they should stand in ({", ".join(labels)[:80]}): give labels=.', self.strategy.lm.name)
+        raise ModelError(
+            f'The labels of the rule are longer than the question that they should stand in ({", ".join(labels)[:80]}): give labels=.',
+            self.strategy.lm.name,
+        )
     kit.tell(', '.join(labels))
 
 # %% ../../nbs/plan/07_strategy.ipynb #2b0a3685
 @patch
-async def send(self: LambdaRun,
-    call: M, # which M of the term
-    value: Any, # what it is about
-    prompt: str, # what is asked
-    stage: str, # such as "leaf", "reduce 2"
-) -> str: # the reply's text
+async def send(
+    self: LambdaRun,
+    call: M,  # which M of the term
+    value: Any,  # what it is about
+    prompt: str,  # what is asked
+    stage: str,  # such as "leaf", "reduce 2"
+) -> str:  # the reply's text
     "Make one call of the plan; raises `LeafFailed` where it fails for good."
     lm = self.strategy.staff.of(call.role)
     params = dict(self.strategy.settings.sampling_args or {}) | dict(max_tokens=call.reply_tokens)
     self.tree.sub_calls += 1
-    try: reply = await self.tree.ask(self.run, lm, [dict(role='user', content=prompt)], 'subcall', None, params, prompt=prompt, stage=stage, place=place_of(value))
-    except ModelError as error: raise self.failed(stage, value, str(error), error) from error
-    try: text = plain_answer(reply.text, lm.name)
-    except ModelError: text = '' # which `fitted` refuses, and says where
+    try:
+        reply = await self.tree.ask(
+            self.run,
+            lm,
+            [dict(role='user', content=prompt)],
+            'subcall',
+            None,
+            params,
+            prompt=prompt,
+            stage=stage,
+            place=place_of(value),
+        )
+    except ModelError as error:
+        raise self.failed(stage, value, str(error), error) from error
+    try:
+        text = plain_answer(reply.text, lm.name)
+    except ModelError:
+        text = ''  # which `fitted` refuses, and says where
     text = self.fitted(call, value, stage, text, reply.finish_reason == 'length')
-    if stage == 'leaf' and isinstance(value, Chunk): self.replies[value.number] = text
+    if stage == 'leaf' and isinstance(value, Chunk):
+        self.replies[value.number] = text
     self.done[stage] = self.done.get(stage, 0) + 1
     self.progress(stage)
     return text
+
 
 @patch
 def failed(self: LambdaRun, stage: str, value: Any, why: str, error: ModelError | None = None) -> LeafFailed:
@@ -237,8 +313,13 @@ def failed(self: LambdaRun, stage: str, value: Any, why: str, error: ModelError 
     place, planned = place_of(value), len(self.plan.chunks) if self.plan else 0
     where = f'the {stage} at {place}' if isinstance(value, Chunk) else f'{stage}, {place}'
     name = self.strategy.staff.of(stage.split()[0]).name
-    failure = LeafFailed(f'{where[0].upper()}{where[1:]} failed for good: {why.rstrip(".")}. {len(self.replies)} of {planned} leaves had answered; '
-        'their replies are in this exception.', name, getattr(error, 'status', None), place)
+    failure = LeafFailed(
+        f'{where[0].upper()}{where[1:]} failed for good: {why.rstrip(".")}. {len(self.replies)} of {planned} leaves had answered; '
+        'their replies are in this exception.',
+        name,
+        getattr(error, 'status', None),
+        place,
+    )
     failure.answered, failure.planned, failure.replies = len(self.replies), planned, dict(self.replies)
     return failure
 
@@ -247,11 +328,19 @@ def failed(self: LambdaRun, stage: str, value: Any, why: str, error: ModelError 
 def fitted(self: LambdaRun, call: M, value: Any, stage: str, text: str, cut: bool) -> str:
     "A reply within its allowance; raises `LeafFailed` where it is of no use."
     count = self.strategy.staff.of(call.role).count_tokens
-    if not text.strip(): raise self.failed(stage, value, 'the reply holds nothing but thinking; raise reply_tokens.')
+    if not text.strip():
+        raise self.failed(stage, value, 'the reply holds nothing but thinking; raise reply_tokens.')
     # Some models begin with the number of the part that they go by.
-    if isinstance(value, list): text = re.sub(r'\A\s*\[\d+\]\s+(?=\S)', '', text)
-    if not cut and count(text) <= call.reply_tokens: return text
-    if call.whole: raise self.failed(stage, value, f'the reply is longer than {call.reply_tokens} tokens, and a part of it is of no use; raise reply_tokens.')
+    if isinstance(value, list):
+        text = re.sub(r'\A\s*\[\d+\]\s+(?=\S)', '', text)
+    if not cut and count(text) <= call.reply_tokens:
+        return text
+    if call.whole:
+        raise self.failed(
+            stage,
+            value,
+            f'the reply is longer than {call.reply_tokens} tokens, and a part of it is of no use; raise reply_tokens.',
+        )
     if not cut:
         low, high = 0, len(text)
         while low < high:
@@ -261,30 +350,47 @@ def fitted(self: LambdaRun, call: M, value: Any, stage: str, text: str, cut: boo
     self.cut.append(f'the {stage} at {place_of(value)}, after {call.reply_tokens} tokens')
     return text
 
+
 @patch
 def progress(self: LambdaRun, stage: str) -> None:
     "Say how far the run is."
     planned = len(self.plan.bill.stages.get(stage, ())) if self.plan else 1
     spent, most = self.tree.ledger.spent.cost, self.plan.max_cost if self.plan else None
     money = f', ${spent:.2f} of ${most:.2f}' if spent is not None and most is not None else ''
-    self.write('progress', stage=stage, done=self.done[stage], planned=planned, text=f'{stage} {self.done[stage]:,}/{planned:,}{money}')
+    self.write(
+        'progress',
+        stage=stage,
+        done=self.done[stage],
+        planned=planned,
+        text=f'{stage} {self.done[stage]:,}/{planned:,}{money}',
+    )
 
 # %% ../../nbs/plan/07_strategy.ipynb #fecfbd94
 def write_value(
-    value: Any, # what a term gave
-) -> str: # for a reader
+    value: Any,  # what a term gave
+) -> str:  # for a reader
     "A text as it is, counts as lines, pairs as `(a, b)`, items one on a line."
-    if isinstance(value, str): return value
-    if isinstance(value, Mapping): return '\n'.join(f'{name}: {number}' for name, number in value.items())
-    if isinstance(value, (list, tuple)): return '\n'.join(f'({", ".join(map(str, item))})' if isinstance(item, tuple) else str(item) for item in value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return '\n'.join(f'{name}: {number}' for name, number in value.items())
+    if isinstance(value, (list, tuple)):
+        return '\n'.join(f'({", ".join(map(str, item))})' if isinstance(item, tuple) else str(item) for item in value)
     return str(value)
+
 
 @patch
 def finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None) -> Result:
     "Write the end down; a run that was stopped has what its leaves had found."
-    for note in self.plan.kit.notes if self.plan else (): self.write('notice', text=note)
-    if self.plan: self.plan.kit.notes.clear()
-    if self.cut: self.write('notice', text=f'{len(self.cut)} replies were cut at their allowance, such as that of {self.cut[0]}; raise reply_tokens if that is too early.')
+    for note in self.plan.kit.notes if self.plan else ():
+        self.write('notice', text=note)
+    if self.plan:
+        self.plan.kit.notes.clear()
+    if self.cut:
+        self.write(
+            'notice',
+            text=f'{len(self.cut)} replies were cut at their allowance, such as that of {self.cut[0]}; raise reply_tokens if that is too early.',
+        )
     known = [self.replies[number] for number in sorted(self.replies) if not says_nothing(self.replies[number])]
     text = write_value(value) if reason == 'final' else '\n\n'.join(known) or None
     result = self.tree.finish(self.run, self.strategy.lm.name, self.query, reason, text, self.started, problem)
@@ -292,13 +398,16 @@ def finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None) 
     result.plan = self.plan
     return result
 
+
 @patch(cls_method=True)
-async def recall(cls: LambdaRLM,
-    plain: Result, # with what every result has
-    again: Callable, # awaited, it tells the run again
-) -> Result: # with its plan and its value; without them where the context or a function of the settings is not at hand
+async def recall(
+    cls: LambdaRLM,
+    plain: Result,  # with what every result has
+    again: Callable,  # awaited, it tells the run again
+) -> Result:  # with its plan and its value; without them where the context or a function of the settings is not at hand
     "A run that had ended: no code ran in it, so that it is told again, and asks nobody."
-    try: return await again()
+    try:
+        return await again()
     except BadInput:
         plain.plan = None
         return plain

@@ -24,62 +24,117 @@ __all__ = ['TASKS', 'ALIASES', 'Task', 'task', 'find_task', 'search', 'multi_hop
 @dataclass(frozen=True)
 class Task:
     "A kind of work on a long text."
-    name: str # as `task=` takes it
-    about: str # when to use it, for the model that detects tasks
-    build: Callable[[Kit], Term] # str -> the result
-    reply_tokens: int = 256 # that a leaf may reply
-    ratio: float = 0.0 # tokens of a reply for each token of text, where replies grow with their text
-    per_record: int = 0 # tokens that a reply needs for each record besides its label, where there is a line for each
-    overlap: bool = False # whether chunks repeat the end of the one before, since a cut could hide an answer
-    needs_rule: bool = False # whether it works by a rule of pairs, which one call reads from the question where none is given
-    adapt: Callable[[Task, Kit], Task] = lambda task, kit: task # the task for this text
+
+    name: str  # as `task=` takes it
+    about: str  # when to use it, for the model that detects tasks
+    build: Callable[[Kit], Term]  # str -> the result
+    reply_tokens: int = 256  # that a leaf may reply
+    ratio: float = 0.0  # tokens of a reply for each token of text, where replies grow with their text
+    per_record: int = 0  # tokens that a reply needs for each record besides its label, where there is a line for each
+    overlap: bool = False  # whether chunks repeat the end of the one before, since a cut could hide an answer
+    needs_rule: bool = (
+        False  # whether it works by a rule of pairs, which one call reads from the question where none is given
+    )
+    adapt: Callable[[Task, Kit], Task] = lambda task, kit: task  # the task for this text
 
     @property
-    def __name__(self) -> str: return self.name # its heading on this page
+    def __name__(self) -> str:
+        return self.name  # its heading on this page
 
-TASKS: dict[str, Task] = {} # all that there are
-ALIASES = dict(qa='search', question_answering='search', find='search', summarize='summarise', summary='summarise', analyze='analyse', analysis='analyse',
-    pairs='pairwise', classification='classify', translation='translate', extraction='extract', count='aggregate')
+
+TASKS: dict[str, Task] = {}  # all that there are
+ALIASES = dict(
+    qa='search',
+    question_answering='search',
+    find='search',
+    summarize='summarise',
+    summary='summarise',
+    analyze='analyse',
+    analysis='analyse',
+    pairs='pairwise',
+    classification='classify',
+    translation='translate',
+    extraction='extract',
+    count='aggregate',
+)
+
 
 def task(
-    name: str, # as `task=` takes it
-    about: str, # when to use it
-    **kwargs, # as for `Task`
-) -> Callable[[Callable[[Kit], Term]], Task]: # a decorator
+    name: str,  # as `task=` takes it
+    about: str,  # when to use it
+    **kwargs,  # as for `Task`
+) -> Callable[[Callable[[Kit], Term]], Task]:  # a decorator
     "Register a task."
+
     def register(build: Callable[[Kit], Term]) -> Task:
         TASKS[name] = Task(name, about, build, **kwargs)
         return TASKS[name]
+
     return register
 
+
 def find_task(
-    name: str | Task, # of a task
-) -> Task: # the task
+    name: str | Task,  # of a task
+) -> Task:  # the task
     "A task by its name; raises `BadInput` for one that does not exist."
-    if isinstance(name, Task): return name
+    if isinstance(name, Task):
+        return name
     key = str(name).strip().lower().replace('-', '_').replace(' ', '_')
     found = TASKS.get(ALIASES.get(key, key))
-    if found is None: raise BadInput(f'task={name!r} is not known; there are: {", ".join(TASKS)}.')
+    if found is None:
+        raise BadInput(f'task={name!r} is not known; there are: {", ".join(TASKS)}.')
     return found
 
 # %% ../../nbs/plan/04_tasks.ipynb #7417e9b3
 _REDUCE, _LEAF = prompts.REDUCE_INSTRUCTIONS, prompts.LEAF_INSTRUCTIONS
 
-def _found() -> Filter: return Filter(Pure(lambda reply: not says_nothing(reply), 'str -> bool', 'Found', lambda reply: reply))
-def _distinct() -> Pure: return Pure(distinct, '[str] -> [str]', 'Distinct', lambda texts: texts)
 
-@task('search', 'find a fact, a name, a number or a passage: the answer stands in one place of the text', reply_tokens=200, overlap=True)
+def _found() -> Filter:
+    return Filter(Pure(lambda reply: not says_nothing(reply), 'str -> bool', 'Found', lambda reply: reply))
+
+
+def _distinct() -> Pure:
+    return Pure(distinct, '[str] -> [str]', 'Distinct', lambda texts: texts)
+
+
+@task(
+    'search',
+    'find a fact, a name, a number or a passage: the answer stands in one place of the text',
+    reply_tokens=200,
+    overlap=True,
+)
 def search(kit: Kit) -> Term:
-    return kit.split >> kit.relevant() >> Map(kit.leaf(_LEAF['search'])) >> _found() >> _distinct() >> kit.reduce(_REDUCE['search'])
+    return (
+        kit.split
+        >> kit.relevant()
+        >> Map(kit.leaf(_LEAF['search']))
+        >> _found()
+        >> _distinct()
+        >> kit.reduce(_REDUCE['search'])
+    )
+
 
 @task('multi_hop', 'combine facts from several places of the text into one answer', reply_tokens=300, overlap=True)
 def multi_hop(kit: Kit) -> Term:
-    return kit.split >> kit.relevant() >> Map(kit.leaf(_LEAF['multi_hop'])) >> _found() >> kit.reduce(_REDUCE['multi_hop'], always=True)
+    return (
+        kit.split
+        >> kit.relevant()
+        >> Map(kit.leaf(_LEAF['multi_hop']))
+        >> _found()
+        >> kit.reduce(_REDUCE['multi_hop'], always=True)
+    )
+
 
 @task('extract', 'list every item of some kind that the text holds', ratio=1.0, overlap=True)
 def extract(kit: Kit) -> Term:
     items = kit.leaf(_LEAF['extract'], whole=True) >> Pure(_items, 'str -> [str]', 'Items')
-    return kit.split >> kit.relevant() >> Map(items) >> Pure(lambda lists: distinct(sum(lists, [])), '[[str]] -> [str]', 'Merge')
+    return (
+        kit.split
+        >> kit.relevant()
+        >> Map(items)
+        >> Pure(lambda lists: distinct(sum(lists, [])), '[[str]] -> [str]', 'Merge')
+    )
+
 
 def _items(reply: str) -> list[str]:
     lines = [re.sub(r'^\s*(?:[-*•]|\d+[.)])\s+', '', line).strip() for line in reply.splitlines()]
@@ -90,25 +145,49 @@ def _read_all(name: str, about: str, **kwargs) -> None:
     "Tasks whose leaves and reductions differ only in what they are told."
     task(name, about, **kwargs)(lambda kit: kit.split >> Map(kit.leaf(_LEAF[name])) >> kit.reduce(_REDUCE[name]))
 
+
 _read_all('summarise', 'say in short what the text says', reply_tokens=400)
 _read_all('analyse', 'judge, compare or explain: the whole text matters', reply_tokens=500)
 _read_all('general', 'anything else', reply_tokens=500)
 
+
 @task('translate', 'put the text into another language', ratio=2.0)
 def translate(kit: Kit) -> Term:
-    return kit.split >> Map(Both(kit.leaf(_LEAF['translate'], whole=True), Identity()) >> Pure(_with_edges, '(str, str) -> str', 'Edges')) >> Concat()
+    return (
+        kit.split
+        >> Map(
+            Both(kit.leaf(_LEAF['translate'], whole=True), Identity())
+            >> Pure(_with_edges, '(str, str) -> str', 'Edges')
+        )
+        >> Concat()
+    )
+
 
 def _with_edges(pair: tuple[str, str]) -> str:
     "The reply with the white space around the part that it translates."
     reply, part = pair[0].strip(), pair[1].own if isinstance(pair[1], Chunk) else pair[1]
-    return part if part.isspace() else part[:len(part) - len(part.lstrip())] + reply + part[len(part.rstrip()):]
+    return part if part.isspace() else part[: len(part) - len(part.lstrip())] + reply + part[len(part.rstrip()) :]
 
 # %% ../../nbs/plan/04_tasks.ipynb #e1cf2dbf
-@task('classify', 'give every record of the text, or the whole text, a label', ratio=0.8, per_record=8,
-      adapt=lambda task, kit: replace(task, ratio=0.0, per_record=0, reply_tokens=40) if kit.vote else task)
+@task(
+    'classify',
+    'give every record of the text, or the whole text, a label',
+    ratio=0.8,
+    per_record=8,
+    adapt=lambda task, kit: replace(task, ratio=0.0, per_record=0, reply_tokens=40) if kit.vote else task,
+)
 def classify(kit: Kit) -> Term:
-    if not kit.vote: return kit.split >> Map(kit.leaf(_LEAF['classify'], whole=True) >> Pure(str.strip, 'str -> str', 'Strip')) >> Concat('\n')
-    return kit.split >> Map(kit.leaf(_LEAF['label'], whole=True)) >> Pure(lambda replies: majority(replies, kit.labels), '[str] -> str', 'Majority')
+    if not kit.vote:
+        return (
+            kit.split
+            >> Map(kit.leaf(_LEAF['classify'], whole=True) >> Pure(str.strip, 'str -> str', 'Strip'))
+            >> Concat('\n')
+        )
+    return (
+        kit.split
+        >> Map(kit.leaf(_LEAF['label'], whole=True))
+        >> Pure(lambda replies: majority(replies, kit.labels), '[str] -> str', 'Majority')
+    )
 
 # %% ../../nbs/plan/04_tasks.ipynb #9de389db
 @task('aggregate', 'count how often things or labels occur in the whole text', reply_tokens=400)
@@ -116,36 +195,55 @@ def aggregate(kit: Kit) -> Term:
     counts = Both(kit.leaf(_LEAF['aggregate'], whole=True), Identity()) >> kit.read(parse_counts, 'counts', 'Counts')
     return kit.split >> Map(counts) >> Reduce(add_counts, 64, 'counts', {}, 'Add')
 
-@task('pairwise', 'list the pairs of users, or of other keys, whose records have something in common', ratio=1.0, per_record=16, needs_rule=True)
+
+@task(
+    'pairwise',
+    'list the pairs of users, or of other keys, whose records have something in common',
+    ratio=1.0,
+    per_record=16,
+    needs_rule=True,
+)
 def pairwise(kit: Kit) -> Term:
     rows = Both(kit.leaf(_LEAF['pairwise'], whole=True), Identity()) >> kit.read(parse_rows, '[row]', 'Rows')
-    users = kit.split >> Map(rows) >> Pure(lambda lists: profiles(row for rows in lists for row in rows), '[[row]] -> [user]', 'Users')
+    users = (
+        kit.split
+        >> Map(rows)
+        >> Pure(lambda lists: profiles(row for rows in lists for row in rows), '[[row]] -> [user]', 'Users')
+    )
     # Both lists are kept to those that a side of the rule holds for, so that Cross makes few pairs that are none.
     side = lambda name: Filter(Pure(lambda user: _side(kit.rule, name, user), 'user -> bool', name))
-    pairs = Both(side('one'), side('other')) >> Cross() >> Filter(Pure(lambda pair: pair[0] != pair[1] and kit.rule(*pair), '(user, user) -> bool', 'rule'))
+    pairs = (
+        Both(side('one'), side('other'))
+        >> Cross()
+        >> Filter(Pure(lambda pair: pair[0] != pair[1] and kit.rule(*pair), '(user, user) -> bool', 'rule'))
+    )
     return users >> pairs >> Pure(_keys, '[(user, user)] -> [(key, key)]', 'Keys')
 
+
 def _side(rule: Callable, name: str, user: Any) -> bool:
-    if not isinstance(rule, PairRule): return True
+    if not isinstance(rule, PairRule):
+        return True
     return (rule.other or rule.one).holds(user) if name == 'other' else rule.one.holds(user)
 
-def _keys(pairs: list) -> list[tuple]: # each pair once, the lower key first
+
+def _keys(pairs: list) -> list[tuple]:  # each pair once, the lower key first
     found = {tuple(sorted((one.key, other.key), key=key_order)) for one, other in pairs}
     return sorted(found, key=lambda pair: tuple(map(key_order, pair)))
 
 # %% ../../nbs/plan/04_tasks.ipynb #e0e0f1a9
 def task_prompt(
-    query: str, # the question
-    text: str, # what it is about
-    peek: int = 500, # characters of the text that are shown
-) -> str: # for one call
+    query: str,  # the question
+    text: str,  # what it is about
+    peek: int = 500,  # characters of the text that are shown
+) -> str:  # for one call
     "The prompt that asks for a task's name."
     listed = '\n'.join(f'- {one.name}: {one.about}' for one in TASKS.values())
     return prompts.fill(prompts.TASK_PROMPT, tasks=listed, chars=f'{len(text):,}', text=text[:peek], query=query)
 
+
 def read_task(
-    reply: str, # of the model
-) -> Task | None: # None where it names none, or several
+    reply: str,  # of the model
+) -> Task | None:  # None where it names none, or several
     "The task that a reply names."
     words = re.findall(r'[a-z_]+', reply.lower().replace('multi-hop', 'multi_hop'))
     names = {ALIASES.get(word, word) for word in words} & set(TASKS)
@@ -153,19 +251,24 @@ def read_task(
     return TASKS[names.pop()] if len(names) == 1 else TASKS[first] if first in TASKS and len(words) < 4 else None
 
 # %% ../../nbs/plan/04_tasks.ipynb #adf7a623
-_GUESSES = dict( # task -> words of a question; the first that fits
+_GUESSES = dict(  # task -> words of a question; the first that fits
     pairwise=r'\bpairs? of\b|\ball pairs\b',
     translate=r'\btranslat',
     summarise=r'\bsummar|\boverview\b|in (a few|one|two|three) sentences|\bgist\b',
     aggregate=r'\bhow (many|often)\b|\bcount\b|\bnumber of\b|(most|least) (common|frequent)',
     classify=r'\bclassif|\blabel (each|every|all)|sentiment|\bcategor',
     extract=r'\b(list|extract|find|collect|name|give) (me )?(all|every|each)\b|\bextract\b',
-    analyse=r'\banaly[sz]|\bcompare\b|\bevaluate\b|\bassess|\bdiscuss|^why\b|\bhow do(es)? .* (differ|change|develop)')
+    analyse=r'\banaly[sz]|\bcompare\b|\bevaluate\b|\bassess|\bdiscuss|^why\b|\bhow do(es)? .* (differ|change|develop)',
+)
+
 
 def guess_task(
-    query: str, # the question
-) -> Task: # likely
+    query: str,  # the question
+) -> Task:  # likely
     "The task that the question's words suggest; no model is asked."
     for name, pattern in _GUESSES.items():
-        if name in TASKS and re.search(pattern, query, re.I): return TASKS[name]
-    return TASKS['search' if re.search(r'^\W*(who|whom|whose|what|which|when|where|find)\b|\?\s*$', query, re.I) else 'general']
+        if name in TASKS and re.search(pattern, query, re.I):
+            return TASKS[name]
+    return TASKS[
+        'search' if re.search(r'^\W*(who|whom|whose|what|which|when|where|find)\b|\?\s*$', query, re.I) else 'general'
+    ]

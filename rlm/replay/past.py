@@ -15,36 +15,60 @@ from ..base.errors import BadInput
 __all__ = ['STEPS', 'STOPS', 'is_below', 'failure_of', 'Past', 'read_pasts', 'says', 'is_finished', 'root_start', 'seconds_of']
 
 # %% ../../nbs/replay/01_past.ipynb #f3726bfe
-STEPS = ('run_start', 'message', 'turn_start', 'turn_end', 'cell_start', 'cell', 'run_end') # one after another in a trajectory, like the replies to its turns
-STOPS = {kind.stop_reason: kind for kind in (errors.BudgetExceeded, errors.TokensExceeded, errors.CallsExceeded, errors.TimeExceeded, errors.ErrorsExceeded,
-    errors.Cancelled)}
-_LIMITS = {kind.__name__ for kind in STOPS.values()} # exceptions that end a whole tree
+STEPS = (
+    'run_start',
+    'message',
+    'turn_start',
+    'turn_end',
+    'cell_start',
+    'cell',
+    'run_end',
+)  # one after another in a trajectory, like the replies to its turns
+STOPS = {
+    kind.stop_reason: kind
+    for kind in (
+        errors.BudgetExceeded,
+        errors.TokensExceeded,
+        errors.CallsExceeded,
+        errors.TimeExceeded,
+        errors.ErrorsExceeded,
+        errors.Cancelled,
+    )
+}
+_LIMITS = {kind.__name__ for kind in STOPS.values()}  # exceptions that end a whole tree
 
-def is_below(run: str, root: str) -> bool: return run == root or run.startswith(f'{root}.')
 
-def failure_of(event: dict) -> str | None: # the name of the exception by which a call failed
-    return (event.get('failure') or {}).get('type') or ('CancelledError' if event.get('error') == 'cancelled' else 'ModelError' if event.get('error') else None)
+def is_below(run: str, root: str) -> bool:
+    return run == root or run.startswith(f'{root}.')
+
+
+def failure_of(event: dict) -> str | None:  # the name of the exception by which a call failed
+    return (event.get('failure') or {}).get('type') or (
+        'CancelledError' if event.get('error') == 'cancelled' else 'ModelError' if event.get('error') else None
+    )
+
 
 class Past:
     "What is recorded of one trajectory, and how much of it was told again."
+
     def __init__(self, start: dict):
         self.run, self.parent, self.start = start['run'], start.get('parent'), start
-        self.steps: list[dict] = [] # in order
-        self.calls: list[dict] = [] # replies to sub-calls
-        self.asked: dict[Any, dict] = {} # call id -> its `call_start`, while its reply has not come
-        self.starts: dict[int, dict] = {} # seq of a reply -> its `call_start`
-        self.others: dict[str, deque] = defaultdict(deque) # notices, plans, progress, ..., by what they say
-        self.at = 0 # the next step
-        self.claimed = self.left = False # it was begun again; it goes its own way now
-        self.sealed = False # it ended for good before the record did
+        self.steps: list[dict] = []  # in order
+        self.calls: list[dict] = []  # replies to sub-calls
+        self.asked: dict[Any, dict] = {}  # call id -> its `call_start`, while its reply has not come
+        self.starts: dict[int, dict] = {}  # seq of a reply -> its `call_start`
+        self.others: dict[str, deque] = defaultdict(deque)  # notices, plans, progress, ..., by what they say
+        self.at = 0  # the next step
+        self.claimed = self.left = False  # it was begun again; it goes its own way now
+        self.sealed = False  # it ended for good before the record did
 
     @property
-    def next(self) -> dict | None: # None: there is no further one
+    def next(self) -> dict | None:  # None: there is no further one
         "The step that comes next by the record."
         return self.steps[self.at] if not self.left and self.at < len(self.steps) else None
 
     @property
-    def end(self) -> dict | None: # None: it was under way
+    def end(self) -> dict | None:  # None: it was under way
         "Its `run_end`, if it came to one."
         return self.steps[-1] if self.steps and self.steps[-1]['type'] == 'run_end' else None
 
@@ -52,34 +76,49 @@ class Past:
         "The complete cells, each with its beginning."
         begun = {}
         for step in self.steps:
-            if step['type'] == 'cell_start': begun[step['cell']] = step
-            if step['type'] == 'cell' and step['cell'] in begun: yield begun[step['cell']], step
+            if step['type'] == 'cell_start':
+                begun[step['cell']] = step
+            if step['type'] == 'cell' and step['cell'] in begun:
+                yield begun[step['cell']], step
 
 # %% ../../nbs/replay/01_past.ipynb #c03bad15
 def read_pasts(
-    events: Iterable[dict], # of a journal
-    root: str, # the id of the run that matters
-    unfinished: bool = True, # whether what ended early is to go on
-) -> dict[str, Past]: # by run
+    events: Iterable[dict],  # of a journal
+    root: str,  # the id of the run that matters
+    unfinished: bool = True,  # whether what ended early is to go on
+) -> dict[str, Past]:  # by run
     "What is recorded of a run and of all below it."
     pasts: dict[str, Past] = {}
     for event in events:
         kind = event['type']
-        if not is_below(event['run'], root): continue
-        if kind == 'run_start': pasts.setdefault(event['run'], Past(event))
-        if (past := pasts.get(event['run'])) is None: continue
-        if kind == 'resume': _cut(pasts, root)
-        elif 'differs_at' in event: past.steps = [step for step in past.steps if step['seq'] < event['differs_at']]
-        elif kind == 'call_start': past.asked[event['call']] = event
+        if not is_below(event['run'], root):
+            continue
+        if kind == 'run_start':
+            pasts.setdefault(event['run'], Past(event))
+        if (past := pasts.get(event['run'])) is None:
+            continue
+        if kind == 'resume':
+            _cut(pasts, root)
+        elif 'differs_at' in event:
+            past.steps = [step for step in past.steps if step['seq'] < event['differs_at']]
+        elif kind == 'call_start':
+            past.asked[event['call']] = event
         elif kind == 'reply':
             (past.calls if event['kind'] == 'subcall' else past.steps).append(event)
             past.starts[event['seq']] = past.asked.pop(event['call'], None)
-        elif kind in STEPS and not event.get('again'): past.steps.append(event)
-        elif kind not in ('context', 'message') and not event.get('difference'): past.others[says(kind, event)].append(event)
-    if unfinished: _cut(pasts, root)
+        elif kind in STEPS and not event.get('again'):
+            past.steps.append(event)
+        elif kind not in ('context', 'message') and not event.get('difference'):
+            past.others[says(kind, event)].append(event)
+    if unfinished:
+        _cut(pasts, root)
     return pasts
 
-_BY_CHANCE = dict(progress=('text',), plan=('text', 'max_cost'), choice=('scoreboard', 'reason', 'agreement', 'candidates')) # what depends on time and order
+
+_BY_CHANCE = dict(
+    progress=('text',), plan=('text', 'max_cost'), choice=('scoreboard', 'reason', 'agreement', 'candidates')
+)  # what depends on time and order
+
 
 def says(kind: str, content: Mapping) -> str:
     "What an event says, without what is of the moment."
@@ -91,47 +130,75 @@ def _cut(pasts: dict[str, Past], root: str) -> None:
     "Take back what only the end of the run brought about."
     end = pasts[root].end
     failed = end is not None and not is_finished(end)
-    stops = [event for past in pasts.values() for event in (*past.calls, *past.steps) if event['type'] == 'reply' and failure_of(event) in _LIMITS
-        or event['type'] == 'run_end' and event['stop_reason'] in STOPS and event['stop_reason'] != 'cancelled']
+    stops = [
+        event
+        for past in pasts.values()
+        for event in (*past.calls, *past.steps)
+        if event['type'] == 'reply'
+        and failure_of(event) in _LIMITS
+        or event['type'] == 'run_end'
+        and event['stop_reason'] in STOPS
+        and event['stop_reason'] != 'cancelled'
+    ]
     for past in sorted(pasts.values(), key=lambda past: past.run.count('.')):
         above = pasts.get(past.parent)
-        past.sealed = above is not None and (above.sealed or any(first['seq'] < past.start['seq'] < last['seq'] for first, last in above.cells()))
-        if past.sealed: continue
+        past.sealed = above is not None and (
+            above.sealed or any(first['seq'] < past.start['seq'] < last['seq'] for first, last in above.cells())
+        )
+        if past.sealed:
+            continue
         # What failed for good is part of a run that went on after it; where the run ended by it, it is tried again.
         outermost = failed and (past.run == root or above is not None and above.start.get('method') == 'srlm')
         _cut_steps(past, stops, outermost)
         kept = {last['cell'] for _, last in past.cells()}
         lost = _LIMITS | {'CancelledError'}
-        past.calls = [call for call in past.calls if call.get('cell') in kept or failure_of(call) not in lost
-            and not (outermost and call['error'] and past.start.get('method') == 'lambda')]
+        past.calls = [
+            call
+            for call in past.calls
+            if call.get('cell') in kept
+            or failure_of(call) not in lost
+            and not (outermost and call['error'] and past.start.get('method') == 'lambda')
+        ]
+
 
 def is_finished(end: dict) -> bool:
     "Whether a run came to the end that it was meant to come to."
     return end['stop_reason'] in ('final', 'abstained') or end['stop_reason'] == 'max_iterations' and not end['error']
 
+
 def _cut_steps(past: Past, stops: list[dict], outermost: bool) -> None:
-    spoiled = {last['seq'] for first, last in past.cells()
-        if last['error'] == 'interrupted' or any(first['seq'] < stop['seq'] < last['seq'] and is_below(stop['run'], past.run) for stop in stops)}
+    spoiled = {
+        last['seq']
+        for first, last in past.cells()
+        if last['error'] == 'interrupted'
+        or any(first['seq'] < stop['seq'] < last['seq'] and is_below(stop['run'], past.run) for stop in stops)
+    }
     for place, step in enumerate(past.steps):
         lost = step['type'] == 'reply' and failure_of(step) in _LIMITS | {'CancelledError'}
         ended = step['type'] == 'run_end' and (step['stop_reason'] in STOPS or outermost and not is_finished(step))
-        if not (lost or ended or step['seq'] in spoiled): continue
+        if not (lost or ended or step['seq'] in spoiled):
+            continue
         del past.steps[place:]
-        if ended and past.steps and past.steps[-1]['type'] == 'turn_end': past.steps.pop()
-        while ended and past.steps and past.steps[-1]['type'] == 'reply' and past.steps[-1].get('error'): past.steps.pop()
+        if ended and past.steps and past.steps[-1]['type'] == 'turn_end':
+            past.steps.pop()
+        while ended and past.steps and past.steps[-1]['type'] == 'reply' and past.steps[-1].get('error'):
+            past.steps.pop()
         break
 
 # %% ../../nbs/replay/01_past.ipynb #199cd00c
 def root_start(events: Iterable[dict]) -> dict:
     "The `run_start` of the last run that nobody started; raises `BadInput` where there is none."
     starts = [event for event in events if event['type'] == 'run_start' and event.get('parent') is None]
-    if not starts: raise BadInput('This journal holds no run: give the file that a run wrote.')
+    if not starts:
+        raise BadInput('This journal holds no run: give the file that a run wrote.')
     return starts[-1]
+
 
 def seconds_of(events: list[dict]) -> float:
     "How long the run was at work, in all its parts."
     total, before = 0.0, None
     for event in events:
-        if before is not None and event['type'] != 'resume': total += max(0.0, event['time'] - before)
+        if before is not None and event['type'] != 'resume':
+            total += max(0.0, event['time'] - before)
         before = event['time']
     return total

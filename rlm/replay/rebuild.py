@@ -13,82 +13,142 @@ from ..base.registry import STRATEGIES
 from ..runs.strategy import Strategy
 from ..models.lm import LM
 from ..runs.compat import RENAMED
-from ..runs.recipe import _NOTE
+from ..runs.recipe import NOT_KEPT
 
 # %% auto #0
 __all__ = ['find_strategy', 'make_again', 'revive']
 
 # %% ../../nbs/replay/03_rebuild.ipynb #1d01a945
 _THIS_MACHINE = re.compile(r'https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[\w./~-]*)?')
-_SHAPING = frozenset(('temperature', 'top_p', 'top_k', 'min_p', 'seed', 'stop', 'n', 'max_tokens', 'max_completion_tokens', 'presence_penalty', 'frequency_penalty',
-    'repetition_penalty', 'logit_bias', 'reasoning_effort', 'thinking', 'verbosity', 'response_format', 'tool_choice', 'parallel_tool_calls'))
+_SHAPING = frozenset(
+    (
+        'temperature',
+        'top_p',
+        'top_k',
+        'min_p',
+        'seed',
+        'stop',
+        'n',
+        'max_tokens',
+        'max_completion_tokens',
+        'presence_penalty',
+        'frequency_penalty',
+        'repetition_penalty',
+        'logit_bias',
+        'reasoning_effort',
+        'thinking',
+        'verbosity',
+        'response_format',
+        'tool_choice',
+        'parallel_tool_calls',
+    )
+)
+
 
 def _check_params(params: Mapping, whose: str, again: str) -> None:
     if led := [word for word in params if word not in _SHAPING]:
-        raise BadInput(f"The journal calls {whose} with {led[0]}=, and it may be somebody else's: give {again} again, as you want it.")
+        raise BadInput(
+            f"The journal calls {whose} with {led[0]}=, and it may be somebody else's: give {again} again, as you want it."
+        )
+
 
 def _check_place(kept: Mapping, name: str) -> None:
     "Raise `BadInput` for a model whose recipe leads to another machine or to files."
     address, again = kept.get('api_base'), f'{name}=LM({kept["name"]!r}, ...)'
     if address and not _THIS_MACHINE.fullmatch(address) or '://' in kept['name']:
-        raise BadInput(f"The journal sends {name} {kept['name']} to {address or 'an address of its own'}, and it may be somebody else's: "
-            f'give {name}=LM({kept["name"]!r}, api_base=...) again, so that your key goes where you want it (rlm resume: --model and --api-base).')
-    if kept.get('cache'): raise BadInput(f"The journal takes replies from the folder {kept['cache']}, and it may be somebody else's: give {again} again, with its cache=.")
+        raise BadInput(
+            f"The journal sends {name} {kept['name']} to {address or 'an address of its own'}, and it may be somebody else's: "
+            f'give {name}=LM({kept["name"]!r}, api_base=...) again, so that your key goes where you want it (rlm resume: --model and --api-base).'
+        )
+    if kept.get('cache'):
+        raise BadInput(
+            f"The journal takes replies from the folder {kept['cache']}, and it may be somebody else's: give {again} again, with its cache=."
+        )
     _check_params(kept.get('params', {}), kept['name'], again)
 
 # %% ../../nbs/replay/03_rebuild.ipynb #e96d051d
 class _StandIn:
     "Takes the place of a model that is never asked: it knows what a plan wants to know."
+
     def __init__(self, kept: Mapping):
-        self.name, self.window, self.prices, self.__name__ = kept['name'], kept.get('window'), kept.get('prices'), kept['name']
-    def __call__(self, messages: list) -> str: raise ModelError(f'{self.name} cannot be asked: this run is only told again.', self.name)
+        self.name, self.window, self.prices, self.__name__ = (
+            kept['name'],
+            kept.get('window'),
+            kept.get('prices'),
+            kept['name'],
+        )
+
+    def __call__(self, messages: list) -> str:
+        raise ModelError(f'{self.name} cannot be asked: this run is only told again.', self.name)
+
 
 def _make_model(
-    kept: Mapping, # from `keep`
-    name: str, # of the setting, for the message
-    unasked: bool, # whether the model is never called, so that a stand-in will do
-) -> LM: # the same model
+    kept: Mapping,  # from `keep`
+    name: str,  # of the setting, for the message
+    unasked: bool,  # whether the model is never called, so that a stand-in will do
+) -> LM:  # the same model
     "A model again; raises `BadInput` for one that lived in its process."
     params = dict(kept.get('params', {}))
-    if prices := kept.get('lm_prices'): params |= dict(zip(('input_cost_per_token', 'output_cost_per_token'), prices))
-    if lost := _notes(params): raise BadInput(f'{name}: {kept["name"]} was called with {lost[0]}, which a journal cannot hold; give {name}=LM(...) again.')
-    settings = {key: kept[key] for key in ('api_base', 'max_concurrency', 'timeout', 'num_retries') if key in kept} | params
-    if not unasked: _check_place(kept, name)
-    if kept['kind'] == 'litellm': return LM(kept['name'], **settings)
-    if unasked: return LM(_StandIn(kept), **settings)
-    if kept['kind'] == 'offline' and kept['name'] == 'offline/extractive': return LM(kept['name'], **settings)
+    if prices := kept.get('lm_prices'):
+        params |= dict(zip(('input_cost_per_token', 'output_cost_per_token'), prices))
+    if lost := _notes(params):
+        raise BadInput(
+            f'{name}: {kept["name"]} was called with {lost[0]}, which a journal cannot hold; give {name}=LM(...) again.'
+        )
+    settings = {
+        key: kept[key] for key in ('api_base', 'max_concurrency', 'timeout', 'num_retries') if key in kept
+    } | params
+    if not unasked:
+        _check_place(kept, name)
+    if kept['kind'] == 'litellm':
+        return LM(kept['name'], **settings)
+    if unasked:
+        return LM(_StandIn(kept), **settings)
+    if kept['kind'] == 'offline' and kept['name'] == 'offline/extractive':
+        return LM(kept['name'], **settings)
     what = 'a Python function' if kept['kind'] == 'function' else 'an object of its process'
     raise BadInput(f'The recorded {name} {kept["name"]} was {what}, which a journal cannot hold; give {name}= again.')
 
-def _notes(value: Any) -> list[str]: # what is missing
+
+def _notes(value: Any) -> list[str]:  # what is missing
     "Everything in a kept value that could not be kept, and secrets, which never are."
-    if isinstance(value, str): return ['a secret'] if '[secret]' in value else []
-    if isinstance(value, Mapping): return [value[_NOTE]] if set(value) == {_NOTE} else [one for part in value.values() for one in _notes(part)]
+    if isinstance(value, str):
+        return ['a secret'] if '[secret]' in value else []
+    if isinstance(value, Mapping):
+        return (
+            [value[NOT_KEPT]] if set(value) == {NOT_KEPT} else [one for part in value.values() for one in _notes(part)]
+        )
     return [one for part in value for one in _notes(part)] if isinstance(value, (list, tuple)) else []
 
 # %% ../../nbs/replay/03_rebuild.ipynb #711e84fc
 def find_strategy(
-    name: str, # of the class, as the recipe has it
-    wanted: type, # what the caller asked for; its subclasses will do
-) -> type: # the class
+    name: str,  # of the class, as the recipe has it
+    wanted: type,  # what the caller asked for; its subclasses will do
+) -> type:  # the class
     "The class of a recorded strategy; raises `BadInput` where it is another one than `wanted`."
-    if wanted.__name__ == name: return wanted
+    if wanted.__name__ == name:
+        return wanted
     ours = {kind.__name__: kind for kind in map(STRATEGIES.find, ('direct', 'rlm', 'lambda', 'srlm'))}
     if name not in ours:
-        raise BadInput(f'The journal is of a run of {name.lstrip("_")}, which cannot be found from here; use {name}.resume of the module that defines it.' if not name.startswith('_')
-            else 'The journal is of an advanced_toolloop, whose shell and tools are gone with their process: run it again.')
+        raise BadInput(
+            f'The journal is of a run of {name.lstrip("_")}, which cannot be found from here; use {name}.resume of the module that defines it.'
+            if not name.startswith('_')
+            else 'The journal is of an advanced_toolloop, whose shell and tools are gone with their process: run it again.'
+        )
     found = ours[name]
-    if issubclass(found, wanted): return found
-    if issubclass(wanted, found): return wanted
+    if issubclass(found, wanted):
+        return found
+    if issubclass(wanted, found):
+        return wanted
     raise BadInput(f'The journal is of a run of {name}, not of {wanted.__name__}: use {name}.resume.')
 
 # %% ../../nbs/replay/03_rebuild.ipynb #afb1e49b
 def make_again(
-    kept: Mapping, # a recipe
-    wanted: type, # what it should be: a strategy's class
-    given: Mapping[str, Any] | None = None, # settings to use instead of the kept ones
-    unasked: bool = False, # whether its models will never be called
-) -> Any: # a strategy
+    kept: Mapping,  # a recipe
+    wanted: type,  # what it should be: a strategy's class
+    given: Mapping[str, Any] | None = None,  # settings to use instead of the kept ones
+    unasked: bool = False,  # whether its models will never be called
+) -> Any:  # a strategy
     "Build the strategy of a recipe; raises `BadInput` where something must be given again."
     made, settings = find_strategy(kept['strategy'], wanted), dict(kept['settings'])
     given = {RENAMED.get(name, name): value for name, value in (given or {}).items()}
@@ -100,17 +160,26 @@ def make_again(
         inner = settings.pop('engine')['strategy']
         mine['engine'] = make_again(inner, Strategy, engines | amounts, unasked)
         settings.pop('model', None)
-    elif engines: raise BadInput(f'{sorted(engines)[0]}= belongs to the engine, and a new engine is given: say it there.')
-    return made(**{name: revive(value, name, unasked) for name, value in settings.items() if name not in mine} | mine, limits=limits)
+    elif engines:
+        raise BadInput(f'{sorted(engines)[0]}= belongs to the engine, and a new engine is given: say it there.')
+    return made(
+        **{name: revive(value, name, unasked) for name, value in settings.items() if name not in mine} | mine,
+        limits=limits,
+    )
+
 
 def revive(
-    value: Any, # from `keep`
-    name: str, # of the setting, for the message
-    unasked: bool = False, # whether a model in it will never be called
-) -> Any: # as a strategy takes it
+    value: Any,  # from `keep`
+    name: str,  # of the setting, for the message
+    unasked: bool = False,  # whether a model in it will never be called
+) -> Any:  # as a strategy takes it
     "A kept setting again; raises `BadInput` for what could not be kept."
-    if isinstance(value, Mapping) and set(value) == {'lm'}: return _make_model(value['lm'], name, unasked)
-    if name in ('sampling_args', 'sub_sampling_args') and not unasked: _check_params(value, 'the model', f'{name}=')
-    if lost := _notes(value): raise BadInput(f'The recorded setting {name} held {lost[0]}, which a journal cannot hold; give {name}= again.')
-    if isinstance(value, list): return [revive(part, name, unasked) for part in value]
+    if isinstance(value, Mapping) and set(value) == {'lm'}:
+        return _make_model(value['lm'], name, unasked)
+    if name in ('sampling_args', 'sub_sampling_args') and not unasked:
+        _check_params(value, 'the model', f'{name}=')
+    if lost := _notes(value):
+        raise BadInput(f'The recorded setting {name} held {lost[0]}, which a journal cannot hold; give {name}= again.')
+    if isinstance(value, list):
+        return [revive(part, name, unasked) for part in value]
     return value

@@ -23,7 +23,7 @@ from ..models.ledger import Usage
 from ..models.lm import LM, Reply, ToolCall
 from .past import failure_of, is_below, is_finished, Past, read_pasts, root_start, says, seconds_of
 from .past import STEPS, STOPS
-from ..runs.call_tree import Tree
+from ..runs.call_tree import CallTree
 from ..trace.journal import Journal
 from ..trace.run_tree import messages_of
 
@@ -34,31 +34,40 @@ __all__ = ['Difference', 'Order', 'Record', 'used_by', 'RetoldJournal']
 @dataclass(frozen=True)
 class Difference:
     "Something that came out otherwise than it is recorded."
-    run: str # the trajectory
-    place: str # such as "cell 3, stdout"
-    recorded: Any # what the journal has
-    now: Any # what came when it was run again
 
-    def __str__(self) -> str: return f'{self.run}, {self.place}: recorded {_glimpse(self.recorded, self.now)}, now {_glimpse(self.now, self.recorded)}'
+    run: str  # the trajectory
+    place: str  # such as "cell 3, stdout"
+    recorded: Any  # what the journal has
+    now: Any  # what came when it was run again
+
+    def __str__(self) -> str:
+        return f'{self.run}, {self.place}: recorded {_glimpse(self.recorded, self.now)}, now {_glimpse(self.now, self.recorded)}'
+
 
 def _glimpse(value: Any, other: Any) -> str:
     "A value in a few words, around the first place where it is not like the other."
-    if not (isinstance(value, str) and isinstance(other, str)): return repr(value)[:160]
+    if not (isinstance(value, str) and isinstance(other, str)):
+        return repr(value)[:160]
     start = max(0, len(os.path.commonprefix([value, other])) - 20)
-    return ('...' if start else '') + repr(value[start:start + 80]) + ('...' if len(value) > start + 80 else '')
+    return ('...' if start else '') + repr(value[start : start + 80]) + ('...' if len(value) > start + 80 else '')
 
 # %% ../../nbs/replay/02_record.ipynb #3417843f
-_MOMENT, _AT_WORK = 0.1, 5.0 # seconds without an event after which the order is given up: while all wait, and while some trajectory is at work
+_MOMENT, _AT_WORK = (
+    0.1,
+    5.0,
+)  # seconds without an event after which the order is given up: while all wait, and while some trajectory is at work
+
 
 class Order:
     "Lets what waits go on in the order of the record."
+
     def __init__(self, places: Iterable[int]):
-        self.places = deque(sorted(places)) # still to come
-        self.over = False # everything goes on at once
-        self.begun: set[str] = set() # trajectories that have not ended
-        self.stuck: Callable[[], None] | None = None # called when only live calls wait; where None, they go on
+        self.places = deque(sorted(places))  # still to come
+        self.over = False  # everything goes on at once
+        self.begun: set[str] = set()  # trajectories that have not ended
+        self.stuck: Callable[[], None] | None = None  # called when only live calls wait; where None, they go on
         self._waiting: list[tuple[float, int, str, asyncio.Future]] = []
-        self._open: set[int] = set() # numbers of those that wait
+        self._open: set[int] = set()  # numbers of those that wait
         self._dropped: set[int] = set()
         self._numbers, self._moves, self._timer = itertools.count(), 0, None
 
@@ -71,35 +80,43 @@ class Order:
         self._dropped.update(places)
         self._let_pass()
 
-    async def turn(self,
-        run: str, # who waits
-        place: float = float('inf'), # its seq in the record; infinity: a live call
+    async def turn(
+        self,
+        run: str,  # who waits
+        place: float = float('inf'),  # its seq in the record; infinity: a live call
     ) -> None:
         "Wait until it is the turn of `place`."
         self.moved()
-        if self.over: return
+        if self.over:
+            return
         ticket = (place, next(self._numbers), run, asyncio.get_running_loop().create_future())
         heapq.heappush(self._waiting, ticket)
         self._open.add(ticket[1])
         self._let_pass()
-        try: await ticket[3]
+        try:
+            await ticket[3]
         finally:
-            if ticket[1] in self._open: # cancelled
+            if ticket[1] in self._open:  # cancelled
                 self._open.discard(ticket[1])
                 self._waiting.remove(ticket)
                 heapq.heapify(self._waiting)
 
 # %% ../../nbs/replay/02_record.ipynb #8b95eaaa
 @patch
-def _head(self: Order) -> float: # infinity: the past is over
+def _head(self: Order) -> float:  # infinity: the past is over
     "The next place in line."
-    while self.places and self.places[0] in self._dropped: self.places.popleft()
+    while self.places and self.places[0] in self._dropped:
+        self.places.popleft()
     return self.places[0] if self.places else float('inf')
+
 
 @patch
 def _let_pass(self: Order) -> None:
-    while self._waiting and self._waiting[0][0] != float('inf') and self._waiting[0][0] <= self._head(): self._pass()
-    if self._waiting and self._timer is None: self._look(None, 0.0)
+    while self._waiting and self._waiting[0][0] != float('inf') and self._waiting[0][0] <= self._head():
+        self._pass()
+    if self._waiting and self._timer is None:
+        self._look(None, 0.0)
+
 
 @patch
 def _pass(self: Order) -> None:
@@ -107,8 +124,11 @@ def _pass(self: Order) -> None:
     place, number, _, future = heapq.heappop(self._waiting)
     self._open.discard(number)
     self.moved()
-    while place != float('inf') and self.places and self.places[0] <= place: self.places.popleft()
-    if not future.done(): future.set_result(None)
+    while place != float('inf') and self.places and self.places[0] <= place:
+        self.places.popleft()
+    if not future.done():
+        future.set_result(None)
+
 
 @patch
 def _look(self: Order, moves: int | None, idle: float, pause: float = 0.02) -> None:
@@ -116,60 +136,79 @@ def _look(self: Order, moves: int | None, idle: float, pause: float = 0.02) -> N
     idle = idle + pause if moves == self._moves else 0.0
     # Who has begun and does not wait runs a cell, loads a library, counts tokens: on a busy machine that takes long.
     at_work = any(not any(is_below(ticket[2], run) for ticket in self._waiting) for run in self.begun)
-    if self._waiting and idle >= (_AT_WORK if at_work else _MOMENT): self._give_up()
+    if self._waiting and idle >= (_AT_WORK if at_work else _MOMENT):
+        self._give_up()
     self._timer = asyncio.get_running_loop().call_later(pause, self._look, self._moves, idle) if self._waiting else None
+
 
 @patch
 def _give_up(self: Order) -> None:
-    if self._waiting[0][0] != float('inf'): return self._pass()
-    if self.stuck: return self.stuck()
+    if self._waiting[0][0] != float('inf'):
+        return self._pass()
+    if self.stuck:
+        return self.stuck()
     self.over = True
-    while self._waiting: self._pass()
+    while self._waiting:
+        self._pass()
 
 # %% ../../nbs/replay/02_record.ipynb #6f4ea6b6
 class Record:
     "What is recorded of a run, told again to the run that is made anew."
-    def __init__(self,
-        events: list[dict], # of a journal
-        counts_anew: bool = False, # a replay: nothing is live, and what the calls used is counted as they are told
+
+    def __init__(
+        self,
+        events: list[dict],  # of a journal
+        counts_anew: bool = False,  # a replay: nothing is live, and what the calls used is counted as they are told
     ):
         self.start = root_start(events)
         self.root, self.counts_anew = self.start['run'], counts_anew
         self.pasts = read_pasts(events, self.root, unfinished=not counts_anew)
-        self.journal: Journal | None = None # of the run that is made anew
+        self.journal: Journal | None = None  # of the run that is made anew
         self.differences: list[Difference] = []
         self.on_difference: Callable[[Difference], None] = lambda difference: None
         self._taken: set[int] = set()
         self._prompts: dict[str, dict[tuple, deque]] = {}
         self._children: dict[str | None, list[Past]] = defaultdict(list)
-        for past in self.pasts.values(): self._children[past.parent].append(past)
+        for past in self.pasts.values():
+            self._children[past.parent].append(past)
         ends = [past.end['seq'] for past in self.pasts.values() if past.end and self.compares(past.parent)]
-        self.order = Order([step['seq'] for past in self.pasts.values() for step in (*past.steps, *past.calls) if step['type'] in ('reply', 'cell')] + ends)
+        self.order = Order(
+            [
+                step['seq']
+                for past in self.pasts.values()
+                for step in (*past.steps, *past.calls)
+                if step['type'] in ('reply', 'cell')
+            ]
+            + ends
+        )
         self.seconds = seconds_of(events)
         self.replies = [event for event in events if event['type'] == 'reply' and is_below(event['run'], self.root)]
 
-    def compares(self, run: str | None) -> bool: return run in self.pasts and self.pasts[run].start.get('method') == 'srlm'
+    def compares(self, run: str | None) -> bool:
+        return run in self.pasts and self.pasts[run].start.get('method') == 'srlm'
 
     @property
-    def has_fingerprint(self) -> bool: # False: the journal was in memory only
+    def has_fingerprint(self) -> bool:  # False: the journal was in memory only
         "Whether contexts can be compared with the recorded ones."
         return bool((self.start.get('context') or {}).get('sha256'))
 
     @property
-    def other_version(self) -> str | None: # None: it is this one's
+    def other_version(self) -> str | None:  # None: it is this one's
         "What a reader should know of a journal that another version of the library wrote."
         theirs = (self.start.get('settings') or {}).get('version', __version__)
         return None if theirs == __version__ else f'rlm {theirs} wrote the journal, and this is rlm {__version__}'
 
     @property
-    def doubt(self) -> str | None: # None: there is none
+    def doubt(self) -> str | None:  # None: there is none
         "Why a context that is given may not be the one that the run was about."
-        if not self.has_fingerprint: return 'the journal, which was in memory only, has no fingerprint of the context, so that nobody knows whether it is the same'
-        if unread := self.start['context'].get('unread'): return f'the context holds what could not be looked into ({", ".join(unread)}): its type, size and text are the same, and nobody knows more'
+        if not self.has_fingerprint:
+            return 'the journal, which was in memory only, has no fingerprint of the context, so that nobody knows whether it is the same'
+        if unread := self.start['context'].get('unread'):
+            return f'the context holds what could not be looked into ({", ".join(unread)}): its type, size and text are the same, and nobody knows more'
         return None
 
     @property
-    def is_finished(self) -> bool: # whether the run came to an end, of whatever kind
+    def is_finished(self) -> bool:  # whether the run came to an end, of whatever kind
         return self.pasts[self.root].end is not None
 
     def differ(self, run: str, place: str, recorded: Any, now: Any) -> None:
@@ -181,50 +220,63 @@ class Record:
 def _key(prompt: Any, sampling: Mapping | None) -> tuple:
     return prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True), (sampling or {}).get('sample')
 
+
 @patch
 def _sub_call(self: Record, past: Past, prompt: Any, params: Mapping, cell: int | None, model: str) -> dict | None:
     "The recorded reply to a sub-call."
     if past.run not in self._prompts:
         known = self._prompts[past.run] = defaultdict(deque)
-        for call in past.calls: known[_key(call.get('prompt'), call.get('sampling'))].append(call)
+        for call in past.calls:
+            known[_key(call.get('prompt'), call.get('sampling'))].append(call)
     waiting = self._prompts[past.run].get(_key(self.journal.cleaned(dict(prompt=prompt))['prompt'], params)) or ()
-    found = next((call for call in waiting if call['model'] == model and call['seq'] not in self._taken), None) \
-        or next((call for call in waiting if call['seq'] not in self._taken), None)
+    found = next((call for call in waiting if call['model'] == model and call['seq'] not in self._taken), None) or next(
+        (call for call in waiting if call['seq'] not in self._taken), None
+    )
     if found is None and any(last['cell'] == cell for _, last in past.cells()):
         found = next((call for call in past.calls if call.get('cell') == cell and call['seq'] not in self._taken), None)
-        if found: self.differ(past.run, f'cell {cell}, prompt of a sub-call', found.get('prompt'), prompt)
-    if found is None: return None
+        if found:
+            self.differ(past.run, f'cell {cell}, prompt of a sub-call', found.get('prompt'), prompt)
+    if found is None:
+        return None
     self._taken.add(found['seq'])
-    if waiting and waiting[0] is found: waiting.popleft()
+    if waiting and waiting[0] is found:
+        waiting.popleft()
     return found
+
 
 @patch
 def _turn(self: Record, past: Past, kind: str) -> dict | None:
     "The recorded reply to a turn: the next step, if it is one."
     step = past.next
-    if step is None: return None
-    if step['type'] != 'reply' or step['kind'] != kind: return self._leave(past, f'a call of kind {kind}')
+    if step is None:
+        return None
+    if step['type'] != 'reply' or step['kind'] != kind:
+        return self._leave(past, f'a call of kind {kind}')
     past.at += 1
     return step
 
 # %% ../../nbs/replay/02_record.ipynb #13a88684
 @patch
-async def answer(self: Record,
-    tree: Tree, # whose account it goes to
-    run: str, # the trajectory that asks
-    lm: LM, # whom it asks
-    messages: list[dict], # what it asks
-    kind: str, # turn, subcall or compaction
-    params: Mapping[str, Any], # of the call
-    where: Mapping[str, Any], # turn, cell, prompt
-) -> Reply | None: # None: the call is live
+async def answer(
+    self: Record,
+    tree: CallTree,  # whose account it goes to
+    run: str,  # the trajectory that asks
+    lm: LM,  # whom it asks
+    messages: list[dict],  # what it asks
+    kind: str,  # turn, subcall or compaction
+    params: Mapping[str, Any],  # of the call
+    where: Mapping[str, Any],  # turn, cell, prompt
+) -> Reply | None:  # None: the call is live
     "The recorded reply; raises what the recorded call raised."
     past = self.pasts.get(run)
     event = None
-    if past and kind == 'subcall': event = self._sub_call(past, where.get('prompt'), params, where.get('cell'), lm.name)
-    elif past: event = self._turn(past, kind)
+    if past and kind == 'subcall':
+        event = self._sub_call(past, where.get('prompt'), params, where.get('cell'), lm.name)
+    elif past:
+        event = self._turn(past, kind)
     if event is None:
-        if self.counts_anew and self.is_finished: return self._unknown(run, kind, where, lm.name)
+        if self.counts_anew and self.is_finished:
+            return self._unknown(run, kind, where, lm.name)
         return await self.order.turn(run)
     used = used_by(event)
     tree.count_known(used, lm.name)
@@ -232,11 +284,15 @@ async def answer(self: Record,
     # A call that was broken off while its cell went on raises here; else whoever broke it off will come again.
     cell_goes_on = where.get('cell') and (past.next or {}).get('error') != 'interrupted'
     try:
-        if failure_of(event) == 'CancelledError' and not (past.sealed or cell_goes_on): await self.order.turn(run)
-    finally: self._tell_call(past, event)
-    if event.get('error'): raise _raised(event, lm.name)
+        if failure_of(event) == 'CancelledError' and not (past.sealed or cell_goes_on):
+            await self.order.turn(run)
+    finally:
+        self._tell_call(past, event)
+    if event.get('error'):
+        raise _raised(event, lm.name)
     calls = tuple(ToolCall(**call) for call in event.get('tool_calls') or ())
     return Reply(event.get('text') or '', calls, used, event['seconds'], lm.name, event.get('finish_reason') or 'stop')
+
 
 @patch
 def _unknown(self: Record, run: str, kind: str, where: Mapping, model: str) -> None:
@@ -244,14 +300,17 @@ def _unknown(self: Record, run: str, kind: str, where: Mapping, model: str) -> N
     self.differ(run, f'a call of kind {kind}', None, asked)
     raise ModelError(f'The record has no reply to this call of {run}: {str(asked)[:80]!r}.', model)
 
+
 def used_by(event: dict) -> Usage:
     known = {part.name for part in fields(Usage)}
     return Usage(**{name: amount for name, amount in (event.get('usage') or {}).items() if name in known})
 
+
 def _raised(event: dict, model: str) -> BaseException:
     "The exception that a recorded call raised."
     told, name = event.get('failure') or {}, failure_of(event)
-    if name == 'CancelledError': return asyncio.CancelledError()
+    if name == 'CancelledError':
+        return asyncio.CancelledError()
     kind = getattr(errors, name, None) or getattr(models, name, None) or ModelError
     if issubclass(kind, ModelError):
         error = kind(event['error'], model, told.get('status'), told.get('retry_after'))
@@ -261,56 +320,68 @@ def _raised(event: dict, model: str) -> BaseException:
 
 # %% ../../nbs/replay/02_record.ipynb #3d9b1c88
 @patch
-def claim(self: Record,
-    parent: str | None, # the trajectory that asks for it
-    query: str | None, # its question
-    print_: str, # its context's fingerprint
-) -> str: # the id that it had, or a new one
+def claim(
+    self: Record,
+    parent: str | None,  # the trajectory that asks for it
+    query: str | None,  # its question
+    print_: str,  # its context's fingerprint
+) -> str:  # the id that it had, or a new one
     "The id of a trajectory that is about to start."
     past = self.pasts[self.root] if parent is None else self._find_child(parent, query, print_)
     if past is None or past.claimed:
-        if self.counts_anew and self.is_finished: self.differ(parent or self.root, 'a run', None, query)
+        if self.counts_anew and self.is_finished:
+            self.differ(parent or self.root, 'a run', None, query)
         return Journal.new_run(self.journal, parent)
     past.claimed = True
     return past.run
+
 
 @patch
 def _find_child(self: Record, parent: str, query: str | None, print_: str) -> Past | None:
     cleaned = self.journal.cleaned(dict(query=query))['query']
     free = [past for past in self._children[parent] if not past.claimed]
-    same = lambda past: past.start.get('query') == cleaned and (past.start.get('context') or {}).get('sha256', print_) == print_
-    if found := next(filter(same, free), None): return found
+    same = lambda past: (
+        past.start.get('query') == cleaned and (past.start.get('context') or {}).get('sha256', print_) == print_
+    )
+    if found := next(filter(same, free), None):
+        return found
     # In a cell that was complete, the next of its children: the cell has other words for the same.
     above = self.pasts.get(parent)
     cell = above and next(((first, last) for first, last in above.cells() if last is above.next), None)
     found = cell and next((past for past in free if cell[0]['seq'] < past.start['seq'] < cell[1]['seq']), None)
-    if found: self.differ(parent, f'cell {cell[1]["cell"]}, question to a child', found.start.get('query'), query)
+    if found:
+        self.differ(parent, f'cell {cell[1]["cell"]}, question to a child', found.start.get('query'), query)
     return found
 
 # %% ../../nbs/replay/02_record.ipynb #4359b21b
 @patch
-def child(self: Record,
-    tree: Tree, # whose account it goes to
-    parent: str, # the trajectory that asks
-    cell: int, # in which cell
-    context: Any, # of the child
-    query: str | None, # its question
-) -> dict | None: # its `run_end`; None: it has to be run
+def child(
+    self: Record,
+    tree: CallTree,  # whose account it goes to
+    parent: str,  # the trajectory that asks
+    cell: int,  # in which cell
+    context: Any,  # of the child
+    query: str | None,  # its question
+) -> dict | None:  # its `run_end`; None: it has to be run
     "The end of a child that had its answer."
     past = None if self.counts_anew else self._find_child(parent, query, tree.fingerprint(context))
-    if past is None or past.end is None or not is_finished(past.end) or past.end['answer'] is None: return None
+    if past is None or past.end is None or not is_finished(past.end) or past.end['answer'] is None:
+        return None
     below = [one for one in self.pasts.values() if is_below(one.run, past.run)]
     for one in below:
         one.claimed, one.at = True, len(one.steps)
         replies = [event for event in (*one.steps, *one.calls) if event['type'] == 'reply']
         self._taken.update(event['seq'] for event in replies)
         self.order.drop(event['seq'] for event in (*one.steps, *one.calls))
-        for event in replies: tree.count_known(used_by(event), event['model'])
+        for event in replies:
+            tree.count_known(used_by(event), event['model'])
         for step in one.steps:
-            if step['type'] == 'cell' and step['error']: tree.ledger.count_error()
+            if step['type'] == 'cell' and step['error']:
+                tree.ledger.count_error()
         tree.sub_calls += len(one.calls) + (one is not past)
     told = (event for one in below for event in (*one.steps, *one.calls, *filter(None, one.starts.values())))
-    for event in sorted(told, key=lambda event: event['seq']): self.journal.tell(event)
+    for event in sorted(told, key=lambda event: event['seq']):
+        self.journal.tell(event)
     return past.end
 
 # %% ../../nbs/replay/02_record.ipynb #bef4f9b0
@@ -319,21 +390,31 @@ def said(self: Record, run: str, role: str, content: str) -> str:
     "What was said at this place of the transcript."
     past = self.pasts.get(run)
     step = past.next if past else None
-    if step is None or step['type'] != 'message' or step['role'] != role: return content
-    if self.journal.cleaned(dict(content=content))['content'] == step['content']: return content
-    self.differ(run, f'message {sum(one["type"] == "message" for one in past.steps[:past.at + 1])} ({role})', step['content'], content)
+    if step is None or step['type'] != 'message' or step['role'] != role:
+        return content
+    if self.journal.cleaned(dict(content=content))['content'] == step['content']:
+        return content
+    self.differ(
+        run,
+        f'message {sum(one["type"] == "message" for one in past.steps[: past.at + 1])} ({role})',
+        step['content'],
+        content,
+    )
     return step['content']
 
+
 @patch
-async def cell(self: Record, run: str, number: int, running: Coroutine) -> Any: # a Cell
+async def cell(self: Record, run: str, number: int, running: Coroutine) -> Any:  # a Cell
     "The cell, run again, with what came of it then."
     past = self.pasts.get(run)
     step = past.next if past else None
-    if step is None or step['type'] != 'cell': return await running
+    if step is None or step['type'] != 'cell':
+        return await running
     if step['error'] == 'interrupted':
         # It may never end by itself; whoever broke it off will come again.
         begun = asyncio.ensure_future(running)
-        try: await (begun if past.sealed else self.order.turn(run))
+        try:
+            await (begun if past.sealed else self.order.turn(run))
         finally:
             begun.cancel()
             await asyncio.wait([begun])
@@ -342,7 +423,8 @@ async def cell(self: Record, run: str, number: int, running: Coroutine) -> Any: 
     await self.order.turn(run, step['seq'])
     then = {}
     for name in ('stdout', 'stderr', 'value', 'error'):
-        if self.journal.cleaned({name: getattr(cell, name)})[name] == step[name]: continue
+        if self.journal.cleaned({name: getattr(cell, name)})[name] == step[name]:
+            continue
         self.differ(run, f'cell {number}, {name}', step[name], getattr(cell, name))
         then[name] = step[name]
     if (cell.final.source if cell.final else None) != step.get('final'):
@@ -350,75 +432,108 @@ async def cell(self: Record, run: str, number: int, running: Coroutine) -> Any: 
         then['final'] = None
     return replace(cell, notes=tuple(step.get('notes', ())), seconds=step['seconds'], **then)
 
+
 @patch
-def ended(self: Record, run: str, value: Any, text: str | None) -> tuple[Any, str | None]: # the answer, as object and text
+def ended(
+    self: Record, run: str, value: Any, text: str | None
+) -> tuple[Any, str | None]:  # the answer, as object and text
     "The answer that a trajectory had, where it had one."
     past = self.pasts.get(run)
     step = past.next if past else None
-    if step is None or step['type'] != 'run_end' or step['answer'] == self.journal.cleaned(dict(answer=text))['answer']: return value, text
+    if step is None or step['type'] != 'run_end' or step['answer'] == self.journal.cleaned(dict(answer=text))['answer']:
+        return value, text
     self.differ(run, 'answer', step['answer'], text)
     return step['answer'], step['answer']
+
 
 @patch
 async def wait_for_end(self: Record, run: str) -> None:
     "Let a candidate end in its turn."
     past = self.pasts.get(run)
-    if past and past.end: await self.order.turn(run, past.end['seq'])
+    if past and past.end:
+        await self.order.turn(run, past.end['seq'])
 
 # %% ../../nbs/replay/02_record.ipynb #5611973a
-_VOLATILE = ('seconds', 'usage') # what differs between two tellings of the same
+_VOLATILE = ('seconds', 'usage')  # what differs between two tellings of the same
+
 
 @patch
-def meet(self: Record, type: str, run: str, content: dict) -> dict | None: # None: it is new
+def meet(self: Record, type: str, run: str, content: dict) -> dict | None:  # None: it is new
     "The recorded event that this one repeats."
     self.order.moved()
-    if type in ('run_start', 'run_end'): (self.order.begun.add if type == 'run_start' else self.order.begun.discard)(run)
+    if type in ('run_start', 'run_end'):
+        (self.order.begun.add if type == 'run_start' else self.order.begun.discard)(run)
     past = self.pasts.get(run)
-    if past is None: return None
-    if type in STEPS: return self._step(past, type, content)
-    if type == 'reply': return None
-    if type == 'call_start': return self._asked_before(past, content)
+    if past is None:
+        return None
+    if type in STEPS:
+        return self._step(past, type, content)
+    if type == 'reply':
+        return None
+    if type == 'call_start':
+        return self._asked_before(past, content)
     known = past.others.get(says(type, content))
     return known.popleft() if known else None
+
 
 @patch
 def _asked_before(self: Record, past: Past, content: dict) -> dict | None:
     "The beginning of a call that was in flight when the process ended: it is made again under its number."
-    if self.counts_anew: return None
-    found = next((call for call, event in past.asked.items() if (event['kind'], event.get('preview', '')) == (content['kind'], content['preview'])), None)
+    if self.counts_anew:
+        return None
+    found = next(
+        (
+            call
+            for call, event in past.asked.items()
+            if (event['kind'], event.get('preview', '')) == (content['kind'], content['preview'])
+        ),
+        None,
+    )
     return None if found is None else past.asked.pop(found)
+
 
 @patch
 def _step(self: Record, past: Past, type: str, content: dict) -> dict | None:
     step = past.next
     if step is None:
-        if self.counts_anew and self.is_finished and not past.left: self.differ(past.run, type, None, content)
+        if self.counts_anew and self.is_finished and not past.left:
+            self.differ(past.run, type, None, content)
         return None
     if step['type'] != type and type in ('turn_end', 'run_end'):
         # It was stopped within what is recorded, by a limit or by its user: the record stands.
-        if self.counts_anew: self.differ(past.run, type.replace('_', ' '), step['type'], type)
+        if self.counts_anew:
+            self.differ(past.run, type.replace('_', ' '), step['type'], type)
         return None
     if step['type'] != type:
         self._stop_here(past)
         return self._leave(past, f'an event {type}')
     past.at += 1
     then, now = (_compared(type, one) for one in (step, content))
-    if step.get('error') == 'interrupted': then.pop('variables') # as far as it came
+    if step.get('error') == 'interrupted':
+        then.pop('variables')  # as far as it came
     place = f'{type.replace("_", " ")} {content.get("cell") or content.get("turn") or ""}'.strip()
     for name in then:
-        if then[name] != now.get(name): self.differ(past.run, f'{place}, {name}', then[name], now.get(name))
+        if then[name] != now.get(name):
+            self.differ(past.run, f'{place}, {name}', then[name], now.get(name))
     # A child's is that of the whole tree at the moment when it ended.
     own = past.run == self.root or self.compares(past.parent)
     if type == 'run_end' and own and self.counts_anew and not _same_usage(step['usage'], content['usage']):
         self.differ(past.run, 'usage', step['usage'], content['usage'])
     return step
 
+
 def _compared(type: str, content: Mapping) -> dict:
     "What two tellings of a step must have in common."
-    if type != 'run_start': return {name: value for name, value in content.items() if name not in ('type', 'seq', 'time', 'run', *_VOLATILE)}
-    return {name: content.get(name) for name in ('parent', 'depth', 'method', 'query')} | dict(sha256=(content.get('context') or {}).get('sha256'))
+    if type != 'run_start':
+        return {
+            name: value for name, value in content.items() if name not in ('type', 'seq', 'time', 'run', *_VOLATILE)
+        }
+    return {name: content.get(name) for name in ('parent', 'depth', 'method', 'query')} | dict(
+        sha256=(content.get('context') or {}).get('sha256')
+    )
 
-def _same_usage(then: Mapping, now: Mapping) -> bool: # sums of prices depend on their order by a hair
+
+def _same_usage(then: Mapping, now: Mapping) -> bool:  # sums of prices depend on their order by a hair
     return all(math.isclose(then[name] or 0, now.get(name) or 0, rel_tol=1e-9) for name in then)
 
 # %% ../../nbs/replay/02_record.ipynb #f2296cd1
@@ -426,51 +541,69 @@ def _same_usage(then: Mapping, now: Mapping) -> bool: # sums of prices depend on
 def compare_rest(self: Record) -> None:
     "What is recorded and did not come again."
     for past in self.pasts.values():
-        if not past.claimed: self.differ(past.parent or past.run, 'a run', past.start.get('query') or past.run, None)
+        if not past.claimed:
+            self.differ(past.parent or past.run, 'a run', past.start.get('query') or past.run, None)
         elif not past.left:
-            for step in past.steps[past.at:]:
+            for step in past.steps[past.at :]:
                 said = next((step[name] for name in ('text', 'content', 'code') if step.get(name)), step['type'])
                 self.differ(past.run, step['type'].replace('_', ' '), said, None)
             for call in past.calls:
-                if call['seq'] not in self._taken: self.differ(past.run, 'a sub-call', call.get('prompt'), None)
+                if call['seq'] not in self._taken:
+                    self.differ(past.run, 'a sub-call', call.get('prompt'), None)
 
 # %% ../../nbs/replay/02_record.ipynb #0ff7c293
 @patch
 def _stop_here(self: Record, past: Past) -> None:
     "In a replay: raise what stopped the run at this place."
-    rest = [step for step in past.steps[past.at:past.at + 2] if step['type'] != 'turn_end']
+    rest = [step for step in past.steps[past.at : past.at + 2] if step['type'] != 'turn_end']
     if self.counts_anew and rest and rest[0]['type'] == 'run_end' and rest[0]['stop_reason'] in STOPS:
-        raise STOPS[rest[0]['stop_reason']](rest[0]['error'] or f'The recorded run was stopped here ({rest[0]["stop_reason"]}).')
+        raise STOPS[rest[0]['stop_reason']](
+            rest[0]['error'] or f'The recorded run was stopped here ({rest[0]["stop_reason"]}).'
+        )
+
 
 @patch
 def _leave(self: Record, past: Past, came: str) -> None:
     "From here on, a trajectory is not as it was recorded."
-    step, told = past.next, past.steps[:past.at]
+    step, told = past.next, past.steps[: past.at]
     self.differ(past.run, f'after {past.at} steps', step['type'], came)
     past.left = True
-    self.order.drop(one['seq'] for one in past.steps[past.at:])
-    if self.counts_anew: return
-    note = dict(text=f'From here on the run is not as it was recorded: {came} came where the record has {step["type"]}.', differs_at=step['seq'])
+    self.order.drop(one['seq'] for one in past.steps[past.at :])
+    if self.counts_anew:
+        return
+    note = dict(
+        text=f'From here on the run is not as it was recorded: {came} came where the record has {step["type"]}.',
+        differs_at=step['seq'],
+    )
     self.journal.append('notice', past.run, note)
     for place, message in enumerate(messages_of(told, past.run)):
         self.journal.append('message', past.run, message | dict(again=True) | (dict(reset=True) if place == 0 else {}))
+
 
 @patch
 def _tell_call(self: Record, past: Past, event: dict) -> None:
     "Tell a call again: from the file to those who listen, or in a replay into the new journal."
     for one in filter(None, (past.starts.get(event['seq']), event)):
-        if not self.counts_anew: self.journal.tell(one)
-        else: self.journal.append(one['type'], past.run, {name: value for name, value in one.items() if name not in ('type', 'seq', 'time', 'run')})
+        if not self.counts_anew:
+            self.journal.tell(one)
+        else:
+            self.journal.append(
+                one['type'],
+                past.run,
+                {name: value for name, value in one.items() if name not in ('type', 'seq', 'time', 'run')},
+            )
 
 # %% ../../nbs/replay/02_record.ipynb #d50efbef
 class RetoldJournal(Journal):
     "A journal whose run is recorded already: what is told again is not written again."
+
     record: Record | None = None
 
     def write(self, type: str, run: str, **payload) -> dict:
         content = self.cleaned(payload)
         known = self.record.meet(type, run, content) if self.record else None
-        if known is None or self.record.counts_anew: return self.append(type, run, content)
+        if known is None or self.record.counts_anew:
+            return self.append(type, run, content)
         self.tell(known)
         return known
 
@@ -478,7 +611,8 @@ class RetoldJournal(Journal):
         "For a strategy that takes its id from here: the next one that the record has."
         known = [self.record.pasts[self.record.root]] if parent is None else self.record._children[parent]
         free = next((past for past in known if not past.claimed), None)
-        if free is None: return super().new_run(parent)
+        if free is None:
+            return super().new_run(parent)
         free.claimed = True
         return free.run
 

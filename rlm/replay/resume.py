@@ -20,8 +20,8 @@ from ..models.ledger import Limits
 from .past import is_finished, root_start
 from .rebuild import find_strategy, make_again, revive
 from .record import Difference, Record, RetoldJournal, used_by
-from ..runs.call_tree import Tree
-from ..runs.recipe import answer_of, keep, OF_THE_PROCESS
+from ..runs.call_tree import CallTree
+from ..runs.recipe import answer_of, keep, NOT_RECORDED
 from ..runs.result import Result
 from ..runs.strategy import Strategy
 from ..shell.environments import recorded_env, recorded_settings
@@ -32,182 +32,274 @@ __all__ = ['find_context', 'go_on', 'Replay', 'replay', 'areplay']
 
 # %% ../../nbs/replay/04_resume.ipynb #16f87110
 def find_context(
-    events: Iterable[dict], # of a journal
-    given: Any = None, # by the caller; None: what the journal knows
-) -> Any: # the context
+    events: Iterable[dict],  # of a journal
+    given: Any = None,  # by the caller; None: what the journal knows
+) -> Any:  # the context
     "The context of a recorded run; raises `BadInput` where it cannot be found, or is another one."
     start = root_start(events)
     about, where = start.get('context') or {}, 'The given context'
     what = f'a {about.get("type")}' + (f' of {about["chars"]:,} characters' if about.get('chars') is not None else '')
     if given is None:
         kept = next((event for event in events if event['type'] == 'context' and event['run'] == start['run']), None)
-        if kept: given, where = kept['text'] if kept['form'] == 'text' else json.loads(kept['text']), 'The context in the journal'
-        elif about.get('sha256') and (files := (about.get('sources') or {}).get('files')): # or it could name whatever file of ours it likes
-            given, where = _read_again(files, about['sources'].get('encoding', 'utf-8'), what), f'What stands in {", ".join(files)} now'
-        else: raise BadInput(f'The journal does not hold the context ({what}): give the same one again.')
+        if kept:
+            given, where = (
+                kept['text'] if kept['form'] == 'text' else json.loads(kept['text']),
+                'The context in the journal',
+            )
+        elif about.get('sha256') and (
+            files := (about.get('sources') or {}).get('files')
+        ):  # or it could name whatever file of ours it likes
+            given, where = (
+                _read_again(files, about['sources'].get('encoding', 'utf-8'), what),
+                f'What stands in {", ".join(files)} now',
+            )
+        else:
+            raise BadInput(f'The journal does not hold the context ({what}): give the same one again.')
     if about.get('sha256') not in (None, fingerprint(given)):
         now = f'a {type(given).__name__}' + (f' of {len(given):,} characters' if isinstance(given, str) else '')
         raise BadInput(f'{where} ({now}) is not what the run was about ({what}): give the same text or files as then.')
     return given
 
+
 def _read_again(files: list[str], encoding: str, what: str) -> Any:
     from rlm.base.inputs import read_context
-    try: return read_context(files, encoding)[0]
-    except BadInput as error: raise BadInput(f'The context ({what}) was read from {", ".join(files)}, and that fails now: {error}') from None
+
+    try:
+        return read_context(files, encoding)[0]
+    except BadInput as error:
+        raise BadInput(f'The context ({what}) was read from {", ".join(files)}, and that fails now: {error}') from None
+
 
 def _recipe_of(start: dict) -> dict:
     kept = (start.get('settings') or {}).get('recipe')
     if not kept:
-        raise BadInput('The journal does not say how its strategy was built, so the run cannot be made again: its strategy wrote its start without Tree.start.')
+        raise BadInput(
+            'The journal does not say how its strategy was built, so the run cannot be made again: its strategy wrote its start without Tree.start.'
+        )
     if asked := start['settings'].get('asked_before'):
-        raise BadInput(f'The run is question {asked + 1} of a persistent session; what the questions before it left in the shell is gone with its process: ask again in a new session.')
+        raise BadInput(
+            f'The run is question {asked + 1} of a persistent session; what the questions before it left in the shell is gone with its process: ask again in a new session.'
+        )
     return kept
 
 # %% ../../nbs/replay/04_resume.ipynb #d857f081
 async def go_on(
-    wanted: type[Strategy] | Strategy, # what the run should be of; a strategy goes on with it as it is
-    path: str | os.PathLike, # its journal
-    context: Any, # None: what the journal knows
-    changes: Mapping[str, Any], # settings that are to be others from now on
-) -> Result: # of the whole run
+    wanted: type[Strategy] | Strategy,  # what the run should be of; a strategy goes on with it as it is
+    path: str | os.PathLike,  # its journal
+    context: Any,  # None: what the journal knows
+    changes: Mapping[str, Any],  # settings that are to be others from now on
+) -> Result:  # of the whole run
     "Go on with a recorded run; `Strategy.resume` is the door to it."
     if {'trace', 'keep_context', 'sources'} & changes.keys():
-        raise BadInput('trace= and what is written into it belong to the first start of a run: the journal goes on in its own file.')
-    if not Path(path).is_file(): raise BadInput(f'There is no journal {path}: give the file that a run wrote.')
+        raise BadInput(
+            'trace= and what is written into it belong to the first start of a run: the journal goes on in its own file.'
+        )
+    if not Path(path).is_file():
+        raise BadInput(f'There is no journal {path}: give the file that a run wrote.')
     journal = await asyncio.to_thread(RetoldJournal, path, append=True)
     try:
         record = Record(journal.events)
         end = record.pasts[record.root].end
         more_turns = end and end['stop_reason'] == 'max_iterations' and 'max_iterations' in changes
-        if end and is_finished(end) and not more_turns: return await _recalled(record, journal, wanted, context, changes)
-        if isinstance(wanted, Strategy): strategy, changes = wanted, {name: amount for name, amount in vars(wanted.settings.limits).items() if amount is not None}
+        if end and is_finished(end) and not more_turns:
+            return await _recalled(record, journal, wanted, context, changes)
+        if isinstance(wanted, Strategy):
+            strategy, changes = (
+                wanted,
+                {name: amount for name, amount in vars(wanted.settings.limits).items() if amount is not None},
+            )
         else:
             changes = _earlier_changes(record, journal.events, changes) | dict(changes)
             strategy = _contained(record, wanted, changes)
         context = await asyncio.to_thread(find_context, journal.events, context)
         strategy.check(context, record.start['query'], optional=True)
         journal.follow(record)
-        try: return await _go_on_live(strategy, record, journal, context, changes)
-        finally: _leave(strategy, wanted)
-    finally: journal.close()
+        try:
+            return await _go_on_live(strategy, record, journal, context, changes)
+        finally:
+            _leave(strategy, wanted)
+    finally:
+        journal.close()
 
-def _leave(strategy: Strategy, wanted: Any) -> None: # a session ends with the run for which it was made
-    if strategy is not wanted and hasattr(strategy, 'close'): strategy.close()
+
+def _leave(strategy: Strategy, wanted: Any) -> None:  # a session ends with the run for which it was made
+    if strategy is not wanted and hasattr(strategy, 'close'):
+        strategy.close()
+
 
 def _earlier_changes(record: Record, events: Iterable[dict], given: Mapping[str, Any]) -> dict[str, Any]:
     "What earlier resumptions were told, but for what this one is told."
     told: dict[str, Any] = {}
     for event in events:
-        if event['type'] == 'resume' and event['run'] == record.root: told |= event['changes']
+        if event['type'] == 'resume' and event['run'] == record.root:
+            told |= event['changes']
     return {name: revive(value, name) for name, value in told.items() if name not in given and name not in _PLACE}
 
-_PLACE = ('env', 'env_kwargs', 'environment', 'environment_kwargs') # settings that say where cells run
+
+_PLACE = ('env', 'env_kwargs', 'environment', 'environment_kwargs')  # settings that say where cells run
+
 
 def _contained(record: Record, wanted: type[Strategy], given: Mapping[str, Any], unasked: bool = False) -> Strategy:
     "The recorded strategy again; where its cells run is for the caller to say, and where he does not, it contains them."
     recipe = kept = _recipe_of(record.start)
-    while 'engine' in recipe['settings']: recipe = recipe['settings']['engine']['strategy']
-    try: strategy = engine = make_again(_without_place(kept), wanted, given, unasked)
-    except BadInput as error: raise BadInput(f'{error} ({record.other_version})') if record.other_version else error
+    while 'engine' in recipe['settings']:
+        recipe = recipe['settings']['engine']['strategy']
+    try:
+        strategy = engine = make_again(_without_place(kept), wanted, given, unasked)
+    except BadInput as error:
+        raise BadInput(f'{error} ({record.other_version})') if record.other_version else error
     while engine is not None:
         settings = engine.settings
-        if getattr(settings, 'env', None) == 'auto': settings.env = recorded_env(_where_it_ran(record))
+        if getattr(settings, 'env', None) == 'auto':
+            settings.env = recorded_env(_where_it_ran(record))
         if hasattr(settings, 'env') and not {'env_kwargs', 'environment_kwargs', 'engine'} & given.keys():
             settings.env_kwargs = recorded_settings(settings.env, recipe['settings'].get('env_kwargs') or {})
         engine = getattr(engine, 'engine', None)
     return strategy
 
-def _without_place(recipe: Mapping) -> dict: # a recipe
+
+def _without_place(recipe: Mapping) -> dict:  # a recipe
     settings = {name: value for name, value in recipe['settings'].items() if name not in _PLACE}
-    if 'engine' in settings: settings['engine'] = dict(strategy=_without_place(settings['engine']['strategy']))
+    if 'engine' in settings:
+        settings['engine'] = dict(strategy=_without_place(settings['engine']['strategy']))
     return dict(recipe, settings=settings)
 
-def _where_it_ran(record: Record) -> str | None: # None: no cells ran
+
+def _where_it_ran(record: Record) -> str | None:  # None: no cells ran
     "The environment of the recorded cells."
     known = (past.start.get('settings') or {} for past in record.pasts.values())
     return next((settings['environment_type'] for settings in known if settings.get('environment_type')), None)
 
 # %% ../../nbs/replay/04_resume.ipynb #369fa356
-async def _go_on_live(strategy: Strategy, record: Record, journal: RetoldJournal, context: Any, changes: Mapping) -> Result:
-    tree = Tree(journal, strategy.settings.limits)
+async def _go_on_live(
+    strategy: Strategy, record: Record, journal: RetoldJournal, context: Any, changes: Mapping
+) -> Result:
+    tree = CallTree(journal, strategy.settings.limits)
     tree.record, tree.seconds_before = record, record.seconds
-    for event in record.replies: tree.ledger.settle(-1, used_by(event), event['model'])
+    for event in record.replies:
+        tree.ledger.settle(-1, used_by(event), event['model'])
     tree.ledger.started -= record.seconds
-    numbers = [event['call'] for event in journal.events if event['type'] == 'call_start' and isinstance(event['call'], int)]
+    numbers = [
+        event['call'] for event in journal.events if event['type'] == 'call_start' and isinstance(event['call'], int)
+    ]
     tree._calls = itertools.count(1 + max(numbers, default=0))
     lost = sum(len(past.asked) for past in record.pasts.values())
     again = f'; {lost} more in flight then, which are asked again and may be charged for twice' if lost else ''
     said = [f'Resumed with {len(record.replies)} recorded replies, {record.seconds:.1f} s after its start{again}.']
-    if record.doubt: said.append(f'Of the context: {record.doubt}.')
-    kept = {name: keep(value) for name, value in changes.items() if name not in OF_THE_PROCESS}
-    journal.append('resume', record.root, journal.cleaned(dict(text=' '.join(said), replies=len(record.replies), changes=kept)))
+    if record.doubt:
+        said.append(f'Of the context: {record.doubt}.')
+    kept = {name: keep(value) for name, value in changes.items() if name not in NOT_RECORDED}
+    journal.append(
+        'resume', record.root, journal.cleaned(dict(text=' '.join(said), replies=len(record.replies), changes=kept))
+    )
 
     def tell(difference: Difference) -> None:
         # The file is no place for thousands of them; the result has all.
-        if len(record.differences) > 20: return
-        journal.append('notice', difference.run, journal.cleaned(dict(text=f'Not as recorded: {difference}', difference=True)))
+        if len(record.differences) > 20:
+            return
+        journal.append(
+            'notice', difference.run, journal.cleaned(dict(text=f'Not as recorded: {difference}', difference=True))
+        )
+
     record.on_difference = tell
-    try: result = await strategy.drive(context, record.start['query'], tree=tree)
+    try:
+        result = await strategy.drive(context, record.start['query'], tree=tree)
     except (LimitExceeded, ModelError) as error:
-        if isinstance(error.result, Result): error.result.differences = tuple(record.differences)
+        if isinstance(error.result, Result):
+            error.result.differences = tuple(record.differences)
         raise
     result.differences = tuple(record.differences)
     return result
 
 # %% ../../nbs/replay/04_resume.ipynb #f2b34a95
-async def _recalled(record: Record, journal: Journal, wanted: type[Strategy] | Strategy, context: Any, given: Mapping) -> Result:
+async def _recalled(
+    record: Record, journal: Journal, wanted: type[Strategy] | Strategy, context: Any, given: Mapping
+) -> Result:
     "The result of a run that had come to its end."
     past, account = record.pasts[record.root], models.Ledger()
-    for event in record.replies: account.settle(-1, used_by(event), event['model'])
+    for event in record.replies:
+        account.settle(-1, used_by(event), event['model'])
     count = lambda kind: sum(step['type'] == kind for step in past.steps)
     # What a vote asks a judge is no sub-call of a cell, and its candidates are no children.
-    sub_calls = sum((one is not past) + len(one.calls) for one in record.pasts.values() if not record.compares(one.run)) - sum(record.compares(one.parent) for one in record.pasts.values())
-    plain = Result(past.end['answer'], answer_of(past.end), past.end['stop_reason'], account.spent, past.end['seconds'], record.start['model'], record.start['query'],
-        count('turn_start'), count('cell'), sub_calls, dict(account.by_model), journal, record.root)
+    sub_calls = sum(
+        (one is not past) + len(one.calls) for one in record.pasts.values() if not record.compares(one.run)
+    ) - sum(record.compares(one.parent) for one in record.pasts.values())
+    plain = Result(
+        past.end['answer'],
+        answer_of(past.end),
+        past.end['stop_reason'],
+        account.spent,
+        past.end['seconds'],
+        record.start['model'],
+        record.start['query'],
+        count('turn_start'),
+        count('cell'),
+        sub_calls,
+        dict(account.by_model),
+        journal,
+        record.root,
+    )
 
     async def again() -> Result:
         told = await _replay(journal, context, {name: value for name, value in given.items() if name not in _AMOUNTS})
         told.result.trace, told.result.seconds = journal, plain.seconds
         return told.result
+
     result = _class_of(record, wanted).recall(plain, again)
     return await result if asyncio.iscoroutine(result) else result
 
-_AMOUNTS = {'limits', *(part.name for part in fields(Limits))} # what has been spent is spent
+
+_AMOUNTS = {'limits', *(part.name for part in fields(Limits))}  # what has been spent is spent
+
 
 def _class_of(record: Record, wanted: type[Strategy] | Strategy) -> type[Strategy]:
     "The class of a recorded strategy; `Strategy` itself where only its own module knows it."
-    if isinstance(wanted, Strategy): return type(wanted)
+    if isinstance(wanted, Strategy):
+        return type(wanted)
     name = ((record.start.get('settings') or {}).get('recipe') or {}).get('strategy', 'Strategy')
-    try: return find_strategy(name, wanted)
+    try:
+        return find_strategy(name, wanted)
     except BadInput:
-        if wanted is Strategy: return Strategy
+        if wanted is Strategy:
+            return Strategy
         raise
 
 # %% ../../nbs/replay/04_resume.ipynb #59e20320
 @dataclass
 class Replay:
     "A recorded run that was run again without a model."
-    result: Result | None # of the new run; its trace is the new journal
-    differences: list[Difference] # where the new run was not as recorded; empty: the same, but for times
-    is_finished: bool = True # whether the recorded run had come to an end
-    doubts: tuple[str, ...] = () # what else a reader should know: that the context may have been another one, or the library
+
+    result: Result | None  # of the new run; its trace is the new journal
+    differences: list[Difference]  # where the new run was not as recorded; empty: the same, but for times
+    is_finished: bool = True  # whether the recorded run had come to an end
+    doubts: tuple[
+        str, ...
+    ] = ()  # what else a reader should know: that the context may have been another one, or the library
 
     def __str__(self) -> str:
-        said = f'{len(self.differences)} difference{"s" if len(self.differences) > 1 else ""}' if self.differences else 'the same as recorded'
-        said += ('' if self.is_finished else ', up to where the record ends') + ''.join(f'; {doubt}' for doubt in self.doubts)
+        said = (
+            f'{len(self.differences)} difference{"s" if len(self.differences) > 1 else ""}'
+            if self.differences
+            else 'the same as recorded'
+        )
+        said += ('' if self.is_finished else ', up to where the record ends') + ''.join(
+            f'; {doubt}' for doubt in self.doubts
+        )
         return '\n'.join([said, *map(str, self.differences)])
 
+
 def replay(
-    path: str | os.PathLike | Journal, # the journal of a run
-    context: Any = None, # what it was about; None: what the journal knows
-    **given, # what the journal could not hold, or is not asked for: tools, functions, env
-) -> Replay: # the result, and where it differs
+    path: str | os.PathLike | Journal,  # the journal of a run
+    context: Any = None,  # what it was about; None: what the journal knows
+    **given,  # what the journal could not hold, or is not asked for: tools, functions, env
+) -> Replay:  # the result, and where it differs
     "Run a recorded run again without a model; raises `BadInput` for another context, or where something must be given."
     return run_sync(areplay(path, context, **given))
 
+
 async def areplay(path: str | os.PathLike | Journal, context: Any = None, **given) -> Replay:
     "The coroutine twin of `replay`."
-    return await models.on_engine(_replay(path, context, given))
+    return await models.on_loop(_replay(path, context, given))
 
 # %% ../../nbs/replay/04_resume.ipynb #b8338ab5
 async def _replay(path: str | os.PathLike | Journal, context: Any, given: Mapping) -> Replay:
@@ -216,24 +308,36 @@ async def _replay(path: str | os.PathLike | Journal, context: Any, given: Mappin
     strategy = _contained(record, Strategy, given, unasked=True)
     context = await asyncio.to_thread(find_context, events, context)
     journal.follow(record)
-    tree = Tree(journal, replace(strategy.settings.limits, max_seconds=None))
+    tree = CallTree(journal, replace(strategy.settings.limits, max_seconds=None))
     tree.record = record
     # Calls that an earlier stop made worthless were paid for, and are not told again.
     told = {event['seq'] for past in record.pasts.values() for event in (*past.steps, *past.calls)}
     for event in record.replies:
-        if event['seq'] not in told: tree.ledger.settle(-1, used_by(event), event['model'])
+        if event['seq'] not in told:
+            tree.ledger.settle(-1, used_by(event), event['model'])
     running = asyncio.ensure_future(strategy.drive(context, record.start['query'], tree=tree))
 
     def stop() -> None:
         "Nothing goes on any more: here the recorded run was stopped, or its record ends."
-        record.order.stuck = lambda: None # once is enough; it may take a while to wind up
+        record.order.stuck = lambda: None  # once is enough; it may take a while to wind up
         end = record.pasts[record.root].end
-        if end and end['stop_reason'] == 'time': tree.ledger.limits = replace(tree.ledger.limits, max_seconds=0)
+        if end and end['stop_reason'] == 'time':
+            tree.ledger.limits = replace(tree.ledger.limits, max_seconds=0)
         running.cancel()
+
     record.order.stuck = stop
-    try: result = await running
-    except (RLMError, asyncio.CancelledError) as error: result = getattr(error, 'result', None) or tree.result
-    finally: _leave(strategy, None)
+    try:
+        result = await running
+    except (RLMError, asyncio.CancelledError) as error:
+        result = getattr(error, 'result', None) or tree.result
+    finally:
+        _leave(strategy, None)
     record.compare_rest()
-    if result: result.differences = tuple(record.differences)
-    return Replay(result, record.differences, record.is_finished, tuple(filter(None, (record.doubt, record.differences and record.other_version))))
+    if result:
+        result.differences = tuple(record.differences)
+    return Replay(
+        result,
+        record.differences,
+        record.is_finished,
+        tuple(filter(None, (record.doubt, record.differences and record.other_version))),
+    )

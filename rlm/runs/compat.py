@@ -16,16 +16,20 @@ from ..models.lm import LM
 __all__ = ['BACKENDS', 'RENAMED', 'ENVIRONMENTS', 'IGNORED', 'lm_of_backend', 'native_settings']
 
 # %% ../../nbs/runs/02_compat.ipynb #a4faeb53
-BACKENDS = dict(litellm='', vllm='hosted_vllm', azure_openai='azure', vercel='vercel_ai_gateway') # the engine's word -> LiteLLM's prefix, where they differ
+BACKENDS = dict(
+    litellm='', vllm='hosted_vllm', azure_openai='azure', vercel='vercel_ai_gateway'
+)  # the engine's word -> LiteLLM's prefix, where they differ
+
 
 def lm_of_backend(
-    backend: str, # "openai", "anthropic", "openrouter", "vllm", "litellm", ...
-    kwargs: Mapping[str, Any] | None, # model_name, base_url, api_key, default_extra_body, and what LiteLLM takes
-) -> LM: # the same model
+    backend: str,  # "openai", "anthropic", "openrouter", "vllm", "litellm", ...
+    kwargs: Mapping[str, Any] | None,  # model_name, base_url, api_key, default_extra_body, and what LiteLLM takes
+) -> LM:  # the same model
     "The `LM` that an engine's backend and its settings name."
     given = dict(kwargs or {})
     name = given.pop('model_name', None)
-    if not name: raise BadInput(f'backend={backend!r} needs a model: give backend_kwargs={{"model_name": "..."}}.')
+    if not name:
+        raise BadInput(f'backend={backend!r} needs a model: give backend_kwargs={{"model_name": "..."}}.')
     renamed = dict(base_url='api_base', default_extra_body='extra_body', max_retries='num_retries')
     settings = {renamed.get(key, key): value for key, value in given.items() if value not in (None, {})}
     prefix = BACKENDS.get(backend, backend)
@@ -33,23 +37,39 @@ def lm_of_backend(
     return LM(name if known else f'{prefix}/{name}', **settings)
 
 # %% ../../nbs/runs/02_compat.ipynb #cbc77bde
-RENAMED = dict(custom_system_prompt='system_prompt', custom_tools='tools', custom_sub_tools='sub_tools', # the engine's word -> ours
-    max_budget='max_cost', max_timeout='max_seconds', environment='env')
-ENVIRONMENTS = dict(ipython='local') # the engine's word -> ours, where they differ
-IGNORED = ('depth', 'orchestrator') # what the engine passes to itself, and an addition to its own prompt
-_ENVIRONMENT_KEYS = ('max_output_chars', 'cell_timeout', 'setup_code', 'subcall_timeout') # environment_kwargs that are settings of ours
-_OTHER_KEYS = ('kernel_mode', 'startup_timeout', 'max_subcalls', 'memory', 'image') # those that environments have
+RENAMED = dict(
+    custom_system_prompt='system_prompt',
+    custom_tools='tools',
+    custom_sub_tools='sub_tools',  # the engine's word -> ours
+    max_budget='max_cost',
+    max_timeout='max_seconds',
+    environment='env',
+)
+ENVIRONMENTS = dict(ipython='local')  # the engine's word -> ours, where they differ
+IGNORED = ('depth', 'orchestrator')  # what the engine passes to itself, and an addition to its own prompt
+_ENVIRONMENT_KEYS = (
+    'max_output_chars',
+    'cell_timeout',
+    'setup_code',
+    'subcall_timeout',
+)  # environment_kwargs that are settings of ours
+_OTHER_KEYS = ('kernel_mode', 'startup_timeout', 'max_subcalls', 'memory', 'image')  # those that environments have
+
 
 def native_settings(
-    given: Mapping[str, Any], # keywords as a user wrote them, old or new
-    known: Iterable[str], # the names that are settings of the strategy
-) -> dict[str, Any]: # the same in our names; `limits` holds all limits, `model` and `sub_lm` where a backend named them
+    given: Mapping[str, Any],  # keywords as a user wrote them, old or new
+    known: Iterable[str],  # the names that are settings of the strategy
+) -> dict[
+    str, Any
+]:  # the same in our names; `limits` holds all limits, `model` and `sub_lm` where a backend named them
     "Translate old spellings; raises `BadInput` for a keyword that neither we nor the engine know."
     settings = {RENAMED.get(key, key): value for key, value in given.items() if key not in IGNORED}
     backend, backend_kwargs = settings.pop('backend', None), settings.pop('backend_kwargs', None)
-    if backend or backend_kwargs: settings['model'] = lm_of_backend(backend or 'openai', backend_kwargs)
+    if backend or backend_kwargs:
+        settings['model'] = lm_of_backend(backend or 'openai', backend_kwargs)
     others, other_kwargs = settings.pop('other_backends', None) or (), settings.pop('other_backend_kwargs', None) or ()
-    if len(others) != len(other_kwargs): raise BadInput(f'{len(others)} other_backends and {len(other_kwargs)} other_backend_kwargs: give one for each.')
+    if len(others) != len(other_kwargs):
+        raise BadInput(f'{len(others)} other_backends and {len(other_kwargs)} other_backend_kwargs: give one for each.')
     if others:
         settings['other_lms'] = [lm_of_backend(*pair) for pair in zip(others, other_kwargs)]
         settings['sub_lm'] = settings['other_lms'][0]
@@ -57,7 +77,8 @@ def native_settings(
     amounts = {part.name for part in fields(Limits)}
     limits = {key: settings.pop(key) for key in list(settings) if key in amounts}
     whole = settings.get('limits') or Limits()
-    if limits: settings['limits'] = Limits(**vars(whole) | {key: value for key, value in limits.items() if value is not None})
+    if limits:
+        settings['limits'] = Limits(**vars(whole) | {key: value for key, value in limits.items() if value is not None})
     _refuse_unknown(settings, {*known, 'model', 'sub_lm', 'limits'}, {*known, *amounts, *RENAMED})
     return settings
 
@@ -66,15 +87,21 @@ def _translate_environment(settings: dict[str, Any], given: dict[str, Any]) -> N
     "Put what stands in `environment_kwargs` where we have it: most are settings of the environment itself, which checks them."
     if 'env' in settings:
         mode, engines = given.pop('kernel_mode', None), settings['env']
-        if mode not in (None, 'in_process', 'subprocess') or mode and engines not in ENVIRONMENTS: raise BadInput(
-            f'kernel_mode={mode!r} with environment={engines!r}: "in_process" and "subprocess" belong to environment="ipython".')
+        if mode not in (None, 'in_process', 'subprocess') or mode and engines not in ENVIRONMENTS:
+            raise BadInput(
+                f'kernel_mode={mode!r} with environment={engines!r}: "in_process" and "subprocess" belong to environment="ipython".'
+            )
         settings['env'] = 'kernel' if mode == 'subprocess' else ENVIRONMENTS.get(engines, engines)
-    elif given.pop('kernel_mode', 'in_process') != 'in_process': settings['env'] = 'kernel'
+    elif given.pop('kernel_mode', 'in_process') != 'in_process':
+        settings['env'] = 'kernel'
     for name in given.keys() - {*_ENVIRONMENT_KEYS, *_OTHER_KEYS}:
-        if near := difflib.get_close_matches(name, _ENVIRONMENT_KEYS + _OTHER_KEYS, 1): raise BadInput(f'{name}= is no setting; did you mean {near[0]}=?')
+        if near := difflib.get_close_matches(name, _ENVIRONMENT_KEYS + _OTHER_KEYS, 1):
+            raise BadInput(f'{name}= is no setting; did you mean {near[0]}=?')
     ours = {name: given.pop(name, None) for name in _ENVIRONMENT_KEYS}
     settings |= {name: value for name, value in ours.items() if value is not None}
-    if given: settings['env_kwargs'] = {**settings.get('env_kwargs', {}), **given}
+    if given:
+        settings['env_kwargs'] = {**settings.get('env_kwargs', {}), **given}
+
 
 def _refuse_unknown(given: Iterable[str], accepted: Iterable[str], offered: Iterable[str]) -> None:
     for name in set(given) - set(accepted):

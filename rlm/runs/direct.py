@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from ..base import prompts
 from ..base.errors import BadInput, RLMError
 from ..models.lm import LM
-from .call_tree import Tree
+from .call_tree import CallTree
 from .compat import native_settings
 from .parse.clean import plain_answer
 from .result import Result
@@ -27,47 +27,64 @@ from ..base.describe import as_text
 @dataclass(kw_only=True)
 class DirectSettings(Settings):
     "What `Direct` can be told besides its model."
-    prompt: str | None = None # instead of DIRECT_PROMPT; has the slots {context} and {query}
-    sampling_args: Any = None # for the call: temperature, ...
+
+    prompt: str | None = None  # instead of DIRECT_PROMPT; has the slots {context} and {query}
+    sampling_args: Any = None  # for the call: temperature, ...
+
 
 class Direct(Strategy):
     "One call with the whole context in the prompt."
+
     method = 'direct'
+
     @takes(DirectSettings)
-    def __init__(self,
-        model: str | Callable | LM, # asked once
-        **kwargs, # settings, and limits by name
+    def __init__(
+        self,
+        model: str | Callable | LM,  # asked once
+        **kwargs,  # settings, and limits by name
     ):
         native = native_settings(kwargs, [part.name for part in fields(DirectSettings)])
         super().__init__(model or native.pop('model', None), DirectSettings(**native))
 
 # %% ../../nbs/runs/09_direct.ipynb #77b6a363
 @patch
-async def solve(self: Direct,
-    tree: Tree, # the account and the journal of this run
-    context: Any, # put into the prompt as text
-    query: str | None, # the question; None: the context is the whole prompt
-) -> Result: # the outcome
+async def solve(
+    self: Direct,
+    tree: CallTree,  # the account and the journal of this run
+    context: Any,  # put into the prompt as text
+    query: str | None,  # the question; None: the context is the whole prompt
+) -> Result:  # the outcome
     "Ask once. Raises `BadInput` when the prompt does not fit the model's window, as far as that is known."
     started, settings, run = time.perf_counter(), self.settings, tree.new_run(None, context, query)
     tree.start(run, self.method, self.lm, context, query, dict(root_model=self.lm.name, limits=vars(settings.limits)))
     text = as_text(context)
-    prompt = text if query is None else prompts.fill(settings.prompt or prompts.DIRECT_PROMPT, context=text, query=query)
+    prompt = (
+        text if query is None else prompts.fill(settings.prompt or prompts.DIRECT_PROMPT, context=text, query=query)
+    )
     tree.journal.write('message', run, role='user', content=prompt)
-    end = lambda reason, value=None, error=None: tree.finish(run, self.lm.name, query, reason, value, started, error, iterations=1)
+    end = lambda reason, value=None, error=None: tree.finish(
+        run, self.lm.name, query, reason, value, started, error, iterations=1
+    )
     reason, answer, problem = 'cancelled', None, None
     try:
         # What is known of a model may have to be loaded first, and a long prompt takes a while to count: other runs go on.
         window = await asyncio.to_thread(lambda: self.lm.window)
         tokens = await asyncio.to_thread(self.lm.count_tokens, prompt) if window else 0
         if window and tokens > window:
-            raise BadInput(f'The prompt has {tokens:,} tokens and {self.lm.name} reads at most {window:,}: use RLM, which reads a long text in parts.')
+            raise BadInput(
+                f'The prompt has {tokens:,} tokens and {self.lm.name} reads at most {window:,}: use RLM, which reads a long text in parts.'
+            )
         tree.journal.write('turn_start', run, turn=1)
-        reply = await tree.ask(run, self.lm, [dict(role='user', content=prompt)], 'turn', None, settings.sampling_args, turn=1)
+        reply = await tree.ask(
+            run, self.lm, [dict(role='user', content=prompt)], 'turn', None, settings.sampling_args, turn=1
+        )
         reason, answer = 'final', plain_answer(reply.text, self.lm.name)
-    except RLMError as error: reason, problem = getattr(error, 'stop_reason', 'model'), error
-    finally: result = end(reason, answer, problem)
+    except RLMError as error:
+        reason, problem = getattr(error, 'stop_reason', 'model'), error
+    finally:
+        result = end(reason, answer, problem)
     if problem:
-        if not isinstance(problem, BadInput): problem.result = result
+        if not isinstance(problem, BadInput):
+            problem.result = result
         raise problem
     return result

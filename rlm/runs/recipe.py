@@ -14,32 +14,62 @@ from ..models.ledger import Limits
 from ..models.lm import LM
 
 # %% auto #0
-__all__ = ['OF_THE_PROCESS', 'keep', 'recipe', 'is_literal', 'read_literal', 'answer_of']
+__all__ = ['NOT_RECORDED', 'NOT_KEPT', 'keep', 'recipe', 'is_literal', 'read_literal', 'answer_of']
 
 # %% ../../nbs/runs/04_recipe.ipynb #781feb75
-OF_THE_PROCESS = ('trace', 'logger', 'verbose', 'sources', 'on_event', 'on_iteration', 'on_iteration_start', 'on_iteration_complete',
-    'on_subcall_start', 'on_subcall_complete') # settings that say how a run is watched, and not what it does
-_NOTE = 'not_kept' # the one key of the note that stands for what cannot be kept
+NOT_RECORDED = (
+    'trace',
+    'logger',
+    'verbose',
+    'sources',
+    'on_event',
+    'on_iteration',
+    'on_iteration_start',
+    'on_iteration_complete',
+    'on_subcall_start',
+    'on_subcall_complete',
+)  # settings that say how a run is watched, and not what it does
+NOT_KEPT = 'not_kept'  # the one key of the note that stands for what cannot be kept
+
 
 def keep(
-    value: Any, # a setting
-) -> Any: # what JSON holds of it
+    value: Any,  # a setting
+) -> Any:  # what JSON holds of it
     "A setting as a journal keeps it."
-    if value is None or isinstance(value, (bool, int, float, str)): return value
-    if isinstance(value, LM): return dict(lm=_keep_model(value))
-    if isinstance(value, Limits): return {name: limit for name, limit in vars(value).items() if limit is not None}
-    if hasattr(value, 'ingredients'): return dict(strategy=recipe(value))
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value): return {name: keep(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)): return [keep(part) for part in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, LM):
+        return dict(lm=_keep_model(value))
+    if isinstance(value, Limits):
+        return {name: limit for name, limit in vars(value).items() if limit is not None}
+    if hasattr(value, 'ingredients'):
+        return dict(strategy=recipe(value))
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: keep(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [keep(part) for part in value]
     name = getattr(value, '__name__', None)
-    return {_NOTE: f'the function {name}' if name and callable(value) else f'an object of type {type(value).__name__}'}
+    return {
+        NOT_KEPT: f'the function {name}' if name and callable(value) else f'an object of type {type(value).__name__}'
+    }
 
 # %% ../../nbs/runs/04_recipe.ipynb #963ff01e
 def _keep_model(lm: LM) -> dict:
     "A model's name, address and settings; its key is left out, and found in the environment again."
     kind = 'function' if lm._function else 'offline' if lm.name.startswith('offline/') else 'litellm'
-    kept = dict(name=lm.name, kind=kind, api_base=lm.api_base, max_concurrency=lm._throttle.most, timeout=lm.timeout, num_retries=lm.num_retries)
-    own = {} if isinstance(lm._model, str) else dict(window=getattr(lm._model, 'window', None), prices=getattr(lm._model, 'prices', None))
+    kept = dict(
+        name=lm.name,
+        kind=kind,
+        api_base=lm.api_base,
+        max_concurrency=lm._throttle.most,
+        timeout=lm.timeout,
+        num_retries=lm.num_retries,
+    )
+    own = (
+        {}
+        if isinstance(lm._model, str)
+        else dict(window=getattr(lm._model, 'window', None), prices=getattr(lm._model, 'prices', None))
+    )
     prices = None if None in lm._prices else list(lm._prices)
     cache = getattr(lm._cache, 'directory', None)
     found = kept | own | dict(lm_prices=prices, cache=cache, params=keep(lm.params))
@@ -47,35 +77,63 @@ def _keep_model(lm: LM) -> dict:
 
 # %% ../../nbs/runs/04_recipe.ipynb #24b39ee4
 def recipe(
-    strategy: Any, # a `Strategy`
-) -> dict: # of what JSON holds: strategy, settings
+    strategy: Any,  # a `Strategy`
+) -> dict:  # of what JSON holds: strategy, settings
     "All that is needed to build `strategy` again."
     kept = {}
     for part in fields(strategy.settings):
-        if part.name in OF_THE_PROCESS: continue
+        if part.name in NOT_RECORDED:
+            continue
         value = getattr(strategy.settings, part.name)
-        default = part.default if part.default is not MISSING else part.default_factory() if part.default_factory is not MISSING else None
-        if value is default or (not callable(value) and value == default) or (not value and not default and value in ((), [], {})): continue
+        default = (
+            part.default
+            if part.default is not MISSING
+            else part.default_factory()
+            if part.default_factory is not MISSING
+            else None
+        )
+        if (
+            value is default
+            or (not callable(value) and value == default)
+            or (not value and not default and value in ((), [], {}))
+        ):
+            continue
         kept[part.name] = keep(value)
-    return dict(strategy=type(strategy).__name__, settings=kept | {name: keep(value) for name, value in strategy.ingredients().items()})
+    return dict(
+        strategy=type(strategy).__name__,
+        settings=kept | {name: keep(value) for name, value in strategy.ingredients().items()},
+    )
 
 # %% ../../nbs/runs/04_recipe.ipynb #fdb3fd3d
-_LONGEST = 100_000 # characters of a literal
+_LONGEST = 100_000  # characters of a literal
+
 
 def is_literal(
-    value: Any, # an answer
-    text: str | None, # what is written down of it
-) -> bool: # False for a text, which is what it is
+    value: Any,  # an answer
+    text: str | None,  # what is written down of it
+) -> bool:  # False for a text, which is what it is
     "Whether a value can be read back from its text as it is."
-    if type(value) not in (type(None), bool, int, float, complex, bytes, tuple, list, dict, set) or text is None or len(text) > _LONGEST: return False
-    try: return fingerprint(read_literal(text)) == fingerprint(value)
-    except (*UNPARSABLE, TypeError): return False
+    if (
+        type(value) not in (type(None), bool, int, float, complex, bytes, tuple, list, dict, set)
+        or text is None
+        or len(text) > _LONGEST
+    ):
+        return False
+    try:
+        return fingerprint(read_literal(text)) == fingerprint(value)
+    except (*UNPARSABLE, TypeError):
+        return False
 
-def read_literal(text: str) -> Any: return ast.literal_eval(syntax_tree(text, mode='eval'))
+
+def read_literal(text: str) -> Any:
+    return ast.literal_eval(syntax_tree(text, mode='eval'))
+
 
 def answer_of(
-    end: Mapping[str, Any], # a `run_end`
-) -> Any: # an object where its text says all of it, else that text; None: there was no answer
+    end: Mapping[str, Any],  # a `run_end`
+) -> Any:  # an object where its text says all of it, else that text; None: there was no answer
     "The answer that a run ended with."
-    try: return read_literal(end['answer']) if end.get('literal') else end['answer']
-    except (*UNPARSABLE, TypeError): return end['answer'] # a secret was cut out of it
+    try:
+        return read_literal(end['answer']) if end.get('literal') else end['answer']
+    except (*UNPARSABLE, TypeError):
+        return end['answer']  # a secret was cut out of it

@@ -23,77 +23,101 @@ __all__ = ['ModelUsageSummary', 'UsageSummary', 'Result']
 @dataclass(frozen=True)
 class ModelUsageSummary:
     "What one model used."
-    total_calls: int # replies
-    total_input_tokens: int # prompt tokens
-    total_output_tokens: int # completion tokens
-    total_cost: float | None = None # USD; None: not known
 
-    def to_dict(self) -> dict: # of plain values
+    total_calls: int  # replies
+    total_input_tokens: int  # prompt tokens
+    total_output_tokens: int  # completion tokens
+    total_cost: float | None = None  # USD; None: not known
+
+    def to_dict(self) -> dict:  # of plain values
         "As the engine writes it to its logs."
         return {key: value for key, value in vars(self).items() if value is not None}
+
 
 @dataclass(frozen=True)
 class UsageSummary:
     "What each model of a run used."
-    model_usage_summaries: dict[str, ModelUsageSummary] # by the model's name
+
+    model_usage_summaries: dict[str, ModelUsageSummary]  # by the model's name
 
     @classmethod
-    def of(cls, by_model: Mapping[str, Usage]) -> UsageSummary: # of the same figures
+    def of(cls, by_model: Mapping[str, Usage]) -> UsageSummary:  # of the same figures
         "From the ledger's accounts."
-        return cls({name: ModelUsageSummary(used.calls, used.input, used.output, used.cost) for name, used in by_model.items()})
+        return cls(
+            {name: ModelUsageSummary(used.calls, used.input, used.output, used.cost) for name, used in by_model.items()}
+        )
 
-    def to_dict(self) -> dict: # of plain values
+    def to_dict(self) -> dict:  # of plain values
         "As the engine writes it to its logs."
         return dict(model_usage_summaries={name: used.to_dict() for name, used in self.model_usage_summaries.items()})
 
 # %% ../../nbs/runs/01_result.ipynb #932eb8cf
-_SYNONYMS = dict(response='answer', execution_time='seconds', root_model='model', cost='usage.cost',
-    total_input_tokens='usage.input', total_output_tokens='usage.output', prompt='query')
+_SYNONYMS = dict(
+    response='answer',
+    execution_time='seconds',
+    root_model='model',
+    cost='usage.cost',
+    total_input_tokens='usage.input',
+    total_output_tokens='usage.output',
+    prompt='query',
+)
+
 
 @dataclass(repr=False)
 class Result:
     "The outcome of a run."
-    answer: str | None # None: the run was stopped before it had one
-    value: Any = field(default=None, repr=False) # the answer as the object that the model's code made
-    stop_reason: str = 'final' # final, max_iterations, budget, tokens, time, errors, calls, cancelled, model (it failed), error (a setting was wrong)
-    usage: Usage = Usage() # of the whole tree
-    seconds: float = 0.0 # wall time
-    model: str = '' # the root's model
-    query: str | None = field(default=None, repr=False) # the question
-    iterations: int = 0 # turns of the root
-    code_executions: int = 0 # cells of the root
-    sub_calls: int = 0 # calls and children that cells of the tree asked for
-    by_model: dict[str, Usage] = field(default_factory=dict, repr=False) # usage of each model
-    trace: Journal | None = field(default=None, repr=False) # every event of the run
-    run: str = field(default='r1', repr=False) # the id of the root trajectory in the trace
-    differences: tuple = field(default=(), repr=False) # of a resumed run: where running again gave something else than the record
+
+    answer: str | None  # None: the run was stopped before it had one
+    value: Any = field(default=None, repr=False)  # the answer as the object that the model's code made
+    stop_reason: str = 'final'  # final, max_iterations, budget, tokens, time, errors, calls, cancelled, model (it failed), error (a setting was wrong)
+    usage: Usage = Usage()  # of the whole tree
+    seconds: float = 0.0  # wall time
+    model: str = ''  # the root's model
+    query: str | None = field(default=None, repr=False)  # the question
+    iterations: int = 0  # turns of the root
+    code_executions: int = 0  # cells of the root
+    sub_calls: int = 0  # calls and children that cells of the tree asked for
+    by_model: dict[str, Usage] = field(default_factory=dict, repr=False)  # usage of each model
+    trace: Journal | None = field(default=None, repr=False)  # every event of the run
+    run: str = field(default='r1', repr=False)  # the id of the root trajectory in the trace
+    differences: tuple = field(
+        default=(), repr=False
+    )  # of a resumed run: where running again gave something else than the record
 
     def __getattr__(self, name: str) -> Any:
         "The names that the engine and the small library use for the same things."
-        if name not in _SYNONYMS: raise AttributeError(f'Result has no {name!r}')
+        if name not in _SYNONYMS:
+            raise AttributeError(f'Result has no {name!r}')
         return functools.reduce(getattr, _SYNONYMS[name].split('.'), self)
 
-    def __str__(self) -> str: return self.answer or ''
+    def __str__(self) -> str:
+        return self.answer or ''
+
     def __repr__(self) -> str:
         answer = redact(repr(self.answer))
         return f'Result({answer}, stop_reason={self.stop_reason!r}, usage={self.usage}, seconds={self.seconds:.1f}, model={self.model!r})'
 
-    def _repr_html_(self) -> str: return to_html(self.trace.events)
-    def _repr_markdown_(self) -> str: return to_markdown(self.trace.events)
+    def _repr_html_(self) -> str:
+        return to_html(self.trace.events)
+
+    def _repr_markdown_(self) -> str:
+        return to_markdown(self.trace.events)
 
 # %% ../../nbs/runs/01_result.ipynb #d1a46504
 @patch(as_prop=True)
-def history(self: Result) -> list[dict]: # messages of role and content
+def history(self: Result) -> list[dict]:  # messages of role and content
     "The root's transcript, as it was sent."
     return messages_of(self.trace.events, self.run)
 
+
 @patch(as_prop=True)
-def usage_summary(self: Result) -> UsageSummary: # by model
+def usage_summary(self: Result) -> UsageSummary:  # by model
     "Usage in the engine's form."
     return UsageSummary.of(self.by_model)
 
+
 @patch(as_prop=True)
-def metadata(self: Result) -> dict: # run_metadata and iterations
+def metadata(self: Result) -> dict:  # run_metadata and iterations
     "The trajectory in the engine's form."
     first, *turns = engine_log(self.trace.events)
     return dict(run_metadata=first, iterations=turns)

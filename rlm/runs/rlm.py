@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from ..base import prompts
 from ..base.errors import BadInput
 from ..models.lm import as_lm, LM
-from .call_tree import Tree
+from .call_tree import CallTree
 from .compat import native_settings
 from .result import Result
 from .settings import RLMSettings, takes
@@ -25,72 +25,92 @@ from ..shell.ipython import Shell
 # %% ../../nbs/runs/08_rlm.ipynb #e112fa3c
 class RLM(Strategy):
     "A model with a REPL that holds the context, able to call itself on parts of it."
+
     method = 'rlm'
+
     @takes(RLMSettings)
-    def __init__(self,
-        model: str | Callable | LM | None = None, # the root's model; None: `backend_kwargs` names it
-        sub_lm: str | Callable | LM | None = None, # what `llm_query` and children ask; the root's model where None
-        **kwargs, # settings, limits by name, and the engine's spellings
+    def __init__(
+        self,
+        model: str | Callable | LM | None = None,  # the root's model; None: `backend_kwargs` names it
+        sub_lm: str | Callable | LM | None = None,  # what `llm_query` and children ask; the root's model where None
+        **kwargs,  # settings, limits by name, and the engine's spellings
     ):
         native = native_settings(kwargs, [part.name for part in fields(RLMSettings)])
         model, sub_lm = model or native.pop('model', None), sub_lm or native.pop('sub_lm', None)
         native['other_lms'] = [as_lm(one) for one in native.get('other_lms', ())]
         super().__init__(model, RLMSettings(**native))
         self.sub_lm = as_lm(sub_lm) if sub_lm is not None else self.lm
-        self._shell: Shell | None = None # kept between questions when persistent
+        self._shell: Shell | None = None  # kept between questions when persistent
         self._session: list[dict] = []
 
-    def ingredients(self) -> dict[str, Any]: # keyword -> value
+    def ingredients(self) -> dict[str, Any]:  # keyword -> value
         "The two models."
         return dict(model=self.lm) | ({} if self.sub_lm is self.lm else dict(sub_lm=self.sub_lm))
 
-    async def solve(self,
-        tree: Tree, # the account and the journal of this run
-        context: Any, # what the shell's `context` is
-        query: str | None, # the question
-    ) -> Result: # the outcome
+    async def solve(
+        self,
+        tree: CallTree,  # the account and the journal of this run
+        context: Any,  # what the shell's `context` is
+        query: str | None,  # the question
+    ) -> Result:  # the outcome
         "Run the root trajectory."
-        if self.settings.persistent: return await self.continue_session(tree, context, query)
+        if self.settings.persistent:
+            return await self.continue_session(tree, context, query)
         return await Trajectory(tree, self.settings, self.lm, self.sub_lm, context, query).solve()
 
 # %% ../../nbs/runs/08_rlm.ipynb #7d2be113
 @patch
-async def continue_session(self: RLM, tree: Tree, context: Any, query: str | None) -> Result:
+async def continue_session(self: RLM, tree: CallTree, context: Any, query: str | None) -> Result:
     "One more question to the shell that is kept."
-    settings, asked, first = self.settings, len(self._session)//2, None
+    settings, asked, first = self.settings, len(self._session) // 2, None
     tree.asked_before = asked
-    if self._shell is None: self._shell = settings.open_shell(context, self.writers, settings.tools)
-    elif context is not None: number = self._shell.add_context(context)
+    if self._shell is None:
+        self._shell = settings.open_shell(context, self.writers, settings.tools)
+    elif context is not None:
+        number = self._shell.add_context(context)
     self._shell['history'] = list(self._session)
-    if asked and context is None: first = prompts.fill(settings.text('NEXT_QUERY_MESSAGE'), query=query)
-    elif asked: first = prompts.first_message(query or prompts.NO_QUERY, context, settings.text('NEXT_CONTEXT_MESSAGE'), n=number)
+    if asked and context is None:
+        first = prompts.fill(settings.text('NEXT_QUERY_MESSAGE'), query=query)
+    elif asked:
+        first = prompts.first_message(
+            query or prompts.NO_QUERY, context, settings.text('NEXT_CONTEXT_MESSAGE'), n=number
+        )
     trajectory = Trajectory(tree, settings, self.lm, self.sub_lm, self._shell['context'], query, shell=self._shell)
     result = await trajectory.solve(first)
     self._session += [dict(role='user', content=query or ''), dict(role='assistant', content=result.answer or '')]
     return result
 
+
 @patch(as_prop=True)
-def writers(self: RLM) -> tuple[LM, ...]: # the root's, that of the sub-calls, and others
+def writers(self: RLM) -> tuple[LM, ...]:  # the root's, that of the sub-calls, and others
     "The models whose code may run."
     return self.lm, self.sub_lm, *self.settings.other_lms
+
 
 @patch
 def check(self: RLM, context: Any, query: str | None, optional: bool = False) -> None:
     "As for every strategy, and whether the cells can run where they should; a session that is under way can be asked again about what it has."
-    if not (context is None and self._shell): check_question(context, query, optional)
-    elif not query: raise BadInput(f'The question is {query!r}: give a text that is not empty.')
-    if self._shell is None: choose_env(self.settings.env, *self.writers)
+    if not (context is None and self._shell):
+        check_question(context, query, optional)
+    elif not query:
+        raise BadInput(f'The question is {query!r}: give a text that is not empty.')
+    if self._shell is None:
+        choose_env(self.settings.env, *self.writers)
+
 
 @patch
 def close(self: RLM) -> None:
     "Close the shell of a persistent session."
-    if self._shell: self._shell.close()
+    if self._shell:
+        self._shell.close()
     self._shell, self._session = None, []
+
 
 @patch
 def __enter__(self: RLM) -> RLM:
     "Begin a session; its shell is closed at the end of the block."
     return self
+
 
 @patch
 def __exit__(self: RLM, *exception) -> None:

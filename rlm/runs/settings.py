@@ -25,107 +25,165 @@ from ..trace.journal import Journal
 @dataclass(kw_only=True)
 class Settings:
     "What a strategy can be told besides its models."
-    limits: Limits = Limits() # of the whole tree; its fields can be given as keywords too: max_cost=2.0
-    on_limit: str = 'raise' # "raise" LimitExceeded with the result in it, or "return" the result
-    trace: str | os.PathLike | Journal | None = None # a .jsonl file, or a folder that gets one file a run; in memory where None
-    logger: Any = None # an RLMLogger: logs in the engine's format
-    keep_context: int = 1_000_000 # characters: a context up to this length is written into the trace's file too, so that the file alone can be replayed
-    sources: Mapping[str, Any] | None = None # where the context was read from, for the trace: {"files": [...], "encoding": "utf-8"}
-    verbose: bool = False # show the run as it goes
-    on_event: Callable[[dict], None] | None = None # gets every event of the trace
-    on_iteration: Callable[[int, dict], None] | None = None # (turn, event) after each turn of the root
-    on_iteration_start: Callable[[int, int], None] | None = None # (depth, turn)
-    on_iteration_complete: Callable[[int, int, float], None] | None = None # (depth, turn, seconds)
-    on_subcall_start: Callable[[int, str, str], None] | None = None # (depth, model, beginning of the prompt)
-    on_subcall_complete: Callable[[int, str, float, str | None], None] | None = None # (depth, model, seconds, error)
+
+    limits: Limits = Limits()  # of the whole tree; its fields can be given as keywords too: max_cost=2.0
+    on_limit: str = 'raise'  # "raise" LimitExceeded with the result in it, or "return" the result
+    trace: str | os.PathLike | Journal | None = (
+        None  # a .jsonl file, or a folder that gets one file a run; in memory where None
+    )
+    logger: Any = None  # an RLMLogger: logs in the engine's format
+    keep_context: int = 1_000_000  # characters: a context up to this length is written into the trace's file too, so that the file alone can be replayed
+    sources: Mapping[str, Any] | None = (
+        None  # where the context was read from, for the trace: {"files": [...], "encoding": "utf-8"}
+    )
+    verbose: bool = False  # show the run as it goes
+    on_event: Callable[[dict], None] | None = None  # gets every event of the trace
+    on_iteration: Callable[[int, dict], None] | None = None  # (turn, event) after each turn of the root
+    on_iteration_start: Callable[[int, int], None] | None = None  # (depth, turn)
+    on_iteration_complete: Callable[[int, int, float], None] | None = None  # (depth, turn, seconds)
+    on_subcall_start: Callable[[int, str, str], None] | None = None  # (depth, model, beginning of the prompt)
+    on_subcall_complete: Callable[[int, str, float, str | None], None] | None = None  # (depth, model, seconds, error)
 
     def __post_init__(self):
-        for name in ('on_event', 'on_iteration', 'on_iteration_start', 'on_iteration_complete', 'on_subcall_start', 'on_subcall_complete'):
-            if not callable(getattr(self, name) or print): raise BadInput(f'{name}={getattr(self, name)!r}: give a function.')
-        if self.logger and not hasattr(self.logger, 'attach'): raise BadInput(f'logger={self.logger!r}: give an RLMLogger.')
-        if self.on_limit not in ('raise', 'return'): raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
-        if not isinstance(self.limits, Limits): raise BadInput(f'limits={self.limits!r}: give Limits(...).')
+        for name in (
+            'on_event',
+            'on_iteration',
+            'on_iteration_start',
+            'on_iteration_complete',
+            'on_subcall_start',
+            'on_subcall_complete',
+        ):
+            if not callable(getattr(self, name) or print):
+                raise BadInput(f'{name}={getattr(self, name)!r}: give a function.')
+        if self.logger and not hasattr(self.logger, 'attach'):
+            raise BadInput(f'logger={self.logger!r}: give an RLMLogger.')
+        if self.on_limit not in ('raise', 'return'):
+            raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
+        if not isinstance(self.limits, Limits):
+            raise BadInput(f'limits={self.limits!r}: give Limits(...).')
 
 # %% ../../nbs/runs/03_settings.ipynb #df48c46e
 def takes(
-    settings: type, # a dataclass of settings
-) -> Callable: # a decorator for `__init__`
+    settings: type,  # a dataclass of settings
+) -> Callable:  # a decorator for `__init__`
     "Let `**kwargs` stand for the fields of `settings`."
+
     def decorate(init: Callable) -> Callable:
         init = delegates(settings)(init)
         # fastcore looks for the comments where this points, and a dataclass's own __init__ has no source.
         init.__delwrap__ = settings
         parents = [base for base in settings.__mro__[1:] if is_dataclass(base)]
-        if parents: settings.__delwrap__ = parents[0]
+        if parents:
+            settings.__delwrap__ = parents[0]
         return init
+
     return decorate
 
 # %% ../../nbs/runs/03_settings.ipynb #863c575c
 @dataclass(kw_only=True)
 class RLMSettings(Settings):
     "What `RLM` can be told besides its models."
-    env: str = 'auto' # where the cells run: "sandbox", "docker", ...; "auto": what contains them, and "local" for our own offline models
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict) # settings of the environment: memory, image, startup_timeout, ...
-    prompts: Mapping[str, str] = field(default_factory=dict) # texts of `rlm.prompts` to say otherwise, by name
-    system_prompt: str | None = None # instead of RLM_SYSTEM_PROMPT
-    child_system_prompt: str | None = None # for children; the root's where None
-    final_prompt: str | None = None # instead of FINAL_PROMPT
-    child_max_iterations: int | None = None # turns of a child; the root's where None
-    tools: Mapping[str, Any] | None = None # functions and values for the cells: name -> object, or {"tool":, "description":}
-    sub_tools: Mapping[str, Any] | None = None # the same for children; the root's where None
-    other_lms: Any = () # further models that llm_query(prompt, model=name) can name
-    tool_calls: bool = False # act by calls of a tool run_repl instead of fenced code
-    persistent: bool = False # keep the shell between questions
-    compaction: bool = False # sum the transcript up when it nears the window
-    compaction_threshold_pct: float = 0.85 # of the window
-    context_window: int | None = None # tokens; LiteLLM's map, or 128,000, where None
-    max_output_chars: int = 4000 # of a cell; longer output is offloaded
-    preview_chars: int = 400 # of offloaded output that the model sees
-    cell_timeout: float | None = 300 # seconds of a cell, without its wait for sub-calls
-    setup_code: str | None = None # runs before the first cell
-    max_concurrent_subcalls: int | None = None # of one batch; the LM's own max_concurrency where None
-    subcall_timeout: float | None = None # seconds that one sub-call or child may take
-    sampling_args: Mapping[str, Any] = field(default_factory=dict) # for every turn's call: temperature, ...
-    sub_sampling_args: Mapping[str, Any] = field(default_factory=dict) # for every sub-call
-    user_prologue: str | None = None # said before the first message
+
+    env: str = 'auto'  # where the cells run: "sandbox", "docker", ...; "auto": what contains them, and "local" for our own offline models
+    env_kwargs: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # settings of the environment: memory, image, startup_timeout, ...
+    prompts: Mapping[str, str] = field(default_factory=dict)  # texts of `rlm.prompts` to say otherwise, by name
+    system_prompt: str | None = None  # instead of RLM_SYSTEM_PROMPT
+    child_system_prompt: str | None = None  # for children; the root's where None
+    final_prompt: str | None = None  # instead of FINAL_PROMPT
+    child_max_iterations: int | None = None  # turns of a child; the root's where None
+    tools: Mapping[str, Any] | None = (
+        None  # functions and values for the cells: name -> object, or {"tool":, "description":}
+    )
+    sub_tools: Mapping[str, Any] | None = None  # the same for children; the root's where None
+    other_lms: Any = ()  # further models that llm_query(prompt, model=name) can name
+    tool_calls: bool = False  # act by calls of a tool run_repl instead of fenced code
+    persistent: bool = False  # keep the shell between questions
+    compaction: bool = False  # sum the transcript up when it nears the window
+    compaction_threshold_pct: float = 0.85  # of the window
+    context_window: int | None = None  # tokens; LiteLLM's map, or 128,000, where None
+    max_output_chars: int = 4000  # of a cell; longer output is offloaded
+    preview_chars: int = 400  # of offloaded output that the model sees
+    cell_timeout: float | None = 300  # seconds of a cell, without its wait for sub-calls
+    setup_code: str | None = None  # runs before the first cell
+    max_concurrent_subcalls: int | None = None  # of one batch; the LM's own max_concurrency where None
+    subcall_timeout: float | None = None  # seconds that one sub-call or child may take
+    sampling_args: Mapping[str, Any] = field(default_factory=dict)  # for every turn's call: temperature, ...
+    sub_sampling_args: Mapping[str, Any] = field(default_factory=dict)  # for every sub-call
+    user_prologue: str | None = None  # said before the first message
 
 # %% ../../nbs/runs/03_settings.ipynb #28af5482
 @patch
 def __post_init__(self: RLMSettings):
     "Raise `BadInput` for settings that make no sense."
     Settings.__post_init__(self)
-    if self.env not in ('auto', *ENVIRONMENTS): raise BadInput(f'env={self.env!r} is not known; there are: auto, {", ".join(ENVIRONMENTS)}.')
+    if self.env not in ('auto', *ENVIRONMENTS):
+        raise BadInput(f'env={self.env!r} is not known; there are: auto, {", ".join(ENVIRONMENTS)}.')
     texts = {name for name in vars(prompts) if name.isupper()}
-    if wrong := set(self.prompts) - texts: raise BadInput(f'prompts has {sorted(wrong)[0]!r}, which is no text of rlm.prompts; there are: {", ".join(sorted(texts))}.')
-    for tools in (self.tools, self.sub_tools): read_tools(tools)
+    if wrong := set(self.prompts) - texts:
+        raise BadInput(
+            f'prompts has {sorted(wrong)[0]!r}, which is no text of rlm.prompts; there are: {", ".join(sorted(texts))}.'
+        )
+    for tools in (self.tools, self.sub_tools):
+        read_tools(tools)
     for name in ('sampling_args', 'sub_sampling_args', 'env_kwargs'):
         setattr(self, name, getattr(self, name) or {})
-        if not isinstance(getattr(self, name), Mapping): raise BadInput(f'{name}={getattr(self, name)!r}: give a dict such as {{"temperature": 0.7}}.')
-    amounts = dict(subcall_timeout=0.001, max_output_chars=1, preview_chars=1, cell_timeout=0.001, child_max_iterations=1, max_concurrent_subcalls=1,
-        context_window=1, compaction_threshold_pct=0.001)
+        if not isinstance(getattr(self, name), Mapping):
+            raise BadInput(f'{name}={getattr(self, name)!r}: give a dict such as {{"temperature": 0.7}}.')
+    amounts = dict(
+        subcall_timeout=0.001,
+        max_output_chars=1,
+        preview_chars=1,
+        cell_timeout=0.001,
+        child_max_iterations=1,
+        max_concurrent_subcalls=1,
+        context_window=1,
+        compaction_threshold_pct=0.001,
+    )
     for name, least in amounts.items():
         value = getattr(self, name)
-        if value is not None and not (isinstance(value, (int, float)) and value >= least): raise BadInput(f'{name}={value!r}: give a number above 0.')
-    if not self.compaction_threshold_pct <= 1: raise BadInput(f'compaction_threshold_pct={self.compaction_threshold_pct!r}: give a share of the window, up to 1.')
+        if value is not None and not (isinstance(value, (int, float)) and value >= least):
+            raise BadInput(f'{name}={value!r}: give a number above 0.')
+    if not self.compaction_threshold_pct <= 1:
+        raise BadInput(
+            f'compaction_threshold_pct={self.compaction_threshold_pct!r}: give a share of the window, up to 1.'
+        )
     for name in ('system_prompt', 'child_system_prompt', 'final_prompt', 'setup_code', 'user_prologue'):
-        if not isinstance(getattr(self, name) or '', str): raise BadInput(f'{name}={getattr(self, name)!r}: give a text.')
+        if not isinstance(getattr(self, name) or '', str):
+            raise BadInput(f'{name}={getattr(self, name)!r}: give a text.')
+
 
 @patch
-def open_shell(self: RLMSettings,
-    context: Any, # what the shell's `context` is
-    lms: Iterable[LM], # every model that may write code
-    tools: Mapping[str, Any] | None, # functions and values for the cells
-    subcalls: Callable | None = None, # what answers sub-calls
-) -> Shell: # or a `RemoteShell`, which has the same interface
+def open_shell(
+    self: RLMSettings,
+    context: Any,  # what the shell's `context` is
+    lms: Iterable[LM],  # every model that may write code
+    tools: Mapping[str, Any] | None,  # functions and values for the cells
+    subcalls: Callable | None = None,  # what answers sub-calls
+) -> Shell:  # or a `RemoteShell`, which has the same interface
     "A shell in the environment that the settings ask for; raises `BadInput` when that cannot run here."
-    return open_shell(choose_env(self.env, *lms), context, subcalls=subcalls, tools=tools, timeout=self.cell_timeout,
-        setup_code=self.setup_code, **self.env_kwargs)
+    return open_shell(
+        choose_env(self.env, *lms),
+        context,
+        subcalls=subcalls,
+        tools=tools,
+        timeout=self.cell_timeout,
+        setup_code=self.setup_code,
+        **self.env_kwargs,
+    )
+
 
 @patch
-def text(self: RLMSettings,
-    name: str, # of a constant of `rlm.prompts`
-) -> str: # what to say
+def text(
+    self: RLMSettings,
+    name: str,  # of a constant of `rlm.prompts`
+) -> str:  # what to say
     "The text called `name`, as the user wants it said."
-    own = dict(FINAL_PROMPT=self.final_prompt, RLM_SYSTEM_PROMPT=self.system_prompt, REPL_SYSTEM_PROMPT=self.system_prompt,
-        CHILD_SYSTEM_PROMPT=self.child_system_prompt or self.system_prompt)
+    own = dict(
+        FINAL_PROMPT=self.final_prompt,
+        RLM_SYSTEM_PROMPT=self.system_prompt,
+        REPL_SYSTEM_PROMPT=self.system_prompt,
+        CHILD_SYSTEM_PROMPT=self.child_system_prompt or self.system_prompt,
+    )
     return own.get(name) or self.prompts.get(name) or getattr(prompts, name)

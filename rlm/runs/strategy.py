@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 from fastcore.basics import patch
 from ..base.errors import BadInput, Cancelled, LimitExceeded, redact, TimeExceeded
-from ..base.event_loop import on_engine, run_sync, start_on_engine
+from ..base.event_loop import on_loop, run_sync, start_on_loop
 from ..base.inputs import read_input
 from ..base.registry import HOOKS, STRATEGIES
 from ..models.lm import as_lm, LM
-from .call_tree import Tree
+from .call_tree import CallTree
 from .result import Result
 from .settings import Settings
 from ..trace.journal import Journal
@@ -31,6 +31,7 @@ from ..trace.live import LiveDisplay
 # %% ../../nbs/runs/06_strategy.ipynb #3874bc5c
 class Callbacks:
     "A listener that turns events into the calls that the settings ask for."
+
     def __init__(self, settings: Settings):
         self.settings = settings
         self._runs: dict[str, dict] = {}
@@ -39,54 +40,82 @@ class Callbacks:
 
     def __call__(self, event: dict) -> None:
         handler = getattr(self, f"_on_{event['type']}", None)
-        if handler: handler(event)
+        if handler:
+            handler(event)
 
     def _tell(self, name: str, *values) -> None:
         callback = getattr(self.settings, name)
         try:
-            if callback: callback(*values)
+            if callback:
+                callback(*values)
         # The user's code: one callback that fails does not silence the others, nor end the run.
         except Exception as error:
-            if name not in self._failed: print(redact(f'rlm: {name} failed with {type(error).__name__}: {error}; the run goes on.'), file=sys.stderr)
+            if name not in self._failed:
+                print(
+                    redact(f'rlm: {name} failed with {type(error).__name__}: {error}; the run goes on.'),
+                    file=sys.stderr,
+                )
             self._failed.add(name)
 
     def _on_run_start(self, event: dict) -> None:
         self._runs[event['run']] = event
         # A candidate has a parent, and yet is a root of its own.
-        if event['parent'] and event['depth']: self._tell('on_subcall_start', event['depth'], event['model'], (event['query'] or event['context']['preview'])[:200])
+        if event['parent'] and event['depth']:
+            self._tell(
+                'on_subcall_start',
+                event['depth'],
+                event['model'],
+                (event['query'] or event['context']['preview'])[:200],
+            )
 
     def _on_run_end(self, event: dict) -> None:
         start = self._runs[event['run']]
-        if start['parent'] and start['depth']: self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
+        if start['parent'] and start['depth']:
+            self._tell('on_subcall_complete', start['depth'], start['model'], event['seconds'], event['error'])
 
 # %% ../../nbs/runs/06_strategy.ipynb #b749f7da
 @patch
 def _on_call_start(self: Callbacks, event: dict) -> None:
-    if event['kind'] == 'subcall': self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
+    if event['kind'] == 'subcall':
+        self._tell('on_subcall_start', self._runs[event['run']]['depth'] + 1, event['model'], event['preview'])
+
 
 @patch
 def _on_reply(self: Callbacks, event: dict) -> None:
     if event['kind'] == 'subcall':
-        self._tell('on_subcall_complete', self._runs[event['run']]['depth'] + 1, event['model'], event['seconds'], event['error'])
-    elif event['kind'] == 'turn': self._turns.setdefault(event['run'], dict(cells=[]))['response'] = event['text']
+        self._tell(
+            'on_subcall_complete',
+            self._runs[event['run']]['depth'] + 1,
+            event['model'],
+            event['seconds'],
+            event['error'],
+        )
+    elif event['kind'] == 'turn':
+        self._turns.setdefault(event['run'], dict(cells=[]))['response'] = event['text']
+
 
 @patch
-def _on_cell(self: Callbacks, event: dict) -> None: self._turns.setdefault(event['run'], dict(cells=[]))['cells'].append(event)
+def _on_cell(self: Callbacks, event: dict) -> None:
+    self._turns.setdefault(event['run'], dict(cells=[]))['cells'].append(event)
+
 
 @patch
 def _on_turn_start(self: Callbacks, event: dict) -> None:
     self._turns[event['run']] = dict(iteration=event['turn'], response=None, cells=[])
     self._tell('on_iteration_start', self._runs[event['run']]['depth'], event['turn'])
 
+
 @patch
 def _on_turn_end(self: Callbacks, event: dict) -> None:
     depth = self._runs[event['run']]['depth']
     self._tell('on_iteration_complete', depth, event['turn'], event['seconds'])
-    if depth == 0: self._tell('on_iteration', event['turn'], self._turns[event['run']])
+    if depth == 0:
+        self._tell('on_iteration', event['turn'], self._turns[event['run']])
 
 # %% ../../nbs/runs/06_strategy.ipynb #5e36b8e9
 class Strategy:
     "A way to answer a question about a context. Subclasses write `solve`."
+
     method = 'strategy'
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -94,213 +123,265 @@ class Strategy:
         if 'method' in vars(cls):
             STRATEGIES[cls.method] = cls
 
-    def __init__(self,
-        model: str | Callable | LM, # the root's model
-        settings: Settings, # how to run
+    def __init__(
+        self,
+        model: str | Callable | LM,  # the root's model
+        settings: Settings,  # how to run
     ):
-        if model is None: raise BadInput(f'{type(self).__name__} needs a model: a LiteLLM name such as "gpt-4o-mini", or "offline/extractive" to try it without a key.')
+        if model is None:
+            raise BadInput(
+                f'{type(self).__name__} needs a model: a LiteLLM name such as "gpt-4o-mini", or "offline/extractive" to try it without a key.'
+            )
         self.lm, self.settings = as_lm(model), settings
 
-    def __repr__(self) -> str: return f'{type(self).__name__}({self.lm!r})'
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.lm!r})'
 
     def check(self, context: Any, query: str | None, optional: bool = False) -> None:
         "Raise `BadInput` for what cannot be asked, before anything is spent."
         check_question(context, query, optional)
 
-    def read(self, context: Any, query: str | None, optional: bool = False) -> Any: # what the question is about
+    def read(self, context: Any, query: str | None, optional: bool = False) -> Any:  # what the question is about
         "Read a path or an open file, once, and check what there is to ask."
         context = read_input(context)
         self.check(context, query, optional)
         return context
 
-    def ingredients(self) -> dict[str, Any]: # keyword -> value
+    def ingredients(self) -> dict[str, Any]:  # keyword -> value
         "What it takes to build this strategy besides its settings."
         return dict(model=self.lm)
 
     @classmethod
-    def divide(cls, given: Mapping[str, Any]) -> tuple[dict, dict]: # ours, and those of the strategy that we run
+    def divide(cls, given: Mapping[str, Any]) -> tuple[dict, dict]:  # ours, and those of the strategy that we run
         "Tell settings of this strategy from those of one that it is built on."
         return dict(given), {}
 
-    async def solve(self,
-        tree: Tree, # the account and the journal of this run
-        context: Any, # what the question is about
-        query: str | None, # the question; None: it stands in the context
-    ) -> Result: # with its end written to the journal
+    async def solve(
+        self,
+        tree: CallTree,  # the account and the journal of this run
+        context: Any,  # what the question is about
+        query: str | None,  # the question; None: it stands in the context
+    ) -> Result:  # with its end written to the journal
         "Answer the question."
         raise NotImplementedError(f'{type(self).__name__} has no solve().')
 
     @classmethod
-    def recall(cls,
-        plain: Result, # with what every result has
-        again: Callable[[], Coroutine], # awaited, it tells the run again without a model and gives that result; it raises `BadInput` for what must be given
-    ) -> Coroutine | Result: # as it was returned then
+    def recall(
+        cls,
+        plain: Result,  # with what every result has
+        again: Callable[
+            [], Coroutine
+        ],  # awaited, it tells the run again without a model and gives that result; it raises `BadInput` for what must be given
+    ) -> Coroutine | Result:  # as it was returned then
         "The result of a recorded run that had ended, from its journal."
         return plain
 
 # %% ../../nbs/runs/06_strategy.ipynb #0b4dcf2e
 def check_question(
-    context: Any, # what the question is about
-    query: str | None, # the question
-    optional: bool = False, # whether it may stand in the context instead
+    context: Any,  # what the question is about
+    query: str | None,  # the question
+    optional: bool = False,  # whether it may stand in the context instead
 ) -> None:
     "Raise `BadInput` for a context or a question that holds nothing."
-    try: size = len(context)
-    except TypeError: size = None if context is not None else 0
+    try:
+        size = len(context)
+    except TypeError:
+        size = None if context is not None else 0
     # isspace stops at the first letter: a long text is not copied to look at it.
     if size == 0 or (isinstance(context, str) and context.isspace()):
         raise BadInput('The context is empty: give the text, list, dict or object that the question is about.')
-    if query is None and optional: return
-    if not (isinstance(query, str) and query.strip()): raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
+    if query is None and optional:
+        return
+    if not (isinstance(query, str) and query.strip()):
+        raise BadInput(f'The question is {query!r}: give a text that is not empty, after the context.')
 
 # %% ../../nbs/runs/06_strategy.ipynb #420c83db
 @patch
-async def drive(self: Strategy,
-    context: Any, # what the question is about
-    query: str | None, # the question
-    *listeners: Callable[[dict], None], # get every event
-    tree: Tree | None = None, # of a run that is resumed
-) -> Result: # the outcome
+async def drive(
+    self: Strategy,
+    context: Any,  # what the question is about
+    query: str | None,  # the question
+    *listeners: Callable[[dict], None],  # get every event
+    tree: CallTree | None = None,  # of a run that is resumed
+) -> Result:  # the outcome
     "Run on the engine's loop: open the journal, watch the clock, close up."
-    settings, tree = self.settings, tree or Tree(self.open_journal(), self.settings.limits)
+    settings, tree = self.settings, tree or CallTree(self.open_journal(), self.settings.limits)
     journal, tree.strategy = tree.journal, self
-    followers, leave = (*listeners, settings.on_event, Callbacks(settings), LiveDisplay() if settings.verbose else None), []
+    followers, leave = (
+        (*listeners, settings.on_event, Callbacks(settings), LiveDisplay() if settings.verbose else None),
+        [],
+    )
     try:
-        for listener in filter(None, followers): leave.append(journal.subscribe(listener))
-        if settings.logger: leave.append(settings.logger.attach(journal).finish)
+        for listener in filter(None, followers):
+            leave.append(journal.subscribe(listener))
+        if settings.logger:
+            leave.append(settings.logger.attach(journal).finish)
         return await self.watch(tree, context, query)
     finally:
-        for step_back in leave: step_back()
-        if journal is not settings.trace: journal.close()
+        for step_back in leave:
+            step_back()
+        if journal is not settings.trace:
+            journal.close()
+
 
 @patch
-async def watch(self: Strategy, tree: Tree, context: Any, query: str | None) -> Result:
+async def watch(self: Strategy, tree: CallTree, context: Any, query: str | None) -> Result:
     "Stop the run when its time is over, or when it is cancelled, and let it wind up."
     settings, task = self.settings, asyncio.ensure_future(self._work(tree, context, query))
     try:
         done, _ = await asyncio.wait({task}, timeout=tree.ledger.remaining_seconds)
-        if done: return task.result()
+        if done:
+            return task.result()
         stopped = TimeExceeded(f'max_seconds={settings.limits.max_seconds:g} have passed; raise max_seconds to go on.')
-    except asyncio.CancelledError: stopped = Cancelled('The run was stopped; what it had reached is in the result.')
+    except asyncio.CancelledError:
+        stopped = Cancelled('The run was stopped; what it had reached is in the result.')
     except LimitExceeded as error:
-        if settings.on_limit == 'return' and error.result: return error.result
+        if settings.on_limit == 'return' and error.result:
+            return error.result
         raise
     finally:
         while not task.done():
-            task.cancel() # once more where a library below lost it
+            task.cancel()  # once more where a library below lost it
             # Who cancels us a second time must not leave a run behind that writes to a closed journal.
-            with contextlib.suppress(asyncio.CancelledError): await asyncio.wait({task}, timeout=1)
-        if not task.cancelled(): task.exception() # looked at, or asyncio reports it as forgotten
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({task}, timeout=1)
+        if not task.cancelled():
+            task.exception()  # looked at, or asyncio reports it as forgotten
     stopped.result = tree.result
-    if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded) and stopped.result: return stopped.result
+    if settings.on_limit == 'return' and isinstance(stopped, TimeExceeded) and stopped.result:
+        return stopped.result
     raise stopped
 
+
 @patch
-async def _work(self: Strategy, tree: Tree, context: Any, query: str | None) -> Result:
+async def _work(self: Strategy, tree: CallTree, context: Any, query: str | None) -> Result:
     # Reading a long context takes a while: in a thread, so that other runs go on.
-    if not isinstance(context, str) or len(context) > 1_000_000: await asyncio.to_thread(tree.look_through, context)
+    if not isinstance(context, str) or len(context) > 1_000_000:
+        await asyncio.to_thread(tree.look_through, context)
     return await self.solve(tree, context, query)
 
 # %% ../../nbs/runs/06_strategy.ipynb #e446ad54
 @patch
-def open_journal(self: Strategy) -> Journal: # for one run
+def open_journal(self: Strategy) -> Journal:  # for one run
     "The journal that the settings ask for: in memory, one file, or a file of its own in a folder."
     where = self.settings.trace
-    if where is None or isinstance(where, Journal): return where or Journal()
+    if where is None or isinstance(where, Journal):
+        return where or Journal()
     path = Path(where)
     if path.suffix != '.jsonl':
         path.mkdir(parents=True, exist_ok=True)
-        path = path/f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
+        path = path / f'{self.method}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
     return Journal(path)
 
 # %% ../../nbs/runs/06_strategy.ipynb #e8e3eeae
 @patch
-async def acall(self: Strategy,
-    context: Any, # what the question is about: a text, a list, a dict, a table, a path, an open file, any object
-    query: str, # the question
-) -> Result: # the answer, its cost, its trace
+async def acall(
+    self: Strategy,
+    context: Any,  # what the question is about: a text, a list, a dict, a table, a path, an open file, any object
+    query: str,  # the question
+) -> Result:  # the answer, its cost, its trace
     "Answer `query` about `context`; raises `LimitExceeded` or `ModelError` with the result so far."
     context = self.read(context, query)
-    return await on_engine(self.drive(context, query))
+    return await on_loop(self.drive(context, query))
+
 
 @patch
-def __call__(self: Strategy,
-    context: Any, # what the question is about: a text, a list, a dict, a table, a path, an open file, any object
-    query: str, # the question
-) -> Result: # the answer, its cost, its trace
+def __call__(
+    self: Strategy,
+    context: Any,  # what the question is about: a text, a list, a dict, a table, a path, an open file, any object
+    query: str,  # the question
+) -> Result:  # the answer, its cost, its trace
     "Answer `query` about `context` and wait for it; raises what `acall` raises."
     context = self.read(context, query)
     return run_sync(self.drive(context, query))
 
-@patch
-async def acompletion(self: Strategy,
-    prompt: Any, # the context: a text, a list, a dict, a table, a path, an open file, any object
-    root_prompt: str | None = None, # the question; None: it stands in the prompt
-) -> Result: # `response`, `usage_summary`, `execution_time`, ...
-    "The engine's spelling of `acall`."
-    prompt = self.read(prompt, root_prompt, optional=True)
-    return await on_engine(self.drive(prompt, root_prompt))
 
 @patch
-def completion(self: Strategy,
-    prompt: Any, # the context: a text, a list, a dict, a table, a path, an open file, any object
-    root_prompt: str | None = None, # the question; None: it stands in the prompt
-) -> Result: # `response`, `usage_summary`, `execution_time`, ...
+async def acompletion(
+    self: Strategy,
+    prompt: Any,  # the context: a text, a list, a dict, a table, a path, an open file, any object
+    root_prompt: str | None = None,  # the question; None: it stands in the prompt
+) -> Result:  # `response`, `usage_summary`, `execution_time`, ...
+    "The engine's spelling of `acall`."
+    prompt = self.read(prompt, root_prompt, optional=True)
+    return await on_loop(self.drive(prompt, root_prompt))
+
+
+@patch
+def completion(
+    self: Strategy,
+    prompt: Any,  # the context: a text, a list, a dict, a table, a path, an open file, any object
+    root_prompt: str | None = None,  # the question; None: it stands in the prompt
+) -> Result:  # `response`, `usage_summary`, `execution_time`, ...
     "The engine's spelling of a call."
     prompt = self.read(prompt, root_prompt, optional=True)
     return run_sync(self.drive(prompt, root_prompt))
 
 # %% ../../nbs/runs/06_strategy.ipynb #acf461e2
 @patch(cls_method=True)
-async def aresume(cls: Strategy,
-    path: str | os.PathLike, # the journal of the run, a .jsonl file
-    context: Any = None, # what it was about; None: the journal holds it, or the files that it names
-    model: str | Callable | LM | None = None, # the root's model; None: the recorded one
-    **changes, # settings that are to be others from now on: max_cost=5.0, verbose=True, ...
-) -> Result: # the answer, with the cost and the trace of the whole run
+async def aresume(
+    cls: Strategy,
+    path: str | os.PathLike,  # the journal of the run, a .jsonl file
+    context: Any = None,  # what it was about; None: the journal holds it, or the files that it names
+    model: str | Callable | LM | None = None,  # the root's model; None: the recorded one
+    **changes,  # settings that are to be others from now on: max_cost=5.0, verbose=True, ...
+) -> Result:  # the answer, with the cost and the trace of the whole run
     "Go on with a recorded run where it ended; raises `BadInput` for another context, and what `acall` raises."
-    return await on_engine(HOOKS.find('resume')(cls, path, context, changes | (dict(model=model) if model is not None else {})))
+    return await on_loop(
+        HOOKS.find('resume')(cls, path, context, changes | (dict(model=model) if model is not None else {}))
+    )
+
 
 @patch(cls_method=True)
-def resume(cls: Strategy,
-    path: str | os.PathLike, # the journal of the run, a .jsonl file
-    context: Any = None, # what it was about; None: the journal holds it, or the files that it names
-    model: str | Callable | LM | None = None, # the root's model; None: the recorded one
-    **changes, # settings that are to be others from now on: max_cost=5.0, verbose=True, ...
-) -> Result: # the answer, with the cost and the trace of the whole run
+def resume(
+    cls: Strategy,
+    path: str | os.PathLike,  # the journal of the run, a .jsonl file
+    context: Any = None,  # what it was about; None: the journal holds it, or the files that it names
+    model: str | Callable | LM | None = None,  # the root's model; None: the recorded one
+    **changes,  # settings that are to be others from now on: max_cost=5.0, verbose=True, ...
+) -> Result:  # the answer, with the cost and the trace of the whole run
     "Go on with a recorded run where it ended, and wait for it; raises what `aresume` raises."
     return run_sync(cls.aresume(path, context, model, **changes))
 
 # %% ../../nbs/runs/06_strategy.ipynb #d16b7d8b
 @patch
-def stream(self: Strategy,
-    context: Any, # what the question is about
-    query: str, # the question
-) -> Iterator[dict]: # events; the generator's return value is the Result
+def stream(
+    self: Strategy,
+    context: Any,  # what the question is about
+    query: str,  # the question
+) -> Iterator[dict]:  # events; the generator's return value is the Result
     "Answer `query` about `context`, giving each event of the trace as it happens."
     context = self.read(context, query)
+
     def events():
         arrived = queue.SimpleQueue()
-        future = start_on_engine(self.drive(context, query, arrived.put))
+        future = start_on_loop(self.drive(context, query, arrived.put))
         future.add_done_callback(lambda _: arrived.put(None))
         try:
-            while (event := arrived.get()) is not None: yield event
+            while (event := arrived.get()) is not None:
+                yield event
             return future.result()
-        finally: future.cancel()
+        finally:
+            future.cancel()
+
     return events()
 
+
 @patch
-async def astream(self: Strategy,
-    context: Any, # what the question is about
-    query: str, # the question
-) -> AsyncIterator[dict]: # events
+async def astream(
+    self: Strategy,
+    context: Any,  # what the question is about
+    query: str,  # the question
+) -> AsyncIterator[dict]:  # events
     "The coroutine twin of `stream`."
     context = self.read(context, query)
     loop, arrived = asyncio.get_running_loop(), asyncio.Queue()
     put = lambda event=None: loop.call_soon_threadsafe(arrived.put_nowait, event)
-    future = start_on_engine(self.drive(context, query, put))
+    future = start_on_loop(self.drive(context, query, put))
     future.add_done_callback(lambda _: put())
     try:
-        while (event := await arrived.get()) is not None: yield event
+        while (event := await arrived.get()) is not None:
+            yield event
         future.result()
-    finally: future.cancel()
+    finally:
+        future.cancel()

@@ -20,7 +20,7 @@ from ..base import prompts
 from ..base.errors import IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.lm import LM, ToolCall
 from ..models.retries import EmptyReply
-from .call_tree import Tree
+from .call_tree import CallTree
 from .parse.blocks import find_blocks
 from .parse.clean import clean_reply, find_final, plain_answer
 from .parse.finals import FinalText
@@ -34,16 +34,18 @@ from ..base.describe import as_text, describe_tools
 # %% ../../nbs/runs/07_trajectory.ipynb #d92ed331
 class Trajectory:
     "One model, one context, one transcript."
-    def __init__(self,
-        tree: Tree, # what it shares with the others of its run
-        settings: RLMSettings, # of the whole run
-        lm: LM, # asked in every turn
-        sub_lm: LM, # asked by `llm_query`
-        context: Any, # what the shell's `context` is
-        query: str | None, # the question; None: it stands in the context
-        parent: str | None = None, # the id of the trajectory that asked for it
-        shell: Shell | None = None, # one that is there already: its context is used, and it is left open
-        functions: Mapping[str, Callable] | None = None, # tools that the model calls; our own run_repl where None
+
+    def __init__(
+        self,
+        tree: CallTree,  # what it shares with the others of its run
+        settings: RLMSettings,  # of the whole run
+        lm: LM,  # asked in every turn
+        sub_lm: LM,  # asked by `llm_query`
+        context: Any,  # what the shell's `context` is
+        query: str | None,  # the question; None: it stands in the context
+        parent: str | None = None,  # the id of the trajectory that asked for it
+        shell: Shell | None = None,  # one that is there already: its context is used, and it is left open
+        functions: Mapping[str, Callable] | None = None,  # tools that the model calls; our own run_repl where None
     ):
         self.tree, self.settings, self.lm, self.sub_lm = tree, settings, lm, sub_lm
         self.context, self.query, self.parent = context, query, parent
@@ -54,17 +56,23 @@ class Trajectory:
         self.messages: list[dict] = []
         self.turn = self.cells = 0
         self.started = time.perf_counter()
-        self.partial: Any = None # the best answer so far
+        self.partial: Any = None  # the best answer so far
         self._unconfirmed: str | None = None
         self._opening, self._tokens, self._compacted, self._tool_cells = 0, 0, [], []
-        self._asking: set[asyncio.Task] = set() # batches of sub-calls that are on their way
+        self._asking: set[asyncio.Task] = set()  # batches of sub-calls that are on their way
         tools = settings.sub_tools if self.is_child and settings.sub_tools is not None else settings.tools
         self._own_shell = shell is None
-        self.shell = settings.open_shell(context, (lm, sub_lm, *settings.other_lms), tools, self.subcalls) if shell is None else shell
+        self.shell = (
+            settings.open_shell(context, (lm, sub_lm, *settings.other_lms), tools, self.subcalls)
+            if shell is None
+            else shell
+        )
         # A shell that is there already asks through this run while it lasts, so that what its cells spend is accounted for.
         self._former_door, self.shell.subcalls = self.shell.subcalls, self.subcalls
-        self.on_item: Callable[[Any], None] | None = None # gets each reply and each tool result
-        self.functions = functions if functions is not None else dict(run_repl=self.run_repl) if settings.tool_calls else {}
+        self.on_item: Callable[[Any], None] | None = None  # gets each reply and each tool result
+        self.functions = (
+            functions if functions is not None else dict(run_repl=self.run_repl) if settings.tool_calls else {}
+        )
         self.tool_names = tools or {}
         limit = (settings.child_max_iterations if self.is_child else None) or settings.limits.max_iterations
         self.max_iterations = limit or 30
@@ -84,42 +92,68 @@ class Trajectory:
 def begin(self: Trajectory, first_message: str | None = None) -> None:
     "Open the transcript: the system prompt and the first message."
     settings, limits, names = self.settings, self.settings.limits, [lm.name for lm in self.settings.other_lms]
-    about = dict(root_model=self.lm.name, sub_model=self.sub_lm.name, other_backends=names or None, max_depth=limits.max_depth or 1,
-        max_iterations=self.max_iterations, environment_type=self.shell.env, limits=vars(limits), api_base=self.lm.api_base)
+    about = dict(
+        root_model=self.lm.name,
+        sub_model=self.sub_lm.name,
+        other_backends=names or None,
+        max_depth=limits.max_depth or 1,
+        max_iterations=self.max_iterations,
+        environment_type=self.shell.env,
+        limits=vars(limits),
+        api_base=self.lm.api_base,
+    )
     self.tree.start(self.run, 'rlm', self.lm, self.context, self.query, about, self.parent, self.depth)
-    if notice := getattr(self.shell, 'notice', None): self.write('notice', text=notice)
+    if notice := getattr(self.shell, 'notice', None):
+        self.write('notice', text=notice)
     which = 'REPL_SYSTEM_PROMPT' if self.functions else 'CHILD_SYSTEM_PROMPT' if self.is_child else 'RLM_SYSTEM_PROMPT'
     system = (self.is_child and settings.child_system_prompt) or settings.text(which)
-    self.say('system', prompts.fill(system, max_output_chars=f'{settings.max_output_chars:,}', tools=describe_tools(self.tool_names)))
-    if settings.user_prologue: self.say('user', settings.user_prologue)
-    self.say('user', first_message or prompts.first_message(self.query or prompts.NO_QUERY, self.context, settings.text('FIRST_MESSAGE')))
+    self.say(
+        'system',
+        prompts.fill(system, max_output_chars=f'{settings.max_output_chars:,}', tools=describe_tools(self.tool_names)),
+    )
+    if settings.user_prologue:
+        self.say('user', settings.user_prologue)
+    self.say(
+        'user',
+        first_message
+        or prompts.first_message(self.query or prompts.NO_QUERY, self.context, settings.text('FIRST_MESSAGE')),
+    )
     self._opening = len(self.messages)
 
 # %% ../../nbs/runs/07_trajectory.ipynb #18c312fe
 @patch
-async def run_cell(self: Trajectory,
-    code: str, # Python
-) -> Cell: # what came of it
+async def run_cell(
+    self: Trajectory,
+    code: str,  # Python
+) -> Cell:  # what came of it
     "Run one cell in the shell."
     self.cells += 1
     self.write('cell_start', turn=self.turn, cell=self.cells, code=code)
     cell = Cell(code=code, error='interrupted')
-    try: cell = await self.tree.as_recorded(self.run, self.cells, self.shell.arun(code, self.settings.cell_timeout))
+    try:
+        cell = await self.tree.as_recorded(self.run, self.cells, self.shell.arun(code, self.settings.cell_timeout))
     except asyncio.CancelledError:
         await self.leave_subcalls()
         raise
-    finally: self.write_cell(cell)
-    if cell.error: self.tree.ledger.count_error()
-    if not cell.final: self.tree.ledger.check_time()
+    finally:
+        self.write_cell(cell)
+    if cell.error:
+        self.tree.ledger.count_error()
+    if not cell.final:
+        self.tree.ledger.check_time()
     return cell
+
 
 @patch
 def write_cell(self: Trajectory, cell: Cell) -> None:
     "Write down what came of a cell."
     what = {name: getattr(cell, name) for name in ('code', 'stdout', 'stderr', 'value', 'error', 'seconds', 'calls')}
-    if cell.notes: what['notes'] = cell.notes
-    if cell.final: what['final'] = cell.final.source
+    if cell.notes:
+        what['notes'] = cell.notes
+    if cell.final:
+        what['final'] = cell.final.source
     self.write('cell', turn=self.turn, cell=self.cells, variables=self.shell.variables(), **what)
+
 
 @patch
 def adopt_cell(self: Trajectory, cell: Cell) -> None:
@@ -127,21 +161,24 @@ def adopt_cell(self: Trajectory, cell: Cell) -> None:
     self.cells += 1
     self.write_cell(cell)
     self._tool_cells.append(cell)
-    if cell.error: self.tree.ledger.count_error()
+    if cell.error:
+        self.tree.ledger.count_error()
+
 
 @patch
-def show(self: Trajectory, cell: Cell) -> str: # for the model
+def show(self: Trajectory, cell: Cell) -> str:  # for the model
     "What the model is told of a cell."
     return view(self.shell, cell, self.settings.max_output_chars, self.settings.preview_chars)
 
 # %% ../../nbs/runs/07_trajectory.ipynb #16e00c0f
 @patch
-async def subcalls(self: Trajectory,
-    kind: str, # "llm" or "rlm"
-    prompts_: list, # texts, or lists of messages
-    model: str | None, # one of the run's models by name; the sub-model where None
-    contexts: list | None = None, # for children: what their `context` is; the prompt itself where None
-) -> list[str | Exception]: # in the order of the prompts
+async def subcalls(
+    self: Trajectory,
+    kind: str,  # "llm" or "rlm"
+    prompts_: list,  # texts, or lists of messages
+    model: str | None,  # one of the run's models by name; the sub-model where None
+    contexts: list | None = None,  # for children: what their `context` is; the prompt itself where None
+) -> list[str | Exception]:  # in the order of the prompts
     "Answer a batch of sub-calls, all at once as far as limits allow."
     lm, wide = self.pick(model), self.settings.max_concurrent_subcalls
     gate = asyncio.Semaphore(wide) if wide else contextlib.nullcontext()
@@ -149,25 +186,38 @@ async def subcalls(self: Trajectory,
 
     async def one(prompt, context):
         async with gate:
-            try: return await asyncio.wait_for((self.ask_child if as_child else self.ask_leaf)(lm, prompt, context), self.settings.subcall_timeout)
-            except LimitExceeded as error: return error
+            try:
+                return await asyncio.wait_for(
+                    (self.ask_child if as_child else self.ask_leaf)(lm, prompt, context), self.settings.subcall_timeout
+                )
+            except LimitExceeded as error:
+                return error
             except (RLMError, asyncio.TimeoutError) as error:
                 self.tree.ledger.count_error()
-                return error if isinstance(error, RLMError) else RLMError(f'No reply after subcall_timeout={self.settings.subcall_timeout:g} s.')
+                return (
+                    error
+                    if isinstance(error, RLMError)
+                    else RLMError(f'No reply after subcall_timeout={self.settings.subcall_timeout:g} s.')
+                )
+
     self.tree.sub_calls += len(prompts_)
     task = asyncio.current_task()
     self._asking.add(task)
     task.add_done_callback(self._asking.discard)
-    return await asyncio.gather(*map(one, prompts_, contexts or [None]*len(prompts_)))
+    return await asyncio.gather(*map(one, prompts_, contexts or [None] * len(prompts_)))
+
 
 @patch
 async def leave_subcalls(self: Trajectory) -> None:
     "Stop what is still on its way, and let it write down how far it came."
     left = self._asking - {asyncio.current_task()}
-    for task in left: task.cancel()
+    for task in left:
+        task.cancel()
     # Who cancels us a second time has waited long enough; the first time is what ends the run.
     with contextlib.suppress(asyncio.CancelledError):
-        if left: await asyncio.wait(left, timeout=1)
+        if left:
+            await asyncio.wait(left, timeout=1)
+
 
 @patch
 def pick(self: Trajectory, model: str | None) -> LM:
@@ -175,56 +225,82 @@ def pick(self: Trajectory, model: str | None) -> LM:
     known = {lm.name: lm for lm in (self.lm, *self.settings.other_lms, self.sub_lm)}
     # A user may have named it without its provider: "gpt-4o-mini" is openai/gpt-4o-mini here.
     short = {name.partition('/')[2] or name: lm for name, lm in known.items()}
-    if model is None: return self.sub_lm
-    if model in known or model in short: return known.get(model) or short[model]
+    if model is None:
+        return self.sub_lm
+    if model in known or model in short:
+        return known.get(model) or short[model]
     raise RLMError(f'There is no model {model!r} in this run; leave model= out, or name one of: {", ".join(known)}.')
 
 # %% ../../nbs/runs/07_trajectory.ipynb #330e3cd0
 @patch
 async def ask_leaf(self: Trajectory, lm: LM, prompt: str | list[dict], context: Any) -> str:
     "One plain call."
-    if context is not None: prompt = prompts.fill(self.settings.text('DIRECT_PROMPT'), context=as_text(context), query=prompt)
+    if context is not None:
+        prompt = prompts.fill(self.settings.text('DIRECT_PROMPT'), context=as_text(context), query=prompt)
     messages = [dict(role='user', content=prompt)] if isinstance(prompt, str) else prompt
-    reply = await self.tree.ask(self.run, lm, messages, 'subcall', None, self.settings.sub_sampling_args, turn=self.turn, cell=self.cells, prompt=prompt)
+    reply = await self.tree.ask(
+        self.run,
+        lm,
+        messages,
+        'subcall',
+        None,
+        self.settings.sub_sampling_args,
+        turn=self.turn,
+        cell=self.cells,
+        prompt=prompt,
+    )
     return plain_answer(reply.text, lm.name)
+
 
 @patch
 async def ask_child(self: Trajectory, lm: LM, prompt: str | list[dict], context: Any) -> str:
     "A trajectory of its own, one level down."
     text = prompt if isinstance(prompt, str) else '\n\n'.join(str(message['content']) for message in prompt)
     whose = dict(context=text, query=None) if context is None else dict(context=context, query=text)
-    if self.tree.record and (known := self.tree.record.child(self.tree, self.run, self.cells, **whose)): return known['answer']
-    settings = replace(self.settings, env=self.shell.env) # the same, whichever model answers
+    if self.tree.record and (known := self.tree.record.child(self.tree, self.run, self.cells, **whose)):
+        return known['answer']
+    settings = replace(self.settings, env=self.shell.env)  # the same, whichever model answers
     child = Trajectory(self.tree, settings, lm, self.sub_lm, **whose, parent=self.run)
-    try: return (await child.solve()).answer
+    try:
+        return (await child.solve()).answer
     except IterationsExceeded as error:
-        raise RLMError(f'The child had no answer after {child.turn} turns; its best so far: {error.partial_answer!r}. Ask it for less at once.') from None
+        raise RLMError(
+            f'The child had no answer after {child.turn} turns; its best so far: {error.partial_answer!r}. Ask it for less at once.'
+        ) from None
 
 # %% ../../nbs/runs/07_trajectory.ipynb #d2292fcb
 @patch
-async def take_turn(self: Trajectory,
-    last: bool, # whether this is the last turn: the model is asked for its best answer
-) -> Answer | None: # None: the run goes on
+async def take_turn(
+    self: Trajectory,
+    last: bool,  # whether this is the last turn: the model is asked for its best answer
+) -> Answer | None:  # None: the run goes on
     "One round: ask, act, reply."
-    if last: self.say('user', self.settings.text('FINAL_PROMPT'))
-    else: await self.compact()
+    if last:
+        self.say('user', self.settings.text('FINAL_PROMPT'))
+    else:
+        await self.compact()
     schemas = [tool_schema(function, name) for name, function in self.functions.items()]
     params = dict(self.settings.sampling_args) | (dict(tool_choice='none') if last and schemas else {})
-    try: reply = await self.tree.ask(self.run, self.lm, self.messages, 'turn', schemas or None, params, turn=self.turn)
+    try:
+        reply = await self.tree.ask(self.run, self.lm, self.messages, 'turn', schemas or None, params, turn=self.turn)
     except EmptyReply:
         self.say('user', self.settings.text('EMPTY_MESSAGE'))
         return None
-    if self.on_item: self.on_item(reply.raw if hasattr(reply.raw, 'choices') else reply)
+    if self.on_item:
+        self.on_item(reply.raw if hasattr(reply.raw, 'choices') else reply)
     text = clean_reply(reply.text)
     if not text.strip() and not reply.tool_calls:
         self.say('user', self.settings.text('EMPTY_MESSAGE'))
         return None
     self.messages.append(replace(reply, text=text).message)
     self._tokens = reply.usage.tokens
-    if reply.tool_calls: cells, outputs = await self.use_tools(reply.tool_calls), []
+    if reply.tool_calls:
+        cells, outputs = await self.use_tools(reply.tool_calls), []
     else:
         cells = await self.run_blocks(text)
-        outputs = [prompts.fill(self.settings.text('CELL_MESSAGE'), cells='\n'.join(map(self.show, cells)))] if cells else []
+        outputs = (
+            [prompts.fill(self.settings.text('CELL_MESSAGE'), cells='\n'.join(map(self.show, cells)))] if cells else []
+        )
     return await self.judge(text, cells, outputs, last, acted=bool(cells or reply.tool_calls))
 
 # %% ../../nbs/runs/07_trajectory.ipynb #4a3eb560
@@ -234,18 +310,24 @@ async def run_blocks(self: Trajectory, text: str) -> list[Cell]:
     cells = []
     for block in find_blocks(text):
         # With tools at hand, fenced Python may be part of an answer; only ```repl says that it is meant to run.
-        if self.functions and block.lang != 'repl': continue
+        if self.functions and block.lang != 'repl':
+            continue
         cells.append(await self.run_cell(block.code))
-        if cells[-1].error or cells[-1].final: break
+        if cells[-1].error or cells[-1].final:
+            break
     return cells
 
 # %% ../../nbs/runs/07_trajectory.ipynb #f16169f1
 @patch
-async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[str], last: bool, acted: bool) -> Answer | None:
+async def judge(
+    self: Trajectory, text: str, cells: list[Cell], outputs: list[str], last: bool, acted: bool
+) -> Answer | None:
     "Find the answer in what was said and done, or tell the model what is missing."
-    if cells and cells[-1].final: return cells[-1].final
+    if cells and cells[-1].final:
+        return cells[-1].final
     said, failed = find_final(text), bool(cells and cells[-1].error)
-    if said and said.weak and acted: said = None
+    if said and said.weak and acted:
+        said = None
     # On the last turn a text is an answer even beside a cell that failed: there is no other chance to say it.
     hopeless = failed and not (last and said and said.kind == 'text')
     found, problem = await self.resolve(said) if said and not hopeless else (None, None)
@@ -254,66 +336,92 @@ async def judge(self: Trajectory, text: str, cells: list[Cell], outputs: list[st
     if found:
         self.partial = self._unconfirmed = found.value
         outputs = outputs + [self.settings.text('CONFIRM_MESSAGE')]
-    if problem: outputs = outputs + [problem]
+    if problem:
+        outputs = outputs + [problem]
     if not acted and not said:
         # Asked for its best answer, or able to act by tools and not doing so: plain text is the answer.
-        if last or self.functions: return Answer(text.strip(), 'text')
+        if last or self.functions:
+            return Answer(text.strip(), 'text')
         outputs = outputs + [self.settings.text('NO_ACTION_MESSAGE')]
-    if outputs: self.say('user', '\n\n'.join(outputs))
+    if outputs:
+        self.say('user', '\n\n'.join(outputs))
     return None
 
 # %% ../../nbs/runs/07_trajectory.ipynb #ebc4c015
 @patch
-async def resolve(self: Trajectory, said: FinalText) -> tuple[Answer | None, str | None]: # an answer, or a sentence for the model
+async def resolve(
+    self: Trajectory, said: FinalText
+) -> tuple[Answer | None, str | None]:  # an answer, or a sentence for the model
     "What FINAL in a text means: a variable, an expression, or the text itself."
     if said.needs_evaluation:
         cell = await self.run_cell(f'FINAL({said.value})')
         return (Answer(cell.final.value, 'variable'), None) if cell.final else (None, self.show(cell))
     if (said.kind == 'var' or said.maybe_variable) and said.value in self.shell:
-        try: return Answer(await self.shell.alookup(said.value), 'variable'), None
-        except RLMError as error: return None, str(error) # it is in another process, and cannot be brought here
-    if said.kind == 'text': return Answer(said.value, 'text'), None
+        try:
+            return Answer(await self.shell.alookup(said.value), 'variable'), None
+        except RLMError as error:
+            return None, str(error)  # it is in another process, and cannot be brought here
+    if said.kind == 'text':
+        return Answer(said.value, 'text'), None
     names = list(self.shell.variables())
     known = ', '.join(names[:30] + [f'and {len(names) - 30} more'] * (len(names) > 30)) or 'none yet'
     return None, prompts.fill(self.settings.text('MISSING_VARIABLE_MESSAGE'), name=said.value, known=known)
 
 # %% ../../nbs/runs/07_trajectory.ipynb #63c8757a
 @patch
-async def use_tools(self: Trajectory, calls: tuple[ToolCall, ...]) -> list[Cell]: # those that ran in our own shell
+async def use_tools(self: Trajectory, calls: tuple[ToolCall, ...]) -> list[Cell]:  # those that ran in our own shell
     "Carry out the tool calls of a reply, in order, until one fails."
     self._tool_cells = []
     for call in calls:
-        if self._tool_cells and (self._tool_cells[-1].error or self._tool_cells[-1].final): content = 'Not run: the call before it ended this turn.'
-        else: content = await self.use_tool(call)
+        if self._tool_cells and (self._tool_cells[-1].error or self._tool_cells[-1].final):
+            content = 'Not run: the call before it ended this turn.'
+        else:
+            content = await self.use_tool(call)
         self.say('tool', content, tool_call_id=call.id, name=call.name)
-        if self.on_item: self.on_item(self.messages[-1])
+        if self.on_item:
+            self.on_item(self.messages[-1])
     return self._tool_cells
 
-@patch
-async def use_tool(self: Trajectory, call: ToolCall) -> str: # what the model reads as the tool's result
-    "Carry out one tool call."
-    function = self.functions.get(call.name)
-    if not function: return prompts.fill(self.settings.text('UNKNOWN_TOOL_MESSAGE'), tool=call.name, known=', '.join(self.functions))
-    bad = functools.partial(prompts.fill, self.settings.text('BAD_ARGUMENTS_MESSAGE'), tool=call.name)
-    try: arguments = json.loads(call.arguments or '{}')
-    except json.JSONDecodeError as error: return bad(problem=f'they are no JSON ({error})')
-    if not isinstance(arguments, dict): return bad(problem='they are no JSON object')
-    try: inspect.signature(function).bind(**arguments)
-    except TypeError as error: return bad(problem=str(error))
-    if wrong := _wrong_type(function, arguments): return bad(problem=wrong)
-    if inspect.iscoroutinefunction(function): return await function(**arguments)
-    before = self.shell.last
-    try: return str(await asyncio.to_thread(function, **arguments))
-    except RLMError: raise
-    # A tool is the user's code: whatever it raises is for the model to read.
-    except Exception as error: return f'{type(error).__name__}: {error}'
-    finally:
-        if self.shell.last is not before: self.adopt_cell(self.shell.last)
 
 @patch
-async def run_repl(self: Trajectory,
-    python_code: str, # Python; what it prints and its last expression come back
-) -> str: # the output
+async def use_tool(self: Trajectory, call: ToolCall) -> str:  # what the model reads as the tool's result
+    "Carry out one tool call."
+    function = self.functions.get(call.name)
+    if not function:
+        return prompts.fill(self.settings.text('UNKNOWN_TOOL_MESSAGE'), tool=call.name, known=', '.join(self.functions))
+    bad = functools.partial(prompts.fill, self.settings.text('BAD_ARGUMENTS_MESSAGE'), tool=call.name)
+    try:
+        arguments = json.loads(call.arguments or '{}')
+    except json.JSONDecodeError as error:
+        return bad(problem=f'they are no JSON ({error})')
+    if not isinstance(arguments, dict):
+        return bad(problem='they are no JSON object')
+    try:
+        inspect.signature(function).bind(**arguments)
+    except TypeError as error:
+        return bad(problem=str(error))
+    if wrong := _wrong_type(function, arguments):
+        return bad(problem=wrong)
+    if inspect.iscoroutinefunction(function):
+        return await function(**arguments)
+    before = self.shell.last
+    try:
+        return str(await asyncio.to_thread(function, **arguments))
+    except RLMError:
+        raise
+    # A tool is the user's code: whatever it raises is for the model to read.
+    except Exception as error:
+        return f'{type(error).__name__}: {error}'
+    finally:
+        if self.shell.last is not before:
+            self.adopt_cell(self.shell.last)
+
+
+@patch
+async def run_repl(
+    self: Trajectory,
+    python_code: str,  # Python; what it prints and its last expression come back
+) -> str:  # the output
     "Run Python code in the REPL that holds `context`; variables stay between calls."
     cell = await self.run_cell(python_code)
     self._tool_cells.append(cell)
@@ -322,29 +430,46 @@ async def run_repl(self: Trajectory,
 # %% ../../nbs/runs/07_trajectory.ipynb #97a2a016
 _JSON_TYPES = {str: 'string', int: 'integer', float: 'number', bool: 'boolean', list: 'array', dict: 'object'}
 
+
 def _wrong_type(function: Callable, arguments: Mapping[str, Any]) -> str | None:
     "What is wrong with the first argument that is not of the type that the schema promised."
     hints, parameters = inspect.get_annotations(function, eval_str=True), inspect.signature(function).parameters
     for name, value in arguments.items():
         hint = hints.get(name)
-        if hint not in _JSON_TYPES or name not in parameters or (value is None and parameters[name].default is None): continue
-        if not isinstance(value, (int, float) if hint is float else hint): return f'{name} must be a {_JSON_TYPES[hint]}'
+        if hint not in _JSON_TYPES or name not in parameters or (value is None and parameters[name].default is None):
+            continue
+        if not isinstance(value, (int, float) if hint is float else hint):
+            return f'{name} must be a {_JSON_TYPES[hint]}'
     return None
 
+
 def tool_schema(
-    function: Callable, # with annotations and a docstring
-    name: str | None = None, # the function's own where None
-) -> dict: # in the form of the chat API
+    function: Callable,  # with annotations and a docstring
+    name: str | None = None,  # the function's own where None
+) -> dict:  # in the form of the chat API
     "Describe a function to a model."
     from fastcore.docments import docments
+
     told = docments(function, full=True, returns=False)
     hints, properties = inspect.get_annotations(function, eval_str=True), {}
     for key, about in told.items():
-        if key in ('self', 'return'): continue
-        properties[key] = dict(type=_JSON_TYPES.get(hints.get(key), 'string')) | (dict(description=about.docment) if about.docment else {})
-    required = [key for key, one in inspect.signature(function).parameters.items() if one.default is one.empty and key in properties]
+        if key in ('self', 'return'):
+            continue
+        properties[key] = dict(type=_JSON_TYPES.get(hints.get(key), 'string')) | (
+            dict(description=about.docment) if about.docment else {}
+        )
+    required = [
+        key
+        for key, one in inspect.signature(function).parameters.items()
+        if one.default is one.empty and key in properties
+    ]
     parameters = dict(type='object', properties=properties, required=required)
-    return dict(type='function', function=dict(name=name or function.__name__, description=inspect.getdoc(function) or '', parameters=parameters))
+    return dict(
+        type='function',
+        function=dict(
+            name=name or function.__name__, description=inspect.getdoc(function) or '', parameters=parameters
+        ),
+    )
 
 # %% ../../nbs/runs/07_trajectory.ipynb #41cf90c6
 @patch
@@ -352,12 +477,15 @@ async def compact(self: Trajectory) -> None:
     "Sum the transcript up when it nears the window."
     settings = self.settings
     window = settings.context_window or (self.lm.window if settings.compaction else None) or 128_000
-    if not settings.compaction or self._tokens < settings.compaction_threshold_pct*window: return
+    if not settings.compaction or self._tokens < settings.compaction_threshold_pct * window:
+        return
     self.shell['history'] = self._compacted + self.messages
     self._compacted, self._tokens = self.shell['history'], 0
     request = self.messages + [dict(role='user', content=settings.text('COMPACTION_PROMPT'))]
-    reply = await self.tree.ask(self.run, self.lm, request, 'compaction', None, settings.sampling_args, turn=self.turn, prompt=request)
-    kept = self.messages[:self._opening]
+    reply = await self.tree.ask(
+        self.run, self.lm, request, 'compaction', None, settings.sampling_args, turn=self.turn, prompt=request
+    )
+    kept = self.messages[: self._opening]
     variables = ', '.join(f'{name} ({about})' for name, about in self.shell.variables().items())
     summary = prompts.fill(settings.text('COMPACTED_MESSAGE'), summary=clean_reply(reply.text), variables=variables)
     self.messages = kept + [dict(role='user', content=summary)]
@@ -377,12 +505,19 @@ async def solve(self: Trajectory, first_message: str | None = None) -> Result:
             self.tree.ledger.check_time()
             self.write('turn_start', turn=self.turn)
             began, last = time.perf_counter(), self.turn == self.max_iterations
-            try: answer = await self.take_turn(last)
-            finally: self.write('turn_end', turn=self.turn, seconds=time.perf_counter() - began)
+            try:
+                answer = await self.take_turn(last)
+            finally:
+                self.write('turn_end', turn=self.turn, seconds=time.perf_counter() - began)
         reason = 'max_iterations' if answer is None or (answer.source == 'text' and not self.functions) else 'final'
-        if answer is None: problem = IterationsExceeded(f'No answer after {self.turn} turns; raise max_iterations, or ask for less at once.')
-    except LimitExceeded as error: reason, problem = error.stop_reason, error
-    except RLMError as error: reason, problem = 'model' if isinstance(error, ModelError) else 'error', error
+        if answer is None:
+            problem = IterationsExceeded(
+                f'No answer after {self.turn} turns; raise max_iterations, or ask for less at once.'
+            )
+    except LimitExceeded as error:
+        reason, problem = error.stop_reason, error
+    except RLMError as error:
+        reason, problem = 'model' if isinstance(error, ModelError) else 'error', error
     finally:
         await self.leave_subcalls()
         reason = reason or ('time' if self.tree.ledger.remaining_seconds == 0 else 'cancelled')
@@ -398,13 +533,26 @@ def end(self: Trajectory, reason: str, answer: Answer | None, problem: Exception
     "Write the end of the run down, close the shell, and make the result."
     value = answer.value if answer else self.best_so_far()
     self.shell.subcalls = self._former_door
-    if self._own_shell: self.shell.close()
-    return self.tree.finish(self.run, self.lm.name, self.query, reason, value, self.started, problem, answered=bool(answer),
-        iterations=self.turn, code_executions=self.cells)
+    if self._own_shell:
+        self.shell.close()
+    return self.tree.finish(
+        self.run,
+        self.lm.name,
+        self.query,
+        reason,
+        value,
+        self.started,
+        problem,
+        answered=bool(answer),
+        iterations=self.turn,
+        code_executions=self.cells,
+    )
+
 
 @patch
-def best_so_far(self: Trajectory) -> Any: # None: nothing
+def best_so_far(self: Trajectory) -> Any:  # None: nothing
     "An answer that was not confirmed, or what the model put into `answer` so far."
-    if self.partial is not None: return self.partial
+    if self.partial is not None:
+        return self.partial
     draft = self.shell['answer'] if self.cells else None
     return (draft.get('content') or None) if isinstance(draft, dict) else None

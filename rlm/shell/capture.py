@@ -19,58 +19,78 @@ __all__ = ['MAX_PRINTED', 'router', 'Captured', 'CellStream', 'NoInput', 'Outlet
            'start_for_host']
 
 # %% ../../nbs/shell/03_capture.ipynb #46640a55
-MAX_PRINTED = 20_000_000 # characters kept of what one cell prints
+MAX_PRINTED = 20_000_000  # characters kept of what one cell prints
+
 
 class Captured:
     "What one cell printed."
+
     def __init__(self):
         self.parts: dict[str, list[str]] = {'stdout': [], 'stderr': []}
         self.room, self.dropped = MAX_PRINTED, 0
 
-    def add(self,
-        name: str, # "stdout" or "stderr"
-        text: str, # what was printed
+    def add(
+        self,
+        name: str,  # "stdout" or "stderr"
+        text: str,  # what was printed
     ) -> None:
         "Keep `text`, or as much of it as there is room for."
-        kept = text if len(text) <= self.room else text[:self.room]
+        kept = text if len(text) <= self.room else text[: self.room]
         self.room -= len(kept)
         self.dropped += len(text) - len(kept)
-        if kept: self.parts[name].append(kept)
+        if kept:
+            self.parts[name].append(kept)
 
-    def text(self,
-        name: str, # "stdout" or "stderr"
-    ) -> str: # all that was kept, in order
+    def text(
+        self,
+        name: str,  # "stdout" or "stderr"
+    ) -> str:  # all that was kept, in order
         "What was printed to one of the two streams."
         return ''.join(self.parts[name])
 
 # %% ../../nbs/shell/03_capture.ipynb #875166f6
 class CellStream(io.TextIOBase):
     "`sys.stdout` or `sys.stderr` as a cell sees it."
-    encoding,errors = 'utf-8','backslashreplace'
-    def __init__(self,
-        name: str, # "stdout" or "stderr"
-        write: Callable[[str, str], None], # called with the name and the text
+
+    encoding, errors = 'utf-8', 'backslashreplace'
+
+    def __init__(
+        self,
+        name: str,  # "stdout" or "stderr"
+        write: Callable[[str, str], None],  # called with the name and the text
     ):
         self.name, self._write = f'<{name}>', lambda text: write(name, text)
 
-    def write(self, text: str) -> int: # number of characters
+    def write(self, text: str) -> int:  # number of characters
         "Hand `text` on; raises `TypeError` for what is no text, as a real stream does."
-        if not isinstance(text, str): raise TypeError(f'write() argument must be str, not {type(text).__name__}')
+        if not isinstance(text, str):
+            raise TypeError(f'write() argument must be str, not {type(text).__name__}')
         self._write(text)
         return len(text)
 
-    def writable(self) -> bool: return True
-    def close(self) -> None: "A cell cannot close the stream of later cells."
-    def reconfigure(self, **settings: Any) -> None: "Nothing here is encoded."
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        "A cell cannot close the stream of later cells."
+
+    def reconfigure(self, **settings: Any) -> None:
+        "Nothing here is encoded."
+
     @property
-    def buffer(self) -> io.RawIOBase: return _CellBytes(self)
+    def buffer(self) -> io.RawIOBase:
+        return _CellBytes(self)
+
 
 class _CellBytes(io.RawIOBase):
     "The binary side of a `CellStream`."
+
     def __init__(self, stream: CellStream):
         self._stream, self._decoder = stream, codecs.getincrementaldecoder('utf-8')('replace')
 
-    def writable(self) -> bool: return True
+    def writable(self) -> bool:
+        return True
+
     def write(self, data: Any) -> int:
         self._stream.write(self._decoder.decode(bytes(data)))
         return len(data)
@@ -78,33 +98,46 @@ class _CellBytes(io.RawIOBase):
 # %% ../../nbs/shell/03_capture.ipynb #33bf16c6
 class NoInput(io.TextIOBase):
     "`sys.stdin` as a cell sees it."
-    encoding,errors,name = 'utf-8','strict','<stdin>'
-    def readable(self) -> bool: return True
-    def close(self) -> None: "`exit()` closes the stream first."
+
+    encoding, errors, name = 'utf-8', 'strict', '<stdin>'
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        "`exit()` closes the stream first."
+
     def readline(self, size: int = -1) -> str:
         "Raises `EOFError`."
         raise EOFError('There is nobody here to type an answer: take the value from a variable, or ask llm_query.')
+
     read = readline
 
 # %% ../../nbs/shell/03_capture.ipynb #e5e4a257
-def _explain(error: BaseException) -> str: return ''.join(traceback.format_exception(error)).rstrip()
+def _explain(error: BaseException) -> str:
+    return ''.join(traceback.format_exception(error)).rstrip()
+
 
 class Outlet:
     "Where a shell's output goes."
+
     def __init__(self):
-        self._lock = threading.RLock() # a finaliser may print while its own thread is inside `write`
+        self._lock = threading.RLock()  # a finaliser may print while its own thread is inside `write`
         self.cell: Captured | None = None
         self._late = Captured()
-        self.ipython: Callable[[], Any] = lambda: None # gives what `get_ipython()` means to this shell's cells
-        self.explain: Callable[[BaseException], str] = _explain # what is printed of an error in a thread
-        self.replaces: set[str] = set() # the streams that its cells may have replaced
-        self.streams = dict(stdin=NoInput(), stdout=CellStream('stdout', self.write), stderr=CellStream('stderr', self.write))
+        self.ipython: Callable[[], Any] = lambda: None  # gives what `get_ipython()` means to this shell's cells
+        self.explain: Callable[[BaseException], str] = _explain  # what is printed of an error in a thread
+        self.replaces: set[str] = set()  # the streams that its cells may have replaced
+        self.streams = dict(
+            stdin=NoInput(), stdout=CellStream('stdout', self.write), stderr=CellStream('stderr', self.write)
+        )
 
     def write(self, name: str, text: str) -> None:
         "Add `text` to the running cell, or keep it for the next."
-        with self._lock: (self.cell or self._late).add(name, text)
+        with self._lock:
+            (self.cell or self._late).add(name, text)
 
-    def begin(self) -> Captured: # where the cell's output gathers
+    def begin(self) -> Captured:  # where the cell's output gathers
         "A cell starts."
         with self._lock:
             self.cell, self._late = self._late, Captured()
@@ -113,59 +146,80 @@ class Outlet:
     def end(self, cell: Captured) -> None:
         "`cell` is over; nothing is added to it any more."
         with self._lock:
-            if self.cell is cell: self.cell = None
+            if self.cell is cell:
+                self.cell = None
 
 # %% ../../nbs/shell/03_capture.ipynb #e291f515
 class Place(NamedTuple):
     "What a thread works for."
-    outlet: Outlet # the shell's
-    cell: Captured # the cell that the thread runs, or that started it
-    main: bool = True # False for the threads that a cell starts
+
+    outlet: Outlet  # the shell's
+    cell: Captured  # the cell that the thread runs, or that started it
+    main: bool = True  # False for the threads that a cell starts
+
 
 class RoutedStream:
     "Stands in for `sys.stdout` and its kin: a cell's thread gets the cell's stream, any other thread the host's."
+
     def __init__(self, name: str):
-        self._name, self.hosts = name, [] # innermost last: a test runner or `redirect_stdout` may take the stream over meanwhile
+        self._name, self.hosts = (
+            name,
+            [],
+        )  # innermost last: a test runner or `redirect_stdout` may take the stream over meanwhile
 
     @property
-    def _host(self) -> Any: return self.hosts[-1] if self.hosts else getattr(sys, f'__{self._name}__')
+    def _host(self) -> Any:
+        return self.hosts[-1] if self.hosts else getattr(sys, f'__{self._name}__')
 
     def _target(self) -> Any:
         place = router.places.get(threading.get_ident())
-        if place: return place.outlet.streams[self._name]
-        if getattr(self._host, 'closed', False): return getattr(sys, f'__{self._name}__') # a test runner's, long gone
+        if place:
+            return place.outlet.streams[self._name]
+        if getattr(self._host, 'closed', False):
+            return getattr(sys, f'__{self._name}__')  # a test runner's, long gone
         return self._host
 
     def write(self, text: str) -> int:
         target = self._target()
-        return len(text) if target is None else target.write(text) # no console: Python drops the text too
+        return len(text) if target is None else target.write(text)  # no console: Python drops the text too
 
     def flush(self) -> None:
         target = self._target()
-        if target is not None: target.flush()
+        if target is not None:
+            target.flush()
 
-    def __getattr__(self, name: str) -> Any: return getattr(self._target(), name)
-    def __iter__(self) -> Any: return iter(self._target())
-    def __next__(self) -> str: return next(self._target())
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target(), name)
+
+    def __iter__(self) -> Any:
+        return iter(self._target())
+
+    def __next__(self) -> str:
+        return next(self._target())
 
 # %% ../../nbs/shell/03_capture.ipynb #87a30890
 class _CurrentIPython:
     "Stands in for `InteractiveShell._instance`."
+
     host: Any = None
+
     def __get__(self, instance: Any, owner: type) -> Any:
         place = router.places.get(threading.get_ident())
         return place.outlet.ipython() if place else self.host
 
+
 class Router:
     "Puts the stand-ins in place while a cell's thread lives, and the host's own things back after it."
+
     def __init__(self):
         self.lock = threading.RLock()
-        self.places: dict[Any, Place] = {} # by thread id, or by thread while it starts
-        self.starting: set[int] = set() # ids of threads that are just starting another
+        self.places: dict[Any, Place] = {}  # by thread id, or by thread while it starts
+        self.starting: set[int] = set()  # ids of threads that are just starting another
         self.streams = {name: RoutedStream(name) for name in ('stdin', 'stdout', 'stderr')}
         self.current_ipython = _CurrentIPython()
         self.thread_start = threading.Thread.start
         self.installed = False
+
 
 router = Router()
 
@@ -184,20 +238,25 @@ def _install(self: Router) -> None:
         shells.InteractiveShell._instance = self.current_ipython
     self.installed = True
 
+
 @patch
 def _give_back(self: Router) -> None:
     "The streams that a host had put in the stand-ins' place go back to it, though threads of earlier cells live on."
     for name, stream in self.streams.items():
         while len(stream.hosts) > 1:
             host = stream.hosts.pop()
-            if getattr(sys, name) is stream: setattr(sys, name, host)
+            if getattr(sys, name) is stream:
+                setattr(sys, name, host)
+
 
 @patch
 def _remove(self: Router) -> None:
     for name, stream in self.streams.items():
-        if getattr(sys, name) is stream: setattr(sys, name, stream._host)
+        if getattr(sys, name) is stream:
+            setattr(sys, name, stream._host)
         stream.hosts.clear()
-    if threading.Thread.start is _start_thread: threading.Thread.start = self.thread_start
+    if threading.Thread.start is _start_thread:
+        threading.Thread.start = self.thread_start
     shells = sys.modules.get('IPython.core.interactiveshell')
     if shells and vars(shells.InteractiveShell).get('_instance') is self.current_ipython:
         shells.InteractiveShell._instance = self.current_ipython.host
@@ -205,14 +264,17 @@ def _remove(self: Router) -> None:
 
 # %% ../../nbs/shell/03_capture.ipynb #9bf74fef
 @patch
-def enter(self: Router,
-    place: Place, # what this thread works for from now on
+def enter(
+    self: Router,
+    place: Place,  # what this thread works for from now on
 ) -> None:
     "The current thread starts to work for a cell."
     with self.lock:
         self.places.pop(threading.current_thread(), None)
-        if place.main or not self.installed: self._install()
+        if place.main or not self.installed:
+            self._install()
         self.places[threading.get_ident()] = place
+
 
 @patch
 def leave(self: Router) -> None:
@@ -225,39 +287,47 @@ def leave(self: Router) -> None:
             for name in place.outlet.replaces:
                 setattr(sys, name, self.streams[name])
             self._give_back()
-        if self.installed and not self.places: self._remove()
+        if self.installed and not self.places:
+            self._remove()
+
 
 def _raise_in(ident: int, error: type[BaseException] | None) -> None:
     "Let `error` surface in a thread at its next bytecode, or take back one that has not surfaced yet."
     argument = None if error is None else ctypes.py_object(error)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)
 
+
 @patch
-def interrupt(self: Router,
-    cell: Captured, # the cell to stop
-    children: bool = False, # also in the threads that the cell started
+def interrupt(
+    self: Router,
+    cell: Captured,  # the cell to stop
+    children: bool = False,  # also in the threads that the cell started
 ) -> None:
     "Raise `KeyboardInterrupt` in the thread of `cell`; it lands when the thread next runs Python code."
     with self.lock:
         for ident, place in self.places.items():
             # A newborn thread carries its parent's id for a moment: it would die in the parent's place, and the parent wait for ever.
-            if ident in self.starting or not isinstance(ident, int): continue
-            if place.cell is cell and (place.main or children): _raise_in(ident, KeyboardInterrupt)
+            if ident in self.starting or not isinstance(ident, int):
+                continue
+            if place.cell is cell and (place.main or children):
+                _raise_in(ident, KeyboardInterrupt)
 
 # %% ../../nbs/shell/03_capture.ipynb #64c9f64b
 def run_at(
-    place: Place, # what the thread works for while `work` runs
-    work: Callable[[], Any], # what to run
-) -> BaseException | None: # what `work` raised
+    place: Place,  # what the thread works for while `work` runs
+    work: Callable[[], Any],  # what to run
+) -> BaseException | None:  # what `work` raised
     "Run `work` in the current thread as part of a cell."
     error = None
     try:
         try:
             router.enter(place)
             work()
-        except BaseException as raised: error = raised
-        finally: router.leave()
-    except KeyboardInterrupt as late: # a second interrupt, on the way out
+        except BaseException as raised:
+            error = raised
+        finally:
+            router.leave()
+    except KeyboardInterrupt as late:  # a second interrupt, on the way out
         error = error or late
         router.leave()
     return error
@@ -266,15 +336,18 @@ def run_at(
 def _start_thread(thread: threading.Thread, *args: Any, **kwargs: Any) -> None:
     "Stands in for `threading.Thread.start`."
     place = router.places.get(threading.get_ident())
-    if place is None or thread.ident is not None: return router.thread_start(thread, *args, **kwargs)
+    if place is None or thread.ident is not None:
+        return router.thread_start(thread, *args, **kwargs)
     run, place = thread.run, place._replace(main=False)
 
     def run_for_cell() -> None:
-        try: run()
-        except Exception as error: place.outlet.write('stderr', f'In thread {thread.name}: {place.outlet.explain(error)}\n')
+        try:
+            run()
+        except Exception as error:
+            place.outlet.write('stderr', f'In thread {thread.name}: {place.outlet.explain(error)}\n')
 
     def run_at_place() -> None:
-        del thread.run # it refers to the thread, and the thread to it
+        del thread.run  # it refers to the thread, and the thread to it
         run_at(place, run_for_cell)
 
     thread.daemon, thread.run = True, run_at_place
@@ -285,13 +358,16 @@ def _start_thread(thread: threading.Thread, *args: Any, **kwargs: Any) -> None:
             router.starting.add(parent)
         router.thread_start(thread, *args, **kwargs)
     except BaseException:
-        with router.lock: router.places.pop(thread, None)
+        with router.lock:
+            router.places.pop(thread, None)
         raise
     finally:
-        with router.lock: router.starting.discard(parent)
+        with router.lock:
+            router.starting.discard(parent)
+
 
 def start_for_host(
-    thread: threading.Thread, # not started yet
+    thread: threading.Thread,  # not started yet
 ) -> None:
     "Start a thread that works for nobody's cell, also when a cell's thread asks for it."
     (router.thread_start if router.installed else threading.Thread.start)(thread)

@@ -21,9 +21,11 @@ __all__ = ['ENVIRONMENTS', 'AUTO', 'Environment', 'transport_class', 'why_not', 
 # %% ../../nbs/shell/09_environments.ipynb #24116a74
 class Environment(NamedTuple):
     "One place where cells can run."
-    transport: str | None # "module:class"; None: in this process
-    contains: bool # whether it holds back code that means harm
-    extra: str | None = None # what to install: pip install rlm[extra]
+
+    transport: str | None  # "module:class"; None: in this process
+    contains: bool  # whether it holds back code that means harm
+    extra: str | None = None  # what to install: pip install rlm[extra]
+
 
 ENVIRONMENTS: dict[str, Environment] = dict(
     local=Environment(None, False),
@@ -35,97 +37,125 @@ ENVIRONMENTS: dict[str, Environment] = dict(
     modal=Environment('rlm.shell.isolation.clouds:ModalTransport', True, 'modal'),
     e2b=Environment('rlm.shell.isolation.clouds:E2BTransport', True, 'e2b'),
     daytona=Environment('rlm.shell.isolation.clouds:DaytonaTransport', True, 'daytona'),
-    prime=Environment('rlm.shell.isolation.clouds:PrimeTransport', True, 'prime'))
-AUTO = ('sandbox', 'docker', 'landlock') # what "auto" tries, in this order
+    prime=Environment('rlm.shell.isolation.clouds:PrimeTransport', True, 'prime'),
+)
+AUTO = ('sandbox', 'docker', 'landlock')  # what "auto" tries, in this order
+
 
 @functools.cache
 def transport_class(
-    env: str, # a name of `ENVIRONMENTS` but "local"
-) -> type[Transport]: # not started
+    env: str,  # a name of `ENVIRONMENTS` but "local"
+) -> type[Transport]:  # not started
     "Import what an environment needs; raises `BadInput` where that is not installed."
     found = ENVIRONMENTS[env]
     module, _, name = found.transport.partition(':')
-    try: return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise BadInput(f'env={env!r} cannot be used: {error}' + (f'; pip install "rlm[{found.extra}]".' if found.extra else '.')) from None
+        raise BadInput(
+            f'env={env!r} cannot be used: {error}' + (f'; pip install "rlm[{found.extra}]".' if found.extra else '.')
+        ) from None
+
 
 def why_not(
-    env: str, # a name of `ENVIRONMENTS`
-) -> str | None: # one sentence with what to do; None: it works
+    env: str,  # a name of `ENVIRONMENTS`
+) -> str | None:  # one sentence with what to do; None: it works
     "What is missing for an environment on this machine; found out once, by trying it where that is cheap."
-    if ENVIRONMENTS[env].transport is None: return None
-    try: return transport_class(env).why_not()
-    except BadInput as error: return str(error)
+    if ENVIRONMENTS[env].transport is None:
+        return None
+    try:
+        return transport_class(env).why_not()
+    except BadInput as error:
+        return str(error)
 
 # %% ../../nbs/shell/09_environments.ipynb #432002cf
 def _is_ours(lm: Any) -> bool:
     "Whether `lm` is a model of `rlm.offline` whose code we know: its own few programs, or the user's script."
-    if not str(getattr(lm, 'name', '')).startswith('offline/'): return False # and nothing more is imported
+    if not str(getattr(lm, 'name', '')).startswith('offline/'):
+        return False  # and nothing more is imported
     from rlm.models.extractive import ExtractiveLM
     from rlm.models.offline import find_model, ScriptedLM
     from rlm.models.simulated_lm import SimulatedLM
+
     model = getattr(lm, '_model', None)
-    try: model = find_model(model) if isinstance(model, str) else model
-    except ModelError: return False
+    try:
+        model = find_model(model) if isinstance(model, str) else model
+    except ModelError:
+        return False
     return isinstance(model, (ExtractiveLM, ScriptedLM, SimulatedLM))
 
+
 def choose_env(
-    env: str, # a name, or "auto"
-    *lms: Any, # every model that writes code in the run
-) -> str: # a name of `ENVIRONMENTS`
+    env: str,  # a name, or "auto"
+    *lms: Any,  # every model that writes code in the run
+) -> str:  # a name of `ENVIRONMENTS`
     "The environment to use; raises `BadInput` for an unknown name, and where nothing safe runs on this machine."
-    if env in ENVIRONMENTS: return env
-    if env != 'auto': raise BadInput(f'env={env!r} is not known; there are: auto, {", ".join(ENVIRONMENTS)}.')
-    if lms and all(map(_is_ours, lms)): return 'local'
+    if env in ENVIRONMENTS:
+        return env
+    if env != 'auto':
+        raise BadInput(f'env={env!r} is not known; there are: auto, {", ".join(ENVIRONMENTS)}.')
+    if lms and all(map(_is_ours, lms)):
+        return 'local'
     missing = {}
     for name in AUTO:
         missing[name] = why_not(name)
-        if missing[name] is None: return name
+        if missing[name] is None:
+            return name
     reasons = ' '.join(f'{name}: {reason}' for name, reason in missing.items())
-    raise BadInput(f'No environment that contains the model\'s code works here ({reasons}) Install one (apt install bubblewrap), '
-        'or, if you trust text and model, choose env="process" or env="local" yourself.')
+    raise BadInput(
+        f'No environment that contains the model\'s code works here ({reasons}) Install one (apt install bubblewrap), '
+        'or, if you trust text and model, choose env="process" or env="local" yourself.'
+    )
 
 # %% ../../nbs/shell/09_environments.ipynb #035cb1b5
 _HOST_SETTINGS = ('startup_timeout', 'subcall_timeout', 'max_subcalls')
 
-def _own_settings(env: str) -> Mapping[str, inspect.Parameter]: # by name
+
+def _own_settings(env: str) -> Mapping[str, inspect.Parameter]:  # by name
     kind = object if ENVIRONMENTS[env].transport is None else transport_class(env)
     return {} if kind.__init__ is object.__init__ else inspect.signature(kind).parameters
 
+
 def recorded_env(
-    recorded: str | None, # where the journal says that its cells ran
-) -> str: # a name of `ENVIRONMENTS`
+    recorded: str | None,  # where the journal says that its cells ran
+) -> str:  # a name of `ENVIRONMENTS`
     "Where the cells of a journal run unless the user says otherwise; raises `BadInput` where nothing safe runs on this machine."
     return recorded if recorded in AUTO and why_not(recorded) is None else choose_env('auto')
 
+
 def recorded_settings(
-    env: str, # where the cells run now
-    recorded: Mapping[str, Any], # `env_kwargs` of the journal
-) -> dict[str, Any]: # `env_kwargs` for now
+    env: str,  # where the cells run now
+    recorded: Mapping[str, Any],  # `env_kwargs` of the journal
+) -> dict[str, Any]:  # `env_kwargs` for now
     "The recorded settings of an environment, without those that it does not have; raises `BadInput` for one that the user must give again."
     kept = {name: recorded[name] for name in _HOST_SETTINGS if env != 'local' and recorded.get(name) is not None}
     for name, parameter in _own_settings(env).items():
         value, usual = recorded.get(name), parameter.default
-        if value in (None, usual): continue
+        if value in (None, usual):
+            continue
         is_amount = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in (value, usual))
         if not (is_amount and 0 < value <= usual):
-            raise BadInput(f'The journal names env_kwargs={{{name!r}: {value!r}}}, and it may be somebody else\'s: give env_kwargs= again, as you want them.')
+            raise BadInput(
+                f'The journal names env_kwargs={{{name!r}: {value!r}}}, and it may be somebody else\'s: give env_kwargs= again, as you want them.'
+            )
         kept[name] = value
     return kept
 
 # %% ../../nbs/shell/09_environments.ipynb #da069bf7
 def open_shell(
-    env: str, # a name of `ENVIRONMENTS`
-    context: Any = None, # any object; what crosses to another process must be one that pickle can send
+    env: str,  # a name of `ENVIRONMENTS`
+    context: Any = None,  # any object; what crosses to another process must be one that pickle can send
     *,
-    subcalls: Subcalls | None = None, # async (kind, prompts, model, contexts) -> replies or exceptions in order
-    tools: Mapping[str, Any] | None = None, # {name: function | value | {"tool": object, "description": text}}; functions run in this process
-    timeout: float | None = None, # seconds that a cell may run, without its sub-calls
-    setup_code: str | None = None, # runs before the first cell, and again in a worker that replaces a dead one
-    **environment_kwargs, # startup_timeout, subcall_timeout, max_subcalls; and the environment's own: memory, image, ...
-) -> Shell | RemoteShell: # a worker starts in the background
+    subcalls: Subcalls | None = None,  # async (kind, prompts, model, contexts) -> replies or exceptions in order
+    tools: Mapping[str, Any]
+    | None = None,  # {name: function | value | {"tool": object, "description": text}}; functions run in this process
+    timeout: float | None = None,  # seconds that a cell may run, without its sub-calls
+    setup_code: str | None = None,  # runs before the first cell, and again in a worker that replaces a dead one
+    **environment_kwargs,  # startup_timeout, subcall_timeout, max_subcalls; and the environment's own: memory, image, ...
+) -> Shell | RemoteShell:  # a worker starts in the background
     "A shell in `env`; raises `BadInput` when that cannot run here or does not know a setting."
-    if env not in ENVIRONMENTS: raise BadInput(f'env={env!r} is not known; there are: {", ".join(ENVIRONMENTS)}.')
+    if env not in ENVIRONMENTS:
+        raise BadInput(f'env={env!r} is not known; there are: {", ".join(ENVIRONMENTS)}.')
     given = {name: value for name, value in environment_kwargs.items() if value is not None}
     shared = dict(subcalls=subcalls, tools=tools, timeout=timeout, setup_code=setup_code)
     host = {name: given.pop(name) for name in _HOST_SETTINGS if name in given}
@@ -133,12 +163,15 @@ def open_shell(
         _refuse(env, given | host, ('startup_timeout',), ())
         return Shell(context, **shared)
     _refuse(env, given, _HOST_SETTINGS, tuple(_own_settings(env)))
-    if problem := why_not(env): raise BadInput(f'env={env!r} cannot be used here: {problem}')
+    if problem := why_not(env):
+        raise BadInput(f'env={env!r} cannot be used here: {problem}')
     shell = RemoteShell(transport_class(env)(**given), context, **shared, **host)
-    shell.warm() # while the model thinks about its first turn
+    shell.warm()  # while the model thinks about its first turn
     return shell
+
 
 def _refuse(env: str, given: Mapping[str, Any], shared: tuple[str, ...], own: tuple[str, ...]) -> None:
     "Raise for settings that `env` does not have."
     for name in given:
-        if name not in shared + own: raise BadInput(f'env={env!r} has no setting {name!r}; {suggest(name, shared + own)}')
+        if name not in shared + own:
+            raise BadInput(f'env={env!r} has no setting {name!r}; {suggest(name, shared + own)}')

@@ -20,19 +20,24 @@ from .namespace import describe
 __all__ = ['MAX_FRAME', 'BadFrame', 'encode_frame', 'decode_frame', 'pack', 'unpack', 'write_value', 'ContextFile']
 
 # %% ../../nbs/shell/05_frames.ipynb #7df29807
-MAX_FRAME = 64 * 2**20 # bytes of one frame
-_MAX_PARTS = 1_000_000 # of one frame: strings, numbers, brackets, commas
+MAX_FRAME = 64 * 2**20  # bytes of one frame
+_MAX_PARTS = 1_000_000  # of one frame: strings, numbers, brackets, commas
 _LENGTH = struct.Struct('>I')
+
 
 class BadFrame(RLMError):
     "The other side sent something that is no frame."
 
+
 def encode_frame(
-    frame: Mapping[str, Any], # plain JSON values; `op` says what is meant
-) -> bytes: # with its length in front
+    frame: Mapping[str, Any],  # plain JSON values; `op` says what is meant
+) -> bytes:  # with its length in front
     "Raises `BadInput` for a frame over 64 MB."
     body = json.dumps(frame, ensure_ascii=False, separators=(',', ':')).encode('utf-8', 'surrogatepass')
-    if len(body) > MAX_FRAME: raise BadInput(f'{len(body):,} bytes are too many to cross at once (at most {MAX_FRAME:,}): use less, or a part.')
+    if len(body) > MAX_FRAME:
+        raise BadInput(
+            f'{len(body):,} bytes are too many to cross at once (at most {MAX_FRAME:,}): use less, or a part.'
+        )
     return _LENGTH.pack(len(body)) + body
 
 # %% ../../nbs/shell/05_frames.ipynb #19caf263
@@ -42,70 +47,97 @@ def _parts(body: bytes) -> int:
     quotes = body.count(b'"')
     return quotes if quotes > _MAX_PARTS else quotes + sum(map(len, body.split(b'"')[::2]))
 
+
 def decode_frame(
-    body: bytes, # without its length
-) -> dict[str, Any]: # has an `op`
+    body: bytes,  # without its length
+) -> dict[str, Any]:  # has an `op`
     "Read what the other side sent; raises `BadFrame` for anything but a JSON object of bounded size with an `op`."
-    if len(body) > MAX_FRAME or len(body) > _MAX_PARTS and _parts(body) > _MAX_PARTS: raise BadFrame('The frame is too large.')
-    try: frame = json.loads(body.decode('utf-8', 'surrogatepass'))
-    except (ValueError, RecursionError): raise BadFrame('The frame is no JSON.') from None
-    if not isinstance(frame, dict) or not isinstance(frame.get('op'), str): raise BadFrame('The frame is no JSON object with an op.')
+    if len(body) > MAX_FRAME or len(body) > _MAX_PARTS and _parts(body) > _MAX_PARTS:
+        raise BadFrame('The frame is too large.')
+    try:
+        frame = json.loads(body.decode('utf-8', 'surrogatepass'))
+    except (ValueError, RecursionError):
+        raise BadFrame('The frame is no JSON.') from None
+    if not isinstance(frame, dict) or not isinstance(frame.get('op'), str):
+        raise BadFrame('The frame is no JSON object with an op.')
     return frame
 
 # %% ../../nbs/shell/05_frames.ipynb #e8509478
-_MAX_DEPTH = 100 # of lists within lists
+_MAX_DEPTH = 100  # of lists within lists
+
 
 def pack(
-    value: Any, # what a cell made
-    depth: int = 0, # of what it is in
-) -> Any: # JSON that `unpack` turns back
+    value: Any,  # what a cell made
+    depth: int = 0,  # of what it is in
+) -> Any:  # JSON that `unpack` turns back
     "Plain data is kept exactly; raises `BadInput` where it is nested too deeply."
-    if value is None or type(value) in (bool, str, int, float): return value
-    if depth > _MAX_DEPTH: raise BadInput(f'More than {_MAX_DEPTH} lists within lists cannot be handed over: give a flatter value, or a text.')
+    if value is None or type(value) in (bool, str, int, float):
+        return value
+    if depth > _MAX_DEPTH:
+        raise BadInput(
+            f'More than {_MAX_DEPTH} lists within lists cannot be handed over: give a flatter value, or a text.'
+        )
     every = lambda parts: [pack(part, depth + 1) for part in parts]
     for kind in (str, float, int):
-        if isinstance(value, kind): return kind.__str__(value) if kind is str else kind(value)
-    if isinstance(value, list): return every(value)
+        if isinstance(value, kind):
+            return kind.__str__(value) if kind is str else kind(value)
+    if isinstance(value, list):
+        return every(value)
     if isinstance(value, dict):
-        if all(type(key) is str for key in value) and '$' not in value: return dict(zip(value, every(value.values())))
+        if all(type(key) is str for key in value) and '$' not in value:
+            return dict(zip(value, every(value.values())))
         return {'$': 'dict', 'parts': [every(pair) for pair in value.items()]}
     for kind in (tuple, set, frozenset):
-        if isinstance(value, kind): return {'$': kind.__name__, 'parts': every(value)}
-    if isinstance(value, (bytes, bytearray)): return {'$': 'bytes', 'parts': base64.b64encode(value).decode()}
-    if getattr(value, 'shape', None) == () and hasattr(value, 'item'): return pack(value.item(), depth + 1) # a number of NumPy's
+        if isinstance(value, kind):
+            return {'$': kind.__name__, 'parts': every(value)}
+    if isinstance(value, (bytes, bytearray)):
+        return {'$': 'bytes', 'parts': base64.b64encode(value).decode()}
+    if getattr(value, 'shape', None) == () and hasattr(value, 'item'):
+        return pack(value.item(), depth + 1)  # a number of NumPy's
     return str(value)
 
 # %% ../../nbs/shell/05_frames.ipynb #2d9119bf
 _KINDS = dict(dict=dict, tuple=tuple, set=set, frozenset=frozenset)
 
+
 def unpack(
-    value: Any, # JSON from `pack`, or from somebody who pretends
-) -> Any: # plain data
+    value: Any,  # JSON from `pack`, or from somebody who pretends
+) -> Any:  # plain data
     "Turn marked values back; raises `BadFrame` for what `pack` does not make."
-    if isinstance(value, list): return [unpack(part) for part in value]
-    if not isinstance(value, dict): return value
-    if '$' not in value: return {key: unpack(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [unpack(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if '$' not in value:
+        return {key: unpack(part) for key, part in value.items()}
     kind, parts = value['$'], value.get('parts')
     try:
-        if kind == 'bytes': return base64.b64decode(parts, validate=True)
+        if kind == 'bytes':
+            return base64.b64decode(parts, validate=True)
         return _KINDS[kind](unpack(parts))
-    except (TypeError, ValueError, KeyError): raise BadFrame('A value in the frame is none that can be made.') from None
+    except (TypeError, ValueError, KeyError):
+        raise BadFrame('A value in the frame is none that can be made.') from None
 
 # %% ../../nbs/shell/05_frames.ipynb #95e64da0
-_SLICE = 65_536 # characters that are encoded and written at once; several times quicker than in large pieces
+_SLICE = 65_536  # characters that are encoded and written at once; several times quicker than in large pieces
+
 
 def write_value(
-    value: Any, # a context, or a variable that the host sets
-    file: BinaryIO, # empty
-) -> dict[str, Any]: # kind and bytes, and the memory that the value needs in the worker
+    value: Any,  # a context, or a variable that the host sets
+    file: BinaryIO,  # empty
+) -> dict[str, Any]:  # kind and bytes, and the memory that the value needs in the worker
     "Write `value` so that the worker reads it back exactly; raises `BadInput` for what cannot be pickled."
     if type(value) is str:
-        for start in range(0, len(value), _SLICE): file.write(value[start:start + _SLICE].encode('utf-8', 'surrogatepass'))
+        for start in range(0, len(value), _SLICE):
+            file.write(value[start : start + _SLICE].encode('utf-8', 'surrogatepass'))
         memory = sys.getsizeof(value)
     else:
-        try: pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
-        except Exception as error: # whatever the object's own code raises
-            raise BadInput(f'A {describe(value)} cannot be sent to another process ({type(error).__name__}: {str(error)[:200]}); give plain data, or use env="local".') from None
+        try:
+            pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # whatever the object's own code raises
+            raise BadInput(
+                f'A {describe(value)} cannot be sent to another process ({type(error).__name__}: {str(error)[:200]}); give plain data, or use env="local".'
+            ) from None
         memory = 4 * file.tell()
     file.flush()
     size = file.tell()
@@ -115,28 +147,39 @@ def write_value(
 # %% ../../nbs/shell/05_frames.ipynb #cb123165
 class ContextFile:
     "A context as a file."
-    shared: weakref.WeakValueDictionary = weakref.WeakValueDictionary() # id of a text -> its file, which keeps the text alive
-    def __init__(self,
-        value: Any, # the context
-        file: BinaryIO, # empty
+
+    shared: weakref.WeakValueDictionary = (
+        weakref.WeakValueDictionary()
+    )  # id of a text -> its file, which keeps the text alive
+
+    def __init__(
+        self,
+        value: Any,  # the context
+        file: BinaryIO,  # empty
     ):
         self.value, self.file, self.about, self._lock = value, file, None, threading.Lock()
         weakref.finalize(self, file.close).atexit = False
 
     @classmethod
-    def of(cls,
-        value: Any, # the context
-        make_file: Callable[[], BinaryIO], # makes an empty file
-        share: bool, # whether several workers can read one file
-    ) -> ContextFile: # not written yet
+    def of(
+        cls,
+        value: Any,  # the context
+        make_file: Callable[[], BinaryIO],  # makes an empty file
+        share: bool,  # whether several workers can read one file
+    ) -> ContextFile:  # not written yet
         "The file of `value`: a new one, or that of another shell."
-        share = share and type(value) is str and len(value) > _SLICE # of an object that can change, every shell gets its state of now
+        share = (
+            share and type(value) is str and len(value) > _SLICE
+        )  # of an object that can change, every shell gets its state of now
         found = cls.shared.get(id(value)) if share else None
-        if found is None: found = cls(value, make_file())
-        if share: cls.shared[id(value)] = found
+        if found is None:
+            found = cls(value, make_file())
+        if share:
+            cls.shared[id(value)] = found
         return found
 
     def write(self) -> None:
         "Write it, once; raises `BadInput` for what cannot be pickled."
         with self._lock:
-            if self.about is None: self.about = write_value(self.value, self.file)
+            if self.about is None:
+                self.about = write_value(self.value, self.file)

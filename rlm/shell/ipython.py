@@ -25,7 +25,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 from fastcore.basics import patch
 from ..base.errors import BadInput, RLMError
-from ..base.event_loop import engine_loop, run_sync
+from ..base.event_loop import event_loop, run_sync
 from ..base.python_source import syntax_tree
 from .capture import Captured, Outlet, Place, router, run_at, start_for_host
 from .namespace import _is_small, describe, read_tools, show, Workspace
@@ -36,16 +36,19 @@ __all__ = ['Subcalls', 'short_traceback', 'Shell']
 
 # %% ../../nbs/shell/04_ipython.ipynb #66051d45
 class _Source(NamedTuple):
-    label: str # "cell 3"
+    label: str  # "cell 3"
     lines: list[str]
 
+
 _shared_sources, _sources_lock = Counter(), threading.Lock()
+
 
 def _keep_source(name: str, code: str) -> None:
     "Let `inspect.getsource` and tracebacks find a cell's code; shells with the same cell share the entry."
     with _sources_lock:
         _shared_sources[name] += 1
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+
 
 def _drop_sources(names: Iterable[str]) -> None:
     with _sources_lock:
@@ -56,20 +59,30 @@ def _drop_sources(names: Iterable[str]) -> None:
                 linecache.cache.pop(name, None)
 
 # %% ../../nbs/shell/04_ipython.ipynb #40839d0c
-_MESSAGE_CHARS = 2000 # of one error message
+_MESSAGE_CHARS = 2000  # of one error message
+
 
 def _message(error: BaseException, sources: Mapping[str, _Source]) -> str:
     "The last lines of a traceback."
     name = type(error).__name__
-    if isinstance(error, SystemExit): return f'SystemExit({error.code!r}): a cell cannot end the program; only this cell ended.'
-    if not _is_small([error.args, getattr(error, 'filename', None)]): return f'{name}: {show(error.args[0] if len(error.args) == 1 else error.args)}'
-    try: text = ''.join(traceback.format_exception_only(type(error), error)).rstrip()
-    except Exception: text = name
-    if type(error).__module__ != 'builtins': text = text.replace(f'{type(error).__module__}.{type(error).__qualname__}', name, 1)
-    for file, source in sources.items(): text = text.replace(f'File "{file}"', source.label)
+    if isinstance(error, SystemExit):
+        return f'SystemExit({error.code!r}): a cell cannot end the program; only this cell ended.'
+    if not _is_small([error.args, getattr(error, 'filename', None)]):
+        return f'{name}: {show(error.args[0] if len(error.args) == 1 else error.args)}'
+    try:
+        text = ''.join(traceback.format_exception_only(type(error), error)).rstrip()
+    except Exception:
+        text = name
+    if type(error).__module__ != 'builtins':
+        text = text.replace(f'{type(error).__module__}.{type(error).__qualname__}', name, 1)
+    for file, source in sources.items():
+        text = text.replace(f'File "{file}"', source.label)
     if len(text) > _MESSAGE_CHARS:
-        text = f'{text[:_MESSAGE_CHARS - 500]} ... [{len(text) - _MESSAGE_CHARS:,} characters left out] ... {text[-500:]}'
+        text = (
+            f'{text[: _MESSAGE_CHARS - 500]} ... [{len(text) - _MESSAGE_CHARS:,} characters left out] ... {text[-500:]}'
+        )
     return text
+
 
 def _places(frames: Iterable[tuple[types.FrameType, int]], sources: Mapping[str, _Source]) -> list[str]:
     "Where in the cells these frames are, outermost first."
@@ -79,37 +92,50 @@ def _places(frames: Iterable[tuple[types.FrameType, int]], sources: Mapping[str,
         function = '' if code.co_name == '<module>' else f', in {code.co_name}'
         text = source.lines[line - 1].strip()[:200] if 0 < line <= len(source.lines) else ''
         shown.append(f'  {source.label}, line {line}{function}\n    {text}')
-    if len(shown) > 5: shown[1:-3] = [f'  ... {len(shown) - 4} more calls']
+    if len(shown) > 5:
+        shown[1:-3] = [f'  ... {len(shown) - 4} more calls']
     return ['Traceback:', *shown] if shown else []
 
+
 def short_traceback(
-    error: BaseException, # what a cell raised
-    sources: Mapping[str, _Source], # file name of each cell -> its label and lines
-    last: str | None = None, # said in place of the error's own message
-) -> str: # at most about 15 lines, no colours
+    error: BaseException,  # what a cell raised
+    sources: Mapping[str, _Source],  # file name of each cell -> its label and lines
+    last: str | None = None,  # said in place of the error's own message
+) -> str:  # at most about 15 lines, no colours
     "Where in the cells `error` came from, and what it says."
     shown = _places(traceback.walk_tb(error.__traceback__), sources)
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if shown and earlier is not None and last is None: shown.append('  after ' + _last_line(earlier, sources))
+    if shown and earlier is not None and last is None:
+        shown.append('  after ' + _last_line(earlier, sources))
     parts = [f'  - {_last_line(part, sources)}' for part in getattr(error, 'exceptions', ())[:3]]
     return '\n'.join(shown + [last or _message(error, sources)] + parts)
 
-def _last_line(error: BaseException, sources: Mapping[str, _Source]) -> str: return _message(error, sources).strip().splitlines()[-1][:200]
+
+def _last_line(error: BaseException, sources: Mapping[str, _Source]) -> str:
+    return _message(error, sources).strip().splitlines()[-1][:200]
 
 # %% ../../nbs/shell/04_ipython.ipynb #5f0091ea
 def _exit(code: Any = None) -> None:
     "Stops the cell; the program goes on."
     raise SystemExit(code)
 
+
 def _help(*request: Any) -> None:
     "Python's help, printed into the cell instead of a pager."
     import pydoc
+
     pydoc.Helper(input=router.streams['stdin'], output=router.streams['stdout'])(*request)
+
 
 class _NoTrap:
     "Takes the place of IPython's traps, which change `builtins` and `sys.displayhook` for the whole process."
-    def __enter__(self) -> _NoTrap: return self
-    def __exit__(self, *error: Any) -> None: pass
+
+    def __enter__(self) -> _NoTrap:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
 
 @functools.cache
 def _quiet_parts() -> tuple[type, ...]:
@@ -119,8 +145,11 @@ def _quiet_parts() -> tuple[type, ...]:
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.formatters import DisplayFormatter
 
-    class Builtins(_NoTrap, BuiltinTrap): pass
-    class Displayhook(_NoTrap, DisplayTrap): pass
+    class Builtins(_NoTrap, BuiltinTrap):
+        pass
+
+    class Displayhook(_NoTrap, DisplayTrap):
+        pass
 
     class Formatter(DisplayFormatter):
         def format(self, obj: Any, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
@@ -128,47 +157,65 @@ def _quiet_parts() -> tuple[type, ...]:
 
     class Publisher(DisplayPublisher):
         def publish(self, data: dict, *args: Any, **kwargs: Any) -> None:
-            if 'text/plain' in data: print(data['text/plain'])
-        def clear_output(self, wait: bool = False) -> None: pass
+            if 'text/plain' in data:
+                print(data['text/plain'])
+
+        def clear_output(self, wait: bool = False) -> None:
+            pass
 
     return Builtins, Displayhook, Formatter, Publisher
 
 # %% ../../nbs/shell/04_ipython.ipynb #eff09b0b
 @functools.cache
-def _profile() -> tuple[Any, Any]: # the profile, and what deletes its folder at exit
+def _profile() -> tuple[Any, Any]:  # the profile, and what deletes its folder at exit
     "A profile of the process's own: IPython keeps `%store` there, and must not touch the user's."
     import tempfile
     from IPython.core.profiledir import ProfileDir
+
     folder = tempfile.TemporaryDirectory(prefix='rlm-ipython-')
     return ProfileDir(location=folder.name), folder
 
+
 class _Quiet:
     "What our shells do differently from IPython's."
-    evaluate: Callable[[str], Any] # runs a nested cell: `%%capture`, `get_ipython().run_cell`
-    failed: BaseException | None = None # what a magic caught and wanted to show
 
-    def _nothing(self, *args: Any, **kwargs: Any) -> None: pass
+    evaluate: Callable[[str], Any]  # runs a nested cell: `%%capture`, `get_ipython().run_cell`
+    failed: BaseException | None = None  # what a magic caught and wanted to show
+
+    def _nothing(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
     init_ipython_dir = init_virtualenv = save_sys_module_state = restore_sys_module_state = _nothing
     init_sys_modules = init_prompts = init_completer = init_logstart = enable_gui = _nothing
-    def init_profile_dir(self, profile_dir: Any = None) -> None: self.profile_dir = _profile()[0]
+
+    def init_profile_dir(self, profile_dir: Any = None) -> None:
+        self.profile_dir = _profile()[0]
 
     def showtraceback(self, exc_tuple: tuple | None = None, *args: Any, **kwargs: Any) -> None:
         self.failed = (exc_tuple or sys.exc_info())[1]
+
     showsyntaxerror = showtraceback
 
-    def run_cell(self, raw_cell: str, store_history: bool = False, silent: bool = False, *args: Any, **kwargs: Any) -> Any:
+    def run_cell(
+        self, raw_cell: str, store_history: bool = False, silent: bool = False, *args: Any, **kwargs: Any
+    ) -> Any:
         from IPython.core.interactiveshell import ExecutionResult
+
         result = ExecutionResult(None)
-        try: result.result = self.evaluate(raw_cell)
-        except BaseException as error: result.error_in_exec = self.failed = error
-        if result.result is not None and not silent: print(show(result.result))
+        try:
+            result.result = self.evaluate(raw_cell)
+        except BaseException as error:
+            result.error_in_exec = self.failed = error
+        if result.result is not None and not silent:
+            print(show(result.result))
         return result
 
     def forget(self) -> None:
         "Take back the exit handlers, which would keep the shell alive until the process ends."
         atexit.unregister(self.atexit_operations)
-        script = self.magics_manager.registry.get('ScriptMagics') # comes with the first `%%bash`
-        if script: atexit.unregister(script.kill_bg_processes)
+        script = self.magics_manager.registry.get('ScriptMagics')  # comes with the first `%%bash`
+        if script:
+            atexit.unregister(script.kill_bg_processes)
 
 # %% ../../nbs/shell/04_ipython.ipynb #09d570da
 @functools.cache
@@ -176,13 +223,21 @@ def _ipython_class() -> type:
     "An `InteractiveShell` that is nobody's singleton."
     from IPython.core.history import HistoryManager
     from IPython.core.interactiveshell import InteractiveShell
+
     Builtins, Displayhook, Formatter, Publisher = _quiet_parts()
 
     class QuietShell(_Quiet, InteractiveShell):
         display_pub_class = Publisher
-        def init_builtins(self) -> None: self.builtin_trap = Builtins(shell=self)
-        def init_display_formatter(self) -> None: self.display_formatter = Formatter(parent=self)
-        def init_history(self) -> None: self.history_manager = HistoryManager(shell=self, parent=self, hist_file=':memory:', enabled=False)
+
+        def init_builtins(self) -> None:
+            self.builtin_trap = Builtins(shell=self)
+
+        def init_display_formatter(self) -> None:
+            self.display_formatter = Formatter(parent=self)
+
+        def init_history(self) -> None:
+            self.history_manager = HistoryManager(shell=self, parent=self, hist_file=':memory:', enabled=False)
+
         def init_displayhook(self) -> None:
             super().init_displayhook()
             self.display_trap = Displayhook(hook=self.displayhook)
@@ -190,14 +245,19 @@ def _ipython_class() -> type:
     return QuietShell
 
 # %% ../../nbs/shell/04_ipython.ipynb #8f9f5987
-def _parse(code: str, name: str, ipython: Any) -> tuple[ast.Module, str]: # tree, Python source
+def _parse(code: str, name: str, ipython: Any) -> tuple[ast.Module, str]:  # tree, Python source
     "Python where it is Python; IPython's magics and shell escapes are translated where it is not."
-    try: return syntax_tree(code, name), code
+    try:
+        return syntax_tree(code, name), code
     except SyntaxError as error:
-        try: translated = ipython.input_transformer_manager.transform_cell(code)
-        except SyntaxError: raise error from None
-        if translated.rstrip() == code.rstrip(): raise
+        try:
+            translated = ipython.input_transformer_manager.transform_cell(code)
+        except SyntaxError:
+            raise error from None
+        if translated.rstrip() == code.rstrip():
+            raise
     return syntax_tree(translated, name), translated
+
 
 def _compile(code: str, name: str, ipython: Any) -> list[types.CodeType]:
     "One code object for the statements, and one for the last expression if there is one to show."
@@ -205,7 +265,8 @@ def _compile(code: str, name: str, ipython: Any) -> list[types.CodeType]:
     last = None
     if tree.body and isinstance(tree.body[-1], ast.Expr):
         quiet = ';' in source and type(ipython.displayhook).semicolon_at_end_of_expression(source)
-        if not quiet: last = ast.Expression(tree.body.pop().value)
+        if not quiet:
+            last = ast.Expression(tree.body.pop().value)
     with ipython.compile.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
         compiled = [ipython.compile(tree, name, 'exec')]
         return compiled if last is None else [*compiled, ipython.compile(last, name, 'eval')]
@@ -213,6 +274,7 @@ def _compile(code: str, name: str, ipython: Any) -> list[types.CodeType]:
 # %% ../../nbs/shell/04_ipython.ipynb #e61979a2
 class _Worker:
     "The thread in which a shell's cells run."
+
     def __init__(self):
         self.jobs: queue.SimpleQueue = queue.SimpleQueue()
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -223,7 +285,7 @@ class _Worker:
     def _serve(self) -> None:
         for job in iter(self.jobs.get, None):
             job()
-            job = None # or the shell would stay alive while the thread waits for the next one
+            job = None  # or the shell would stay alive while the thread waits for the next one
         self.close_loop()
 
     def use_loop(self) -> asyncio.AbstractEventLoop:
@@ -237,7 +299,8 @@ class _Worker:
     def drive(self, coroutine: Any) -> Any:
         "Run a coroutine of a cell to its end, or to an interrupt."
         task = self.use_loop().create_task(coroutine)
-        try: return self.loop.run_until_complete(task)
+        try:
+            return self.loop.run_until_complete(task)
         except BaseException:
             if not task.done():
                 task.cancel()
@@ -246,10 +309,13 @@ class _Worker:
 
     def close_loop(self) -> None:
         "Cancel what is left on the loop, and free it."
-        if self.loop is None or self.loop.is_closed(): return
+        if self.loop is None or self.loop.is_closed():
+            return
         tasks = asyncio.all_tasks(self.loop)
-        for task in tasks: task.cancel()
-        if tasks: self.loop.run_until_complete(asyncio.wait(tasks, timeout=0.5))
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=0.5))
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.loop.close()
         asyncio.set_event_loop(None)
@@ -257,121 +323,146 @@ class _Worker:
 # %% ../../nbs/shell/04_ipython.ipynb #e63d4b39
 class _Job:
     "A cell on its way through a worker."
+
     def __init__(self, code: str, label: str):
         self.code, self.label, self.done = code, label, Future()
         self.captured: Captured | None = None
         self.calls, self.value, self.error, self.stopped = 0, None, None, None
-        self.thread_free = False # the worker is through with it
+        self.thread_free = False  # the worker is through with it
         self._lock, self._claimed = threading.Lock(), False
         self._began: float | None = None
         self._asking, self._asking_since, self._asked = 0, 0.0, 0.0
 
-    def begin(self) -> bool: # False: it was stopped before its turn
+    def begin(self) -> bool:  # False: it was stopped before its turn
         with self._lock:
             self._began = None if self._claimed else time.monotonic()
             return not self._claimed
 
-    def claim(self) -> bool: # True for the first that asks
+    def claim(self) -> bool:  # True for the first that asks
         "Whoever claims a job ends it."
         with self._lock:
             first, self._claimed = not self._claimed, True
             return first
 
     @property
-    def began(self) -> bool: return self._began is not None
+    def began(self) -> bool:
+        return self._began is not None
 
     @property
-    def seconds(self) -> float: return time.monotonic() - self._began if self.began else 0.0
+    def seconds(self) -> float:
+        return time.monotonic() - self._began if self.began else 0.0
 
     @property
     def seconds_at_work(self) -> float:
         "Without the time in which it waited for sub-calls."
-        with self._lock: return self.seconds - self._asked - (time.monotonic() - self._asking_since if self._asking else 0.0)
+        with self._lock:
+            return self.seconds - self._asked - (time.monotonic() - self._asking_since if self._asking else 0.0)
 
     @contextlib.contextmanager
     def asking(self, prompts: int) -> Iterator[None]:
         with self._lock:
             self.calls += prompts
-            if not self._asking: self._asking_since = time.monotonic()
+            if not self._asking:
+                self._asking_since = time.monotonic()
             self._asking += 1
-        try: yield
+        try:
+            yield
         finally:
             with self._lock:
                 self._asking -= 1
-                if not self._asking: self._asked += time.monotonic() - self._asking_since
+                if not self._asking:
+                    self._asked += time.monotonic() - self._asking_since
 
 # %% ../../nbs/shell/04_ipython.ipynb #b543db6d
 Subcalls = Callable[[str, list, 'str | None', 'list | None'], Awaitable[list]]
 
+
 class Shell:
     "A Python REPL in this process; it contains nothing: what a cell does to the process, it does."
-    env = 'local' # the environment's name
-    def __init__(self,
-        context: Any = None, # any object, by reference; the variable `context`
+
+    env = 'local'  # the environment's name
+
+    def __init__(
+        self,
+        context: Any = None,  # any object, by reference; the variable `context`
         *,
-        subcalls: Subcalls | None = None, # async (kind, prompts, model, contexts) -> replies or exceptions in order; kind is "llm" or "rlm"
-        tools: Mapping[str, Any] | None = None, # {name: function | value | {"tool": object, "description": text}}
-        timeout: float | None = None, # seconds that a cell may run, without its sub-calls
-        setup_code: str | None = None, # runs before the first cell
+        subcalls: Subcalls
+        | None = None,  # async (kind, prompts, model, contexts) -> replies or exceptions in order; kind is "llm" or "rlm"
+        tools: Mapping[str, Any] | None = None,  # {name: function | value | {"tool": object, "description": text}}
+        timeout: float | None = None,  # seconds that a cell may run, without its sub-calls
+        setup_code: str | None = None,  # runs before the first cell
     ):
         self.tools = read_tools(tools)
-        self.timeout, self.last = timeout, None # the last cell
-        self.subcalls, self._setup_code = subcalls, setup_code # the door may be exchanged between cells
+        self.timeout, self.last = timeout, None  # the last cell
+        self.subcalls, self._setup_code = subcalls, setup_code  # the door may be exchanged between cells
         self._workspace = Workspace(self._ask, self.tools)
         self._outlet, self._sources, self._count = Outlet(), {}, 0
         self._outlet.explain = functools.partial(short_traceback, sources=self._sources)
         self._ipython: Any = None
         self._worker: _Worker | None = None
         self._job: _Job | None = None
-        self._latest: Future | None = None # of the cell that was asked for last
-        self._calls: dict[Future, _Job | None] = {} # sub-calls under way
+        self._latest: Future | None = None  # of the cell that was asked for last
+        self._calls: dict[Future, _Job | None] = {}  # sub-calls under way
         self._lock, self._closed, self._setup_error = threading.RLock(), False, None
         self._forget_sources = weakref.finalize(self, _drop_sources, self._sources)
         self._forget_sources.atexit = False
-        if context is not None: self.add_context(context)
+        if context is not None:
+            self.add_context(context)
 
-    def __enter__(self) -> Shell: return self
-    def __exit__(self, *error: Any) -> None: self.close()
+    def __enter__(self) -> Shell:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
 
 # %% ../../nbs/shell/04_ipython.ipynb #79353efe
 @patch
-def __getitem__(self: Shell, name: str) -> Any: # the value; raises KeyError
+def __getitem__(self: Shell, name: str) -> Any:  # the value; raises KeyError
     "A variable."
     return self._workspace.variables[name]
+
 
 @patch
 def __setitem__(self: Shell, name: str, value: Any) -> None:
     "Bind a variable."
     self._workspace.set(name, value)
 
+
 @patch
 def __contains__(self: Shell, name: str) -> bool:
     "Whether there is such a variable."
     return name in self._workspace.variables
 
+
 @patch
-def add_context(self: Shell,
-    context: Any, # any object, by reference
-) -> int: # its number
+def add_context(
+    self: Shell,
+    context: Any,  # any object, by reference
+) -> int:  # its number
     "Bind `context_0`, `context_1`, ... and make `context` the latest."
     return self._workspace.add_context(context)
 
+
 @patch
-def variables(self: Shell) -> dict[str, str]: # {name: "type, size"}
+def variables(self: Shell) -> dict[str, str]:  # {name: "type, size"}
     "What the user and the model have put there."
     return self._workspace.described()
 
+
 @patch
-def lookup(self: Shell,
-    name: str, # of a variable, as the model wrote it; quotes are allowed
-) -> Any: # its value; of `answer` its content
+def lookup(
+    self: Shell,
+    name: str,  # of a variable, as the model wrote it; quotes are allowed
+) -> Any:  # its value; of `answer` its content
     "The variable that `FINAL_VAR(name)` means; raises `UnknownVariable`."
     return self._workspace.lookup(name)
 
+
 @patch
-async def alookup(self: Shell,
-    name: str, # of a variable, as the model wrote it; quotes are allowed
-) -> Any: # its value; of `answer` its content
+async def alookup(
+    self: Shell,
+    name: str,  # of a variable, as the model wrote it; quotes are allowed
+) -> Any:  # its value; of `answer` its content
     "`lookup` for callers that must not block; a shell in another process has to ask for the value."
     return self.lookup(name)
 
@@ -380,21 +471,27 @@ async def alookup(self: Shell,
 def _ask(self: Shell, kind: str, prompts: list, model: str | None, contexts: list | None) -> list:
     "Ask through the door, and wait in the cell's thread."
     if self.subcalls is None:
-        raise RLMError(f'{kind}_query has no model to ask: make the shell with prep_shell(context, model=...) or Shell(context, subcalls=...).')
-    if asyncio._get_running_loop() is engine_loop(): raise RLMError(f'{kind}_query would wait for its own event loop here: call it in a cell.')
-    job, call = self._job, asyncio.run_coroutine_threadsafe(self.subcalls(kind, prompts, model, contexts), engine_loop())
+        raise RLMError(
+            f'{kind}_query has no model to ask: make the shell with prep_shell(context, model=...) or Shell(context, subcalls=...).'
+        )
+    if asyncio._get_running_loop() is event_loop():
+        raise RLMError(f'{kind}_query would wait for its own event loop here: call it in a cell.')
+    job, call = self._job, asyncio.run_coroutine_threadsafe(self.subcalls(kind, prompts, model, contexts), event_loop())
     self._calls[call] = job
     try:
         with job.asking(len(prompts)) if job else contextlib.nullcontext():
-            if job and job.stopped: call.cancel()
+            if job and job.stopped:
+                call.cancel()
             replies = call.result()
     except CancelledError:
-        if job and job.stopped: raise KeyboardInterrupt from None
+        if job and job.stopped:
+            raise KeyboardInterrupt from None
         raise RLMError('The sub-call was cancelled.') from None
     finally:
         call.cancel()
         self._calls.pop(call, None)
-    if len(replies) != len(prompts): raise RLMError(f'{len(replies)} replies came back for {len(prompts)} prompts.')
+    if len(replies) != len(prompts):
+        raise RLMError(f'{len(replies)} replies came back for {len(prompts)} prompts.')
     return replies
 
 # %% ../../nbs/shell/04_ipython.ipynb #f8dbc3cf
@@ -403,32 +500,43 @@ def _start_ipython(self: Shell, worker: _Worker) -> Any:
     "The shell's IPython, made at its first cell."
     if self._ipython is None:
         workspace = self._workspace
-        ipython = self._ipython = _ipython_class()(user_module=workspace.module, user_ns=workspace.variables, colors='nocolor')
+        ipython = self._ipython = _ipython_class()(
+            user_module=workspace.module, user_ns=workspace.variables, colors='nocolor'
+        )
         ipython.forget()
         from IPython.display import display
+
         workspace.owned['get_ipython'] = ipython.get_ipython
         workspace.hidden = {'display': display, 'help': _help, 'exit': _exit, 'quit': _exit}
         workspace.variables.update(workspace.hidden)
-        workspace.hidden |= {name: workspace.variables[name] for name in ('In', 'Out', 'open', 'get_ipython') if name in workspace.variables}
-        self._outlet.ipython = weakref.ref(ipython) # a thread that outlives the shell must not keep it alive
+        workspace.hidden |= {
+            name: workspace.variables[name]
+            for name in ('In', 'Out', 'open', 'get_ipython')
+            if name in workspace.variables
+        }
+        self._outlet.ipython = weakref.ref(ipython)  # a thread that outlives the shell must not keep it alive
         workspace.restore()
     self._ipython.evaluate = functools.partial(self._evaluate, worker, 'nested cell')
     return self._ipython
 
+
 @patch
-def _evaluate(self: Shell, worker: _Worker, label: str, code: str) -> Any: # the value of the last expression
+def _evaluate(self: Shell, worker: _Worker, label: str, code: str) -> Any:  # the value of the last expression
     "Compile and run `code` in the current thread."
     digest = hashlib.sha1(code.encode('utf-8', 'surrogatepass')).hexdigest()[:8]
-    name = f'<{label} {digest}>' # the same in every run, so that a resumed run reads the same
+    name = f'<{label} {digest}>'  # the same in every run, so that a resumed run reads the same
     if name not in self._sources:
         self._sources[name] = _Source(label, code.splitlines())
         _keep_source(name, code)
     namespace, value = self._workspace.variables, None
-    if 'async' in code or 'await' in code: worker.use_loop() # asyncio.get_event_loop() finds it
+    if 'async' in code or 'await' in code:
+        worker.use_loop()  # asyncio.get_event_loop() finds it
     for compiled in _compile(code, name, self._ipython):
         value = eval(compiled, namespace)
-        if compiled.co_flags & inspect.CO_COROUTINE: value = worker.drive(value)
-    if value is not None: namespace['_'] = value
+        if compiled.co_flags & inspect.CO_COROUTINE:
+            value = worker.drive(value)
+    if value is not None:
+        namespace['_'] = value
     return value
 
 # %% ../../nbs/shell/04_ipython.ipynb #bf66cdfd
@@ -437,73 +545,106 @@ def _execute(self: Shell, job: _Job, worker: _Worker) -> None:
     "The part of a cell that an interrupt may stop."
     try:
         value = self._evaluate(worker, job.label, job.code)
-        if value is not None: job.value = show(value)
+        if value is not None:
+            job.value = show(value)
         failed = self._ipython.failed
-    except BaseException as error: failed = error
-    if failed is not None: job.error = short_traceback(failed, self._sources, job.stopped)
+    except BaseException as error:
+        failed = error
+    if failed is not None:
+        job.error = short_traceback(failed, self._sources, job.stopped)
+
 
 @patch
 def _perform(self: Shell, job: _Job, worker: _Worker) -> None:
     "Run one job in the worker's thread, from its start to its cell."
-    try: ipython = self._start_ipython(worker)
+    try:
+        ipython = self._start_ipython(worker)
     except BaseException as error:
-        if job.claim(): job.done.set_exception(error)
+        if job.claim():
+            job.done.set_exception(error)
         return
-    if not job.begin(): return
+    if not job.begin():
+        return
     self._job, self._workspace.final, ipython.failed = job, None, None
     self._outlet.replaces |= {name for name in ('stdout', 'stderr', 'stdin') if name in job.code}
     job.captured = self._outlet.begin()
     error = run_at(Place(self._outlet, job.captured), functools.partial(self._execute, job, worker))
-    if error is not None: job.error = job.stopped or f'{type(error).__name__}: {error}'
+    if error is not None:
+        job.error = job.stopped or f'{type(error).__name__}: {error}'
     ipython.forget()
     job.thread_free = True
     if job.claim():
-        try: job.done.set_result(self._finish(job))
-        except BaseException as error: job.done.set_exception(error)
+        try:
+            job.done.set_result(self._finish(job))
+        except BaseException as error:
+            job.done.set_exception(error)
+
 
 @patch
 def _finish(self: Shell, job: _Job) -> Cell:
     "Close the books of a job: names restored, answer read, output collected."
     captured, workspace = job.captured or Captured(), self._workspace
     self._outlet.end(captured)
-    if self._job is job: self._job = None
+    if self._job is job:
+        self._job = None
     notes = workspace.restore() if job.began else []
-    if job.stopped and not job.error: notes.append(job.stopped) # its code caught the interrupt and went on to its end
-    if captured.dropped: notes.append(f'{captured.dropped:,} more characters were printed and not kept.')
-    self.last = Cell(job.code, captured.text('stdout'), captured.text('stderr'), job.value, job.error, job.seconds, job.calls,
-        workspace.final if job.began else None, tuple(notes))
+    if job.stopped and not job.error:
+        notes.append(job.stopped)  # its code caught the interrupt and went on to its end
+    if captured.dropped:
+        notes.append(f'{captured.dropped:,} more characters were printed and not kept.')
+    self.last = Cell(
+        job.code,
+        captured.text('stdout'),
+        captured.text('stderr'),
+        job.value,
+        job.error,
+        job.seconds,
+        job.calls,
+        workspace.final if job.began else None,
+        tuple(notes),
+    )
     return self.last
 
 # %% ../../nbs/shell/04_ipython.ipynb #8d04e728
 @patch
 def _press(self: Shell, job: _Job, delay: float = 0.05) -> None:
     "Interrupt `job`, and come back until its thread is free; runs on the engine's loop."
-    if job.thread_free or job.done.done() and not job.began: return
+    if job.thread_free or job.done.done() and not job.began:
+        return
     for call, caller in list(self._calls.items()):
-        if caller is job: call.cancel()
-    if job.captured: router.interrupt(job.captured, children=delay > 0.1)
+        if caller is job:
+            call.cancel()
+    if job.captured:
+        router.interrupt(job.captured, children=delay > 0.1)
     loop = self._worker and self._worker.loop
-    if loop and loop.is_running(): loop.call_soon_threadsafe(lambda: None) # wakes it, if it waits for an event
-    engine_loop().call_later(delay, self._press, job, min(2 * delay, 1.0))
+    if loop and loop.is_running():
+        loop.call_soon_threadsafe(lambda: None)  # wakes it, if it waits for an event
+    event_loop().call_later(delay, self._press, job, min(2 * delay, 1.0))
+
 
 @patch
 def interrupt(self: Shell) -> None:
     "Raise `KeyboardInterrupt` in the running cell, if there is one; from any thread."
     job = self._job
-    if job: self._stop(job, 'KeyboardInterrupt: the cell was interrupted; variables are kept.')
+    if job:
+        self._stop(job, 'KeyboardInterrupt: the cell was interrupted; variables are kept.')
+
 
 @patch
 def _stop(self: Shell, job: _Job, reason: str) -> None:
     job.stopped = job.stopped or reason
-    engine_loop().call_soon_threadsafe(self._press, job)
+    event_loop().call_soon_threadsafe(self._press, job)
+
 
 @patch
 def _leave_behind(self: Shell, job: _Job) -> None:
     "Give up on the thread of `job`: a new one serves the next cells, with the same variables."
-    if not job.claim(): return # it is just ending
+    if not job.claim():
+        return  # it is just ending
     job.error = job.stopped
     if job.began:
-        with self._lock: left, self._worker = self._worker, None
+        with self._lock:
+            left, self._worker = self._worker, None
         if left:
             left.jobs.put(None)
             frame = sys._current_frames().get(left.thread.ident)
@@ -522,54 +663,69 @@ def _put(self: Shell, job: _Job) -> None:
         worker = self._worker
         worker.jobs.put(functools.partial(self._perform, job, worker))
 
+
 @patch
 async def _run_job(self: Shell, job: _Job, timeout: float | None) -> Cell:
     before, self._latest = self._latest, job.done
     done = asyncio.wrap_future(job.done)
     try:
-        if before and not before.done(): await asyncio.wait([asyncio.wrap_future(before)])
+        if before and not before.done():
+            await asyncio.wait([asyncio.wrap_future(before)])
         self._put(job)
         while not done.done():
             left = None if timeout is None else timeout - job.seconds_at_work
-            if left is not None and left <= 0: break
+            if left is not None and left <= 0:
+                break
             await asyncio.wait([done], timeout=None if left is None else max(left, 0.02))
         if not done.done():
-            self._stop(job, f'TimeoutError: the cell ran longer than its limit of {timeout:g} s and was stopped; variables are kept.')
+            self._stop(
+                job,
+                f'TimeoutError: the cell ran longer than its limit of {timeout:g} s and was stopped; variables are kept.',
+            )
             await asyncio.wait([done], timeout=1.0)
     except asyncio.CancelledError:
         self._stop(job, 'KeyboardInterrupt: the run was stopped.')
         await asyncio.wait([done], timeout=0.2)
         raise
     finally:
-        if not job.done.done(): self._leave_behind(job)
+        if not job.done.done():
+            self._leave_behind(job)
     return await done
 
 # %% ../../nbs/shell/04_ipython.ipynb #266a5134
 @patch
-async def arun(self: Shell,
-    code: str, # Python, IPython magics allowed
-    timeout: float | None = None, # seconds without sub-calls; None: the shell's own
-) -> Cell: # what came of it; errors of the code are in it
+async def arun(
+    self: Shell,
+    code: str,  # Python, IPython magics allowed
+    timeout: float | None = None,  # seconds without sub-calls; None: the shell's own
+) -> Cell:  # what came of it; errors of the code are in it
     "Run a cell without blocking the event loop; raises `RLMError` when the setup code fails or the shell is closed."
-    if self._closed: raise RLMError('The shell is closed: make a new one.')
+    if self._closed:
+        raise RLMError('The shell is closed: make a new one.')
     for text in (code, self._setup_code or ''):
-        if not isinstance(text, str): raise BadInput(f'A cell is a {describe(text)}: give a str of Python.')
-    if self._worker and self._worker.thread is threading.current_thread(): raise RLMError('A cell cannot run another cell of its own shell.')
-    engine_loop() # starts here, not in a thread of a cell
+        if not isinstance(text, str):
+            raise BadInput(f'A cell is a {describe(text)}: give a str of Python.')
+    if self._worker and self._worker.thread is threading.current_thread():
+        raise RLMError('A cell cannot run another cell of its own shell.')
+    event_loop()  # starts here, not in a thread of a cell
     timeout = self.timeout if timeout is None else timeout
     if self._setup_code is not None:
         setup, self._setup_code = self._setup_code, None
         cell = await self._run_job(_Job(setup, 'setup code'), timeout)
-        if cell.error: self._setup_error = f'The setup code failed:\n{cell.error}'
-    if self._setup_error: raise RLMError(self._setup_error)
+        if cell.error:
+            self._setup_error = f'The setup code failed:\n{cell.error}'
+    if self._setup_error:
+        raise RLMError(self._setup_error)
     self._count += 1
     return await self._run_job(_Job(code, f'cell {self._count}'), timeout)
 
+
 @patch
-def run(self: Shell,
-    code: str, # Python, IPython magics allowed
-    timeout: float | None = None, # seconds without sub-calls; None: the shell's own
-) -> Cell: # what came of it; errors of the code are in it
+def run(
+    self: Shell,
+    code: str,  # Python, IPython magics allowed
+    timeout: float | None = None,  # seconds without sub-calls; None: the shell's own
+) -> Cell:  # what came of it; errors of the code are in it
     "Run a cell and wait for it."
     return run_sync(self.arun(code, timeout))
 
@@ -581,10 +737,12 @@ def close(self: Shell) -> None:
         self._closed, worker, self._worker = True, self._worker, None
     if self._job:
         self._stop(self._job, 'KeyboardInterrupt: the shell was closed.')
-        engine_loop().call_soon_threadsafe(engine_loop().call_later, 1.0, self._leave_behind, self._job)
-    for call in list(self._calls): call.cancel()
+        event_loop().call_soon_threadsafe(event_loop().call_later, 1.0, self._leave_behind, self._job)
+    for call in list(self._calls):
+        call.cancel()
     if worker:
         worker.jobs.put(functools.partial(run_at, Place(self._outlet, Captured()), worker.close_loop))
         worker.jobs.put(None)
-        if asyncio._get_running_loop() is None and worker.thread is not threading.current_thread(): worker.thread.join(timeout=1)
+        if asyncio._get_running_loop() is None and worker.thread is not threading.current_thread():
+            worker.thread.join(timeout=1)
     self._forget_sources()

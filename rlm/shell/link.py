@@ -20,46 +20,57 @@ __all__ = ['Transport', 'WorkerEnded']
 # %% ../../nbs/shell/06_link.ipynb #118a4e3f
 class Transport:
     "The way to one worker at a time; after `kill` it can be started again."
-    name = 'worker' # that of the environment
-    context_memory = 0 # bytes that the context needs; known before `start`
-    frame_bytes = 0 # size of the frame that was received last, where it is known
-    speed = 10_000_000 # bytes a second with which a file must at least go over
+
+    name = 'worker'  # that of the environment
+    context_memory = 0  # bytes that the context needs; known before `start`
+    frame_bytes = 0  # size of the frame that was received last, where it is known
+    speed = 10_000_000  # bytes a second with which a file must at least go over
 
     @staticmethod
-    def why_not() -> str | None: # one sentence with what to do; None: it works
+    def why_not() -> str | None:  # one sentence with what to do; None: it works
         "What is missing for it on this machine."
         return None
+
     async def start(self) -> None:
         "Start the worker; raises `RLMError`."
         raise NotImplementedError(f'{type(self).__name__} has no start().')
+
     async def send(self, frame: Mapping[str, Any]) -> None:
         "Send one frame; raises `OSError` when nobody reads any more."
         raise NotImplementedError(f'{type(self).__name__} has no send().')
-    async def receive(self) -> dict[str, Any] | None: # None: the worker is gone
+
+    async def receive(self) -> dict[str, Any] | None:  # None: the worker is gone
         "The next frame; raises `BadFrame`."
         raise NotImplementedError(f'{type(self).__name__} has no receive().')
+
     def kill(self) -> None:
         "End the worker now, and do not wait for it; may be called twice."
+
     async def ended(self) -> None:
         "Wait until nothing of a killed worker is left."
+
     async def interrupt(self) -> None:
         "What can be done beside the frame that asks the worker to interrupt its cell."
-    def why(self) -> str: # a part of a sentence; '' where nothing is known
+
+    def why(self) -> str:  # a part of a sentence; '' where nothing is known
         "How the worker ended."
         return ''
-    def overdrawn(self) -> str: # a part of a sentence; '' while all is well
+
+    def overdrawn(self) -> str:  # a part of a sentence; '' while all is well
         "What the worker took that it may not; asked a few times a second."
         return ''
-    def opening(self, memory: int) -> dict[str, Any]: # `memory`: bytes that the context needs
+
+    def opening(self, memory: int) -> dict[str, Any]:  # `memory`: bytes that the context needs
         "What the worker is told at its start besides its tools: limits, filters, paths."
         return {}
+
     def make_file(self) -> BinaryIO:
         "An empty file that `hand_over` can make readable for the worker; it vanishes when it is closed."
         return tempfile.TemporaryFile(prefix='rlm-')
 
 # %% ../../nbs/shell/06_link.ipynb #fcf925f8
 @patch
-async def hand_over(self: Transport, file: BinaryIO) -> dict[str, Any]: # what the worker is told: where the file is
+async def hand_over(self: Transport, file: BinaryIO) -> dict[str, Any]:  # what the worker is told: where the file is
     "Make a file readable for the worker; where there is no better way, its bytes go through frames."
     number = file.fileno()
     file.seek(0)
@@ -68,17 +79,22 @@ async def hand_over(self: Transport, file: BinaryIO) -> dict[str, Any]: # what t
     return dict(file=number)
 
 # %% ../../nbs/shell/06_link.ipynb #029f1ce2
-_MAX_OPEN_CALLS, _MAX_OPEN_BYTES = 1024, 4 * MAX_FRAME # what a worker may ask for before it has been answered
+_MAX_OPEN_CALLS, _MAX_OPEN_BYTES = 1024, 4 * MAX_FRAME  # what a worker may ask for before it has been answered
+
 
 class WorkerEnded(RLMError):
     "The worker is gone; `args[0]` says how."
 
+
 class _Link:
     "A worker that lives, and what is asked on both sides."
-    def __init__(self, transport: Transport, on_call: Callable[[dict], Any]): # `on_call`: a coroutine function that answers a `call` frame
+
+    def __init__(
+        self, transport: Transport, on_call: Callable[[dict], Any]
+    ):  # `on_call`: a coroutine function that answers a `call` frame
         self.transport, self.on_call, self.problem = transport, on_call, ''
         self.requests: dict[int, asyncio.Future] = {}
-        self.calls: dict[asyncio.Task, int] = {} # sub-calls that are not answered yet -> bytes of what they ask
+        self.calls: dict[asyncio.Task, int] = {}  # sub-calls that are not answered yet -> bytes of what they ask
         self.number, self.over, self.serving = 0, False, True
         self.ready = asyncio.get_running_loop().create_future()
         self.reading = asyncio.ensure_future(self.read())
@@ -95,14 +111,18 @@ class _Link:
     async def read(self) -> None:
         "Take what the worker sends until its end."
         try:
-            while (frame := await self.transport.receive()) is not None: self.take(frame)
-        except RLMError as error: self.problem = str(error)
-        except OSError as error: self.problem = f'{type(error).__name__}: {error}'
+            while (frame := await self.transport.receive()) is not None:
+                self.take(frame)
+        except RLMError as error:
+            self.problem = str(error)
+        except OSError as error:
+            self.problem = f'{type(error).__name__}: {error}'
         finally:
             self.over = True
             self.watching.cancel()
             self.transport.kill()
-            for call in self.calls: call.cancel()
+            for call in self.calls:
+                call.cancel()
             await self.transport.ended()
             self.end_requests()
 
@@ -111,52 +131,66 @@ class _Link:
 def end_requests(self: _Link) -> None:
     ended = WorkerEnded(self.problem or self.transport.why() or 'its stream ended')
     for future in [self.ready, *self.requests.values()]:
-        if not future.done(): future.set_exception(ended)
-        future.add_done_callback(lambda future: future.cancelled() or future.exception()) # looked at, or asyncio reports it
+        if not future.done():
+            future.set_exception(ended)
+        future.add_done_callback(
+            lambda future: future.cancelled() or future.exception()
+        )  # looked at, or asyncio reports it
     self.requests.clear()
+
 
 @patch
 def take(self: _Link, frame: dict) -> None:
     "One frame from the worker; raises `BadFrame`."
     if frame['op'] == 'call':
-        if not isinstance(frame.get('id'), int): raise BadFrame('A sub-call of its has no number.')
-        if len(self.calls) >= _MAX_OPEN_CALLS or sum(self.calls.values()) > _MAX_OPEN_BYTES: raise BadFrame('It asked for too many sub-calls at once.')
+        if not isinstance(frame.get('id'), int):
+            raise BadFrame('A sub-call of its has no number.')
+        if len(self.calls) >= _MAX_OPEN_CALLS or sum(self.calls.values()) > _MAX_OPEN_BYTES:
+            raise BadFrame('It asked for too many sub-calls at once.')
         call = asyncio.ensure_future(self.on_call(frame))
         self.calls[call] = self.transport.frame_bytes
         call.add_done_callback(self.calls.pop)
     elif frame['op'] == 'ready':
-        if not self.ready.done(): self.ready.set_result(frame)
+        if not self.ready.done():
+            self.ready.set_result(frame)
     else:
         future = self.requests.pop(frame.get('id'), None) if isinstance(frame.get('id'), int) else None
-        if future is None: raise BadFrame('It answered what nobody had asked.')
-        if not future.done(): future.set_result(frame)
+        if future is None:
+            raise BadFrame('It answered what nobody had asked.')
+        if not future.done():
+            future.set_result(frame)
 
 # %% ../../nbs/shell/06_link.ipynb #e0627110
 @patch
-def request(self: _Link, op: str, **what) -> asyncio.Future: # of the frame that answers
+def request(self: _Link, op: str, **what) -> asyncio.Future:  # of the frame that answers
     "Ask the worker for something, without waiting for it to read."
     self.number += 1
     answer = self.requests[self.number] = asyncio.get_running_loop().create_future()
-    if self.over: self.end_requests()
-    else: self.post(dict(op=op, id=self.number, **what))
+    if self.over:
+        self.end_requests()
+    else:
+        self.post(dict(op=op, id=self.number, **what))
     return answer
+
 
 @patch
 def post(self: _Link, frame: dict) -> None:
     "Send a frame when it is its turn; a worker that reads nothing blocks nobody."
     sending = asyncio.ensure_future(self.transport.send(frame))
-    sending.add_done_callback(lambda task: task.cancelled() or task.exception()) # the end of the stream tells it too
+    sending.add_done_callback(lambda task: task.cancelled() or task.exception())  # the end of the stream tells it too
+
 
 @patch
-async def demand(self: _Link, op: str, **what) -> dict: # the frame that answers
+async def demand(self: _Link, op: str, **what) -> dict:  # the frame that answers
     "Ask the worker for something and wait; raises `RLMError` with what it says is wrong."
     frame = await self.request(op, **what)
     if frame['op'] == 'failed':
         raise (UnknownVariable if frame.get('kind') == 'name' else RLMError)(str(frame.get('error'))[:2000])
     return frame
 
+
 @patch
-async def end(self: _Link, patience: float = 2.0) -> None: # `patience`: seconds to wait
+async def end(self: _Link, patience: float = 2.0) -> None:  # `patience`: seconds to wait
     "Kill the worker and wait until nothing of it is left."
     self.transport.kill()
     await asyncio.wait([self.reading], timeout=patience)

@@ -27,19 +27,24 @@ __all__ = ['FUNCTIONS', 'RESERVED', 'Ask', 'describe', 'show', 'is_reserved', 'T
 
 # %% ../../nbs/shell/01_namespace.ipynb #a80f11b9
 def describe(
-    obj: Any, # anything
-) -> str: # "str, 1,234 chars"
+    obj: Any,  # anything
+) -> str:  # "str, 1,234 chars"
     "Type and size of `obj`, found without copying or printing it."
     name, units = type(obj).__name__, 'items'
-    if isinstance(obj, str): units = 'chars'
-    elif isinstance(obj, (bytes, bytearray)): units = 'bytes'
+    if isinstance(obj, str):
+        units = 'chars'
+    elif isinstance(obj, (bytes, bytearray)):
+        units = 'bytes'
     shape = getattr(obj, 'shape', None)
-    if isinstance(shape, tuple): return f'{name}, {" x ".join(map(str, shape))}'
-    if not isinstance(obj, (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque)): return name
+    if isinstance(shape, tuple):
+        return f'{name}, {" x ".join(map(str, shape))}'
+    if not isinstance(obj, (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque)):
+        return name
     return f'{name}, {len(obj):,} {units}'
 
 # %% ../../nbs/shell/01_namespace.ipynb #f2dba4f0
-_SHOWN_WHOLE = 100_000 # characters, about; larger objects are shown in part
+_SHOWN_WHOLE = 100_000  # characters, about; larger objects are shown in part
+
 
 def _is_small(obj: Any) -> bool:
     "Whether the repr of `obj` is surely not huge; looks at a bounded number of parts."
@@ -49,110 +54,156 @@ def _is_small(obj: Any) -> bool:
         size = len(part) if isinstance(part, (str, bytes, bytearray)) else 8
         if isinstance(part, (list, tuple, set, frozenset, deque, dict)):
             size = 2 * len(part)
-            if size <= room: waiting += part if not isinstance(part, dict) else [*part, *part.values()]
-        elif dataclasses.is_dataclass(part) and not isinstance(part, type): waiting += vars(part).values() if hasattr(part, '__dict__') else []
+            if size <= room:
+                waiting += part if not isinstance(part, dict) else [*part, *part.values()]
+        elif dataclasses.is_dataclass(part) and not isinstance(part, type):
+            waiting += vars(part).values() if hasattr(part, '__dict__') else []
         room -= size + 1
-        if room < 0: return False
+        if room < 0:
+            return False
     return True
+
 
 class _Brief(reprlib.Repr):
     "A repr that slices first."
+
     def __init__(self):
         super().__init__()
         self.maxlevel, self.maxother, self.maxlong = 4, 500, 500
         self.maxstring, self.maxlist = 1000, 50
         self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = self.maxdict = self.maxlist
 
-    def repr_bytes(self, obj: bytes, level: int) -> str: return repr(bytes(obj[:self.maxstring])) + '...'
+    def repr_bytes(self, obj: bytes, level: int) -> str:
+        return repr(bytes(obj[: self.maxstring])) + '...'
+
     repr_bytearray = repr_bytes
 
     def repr_dict(self, obj: dict, level: int) -> str:
-        if level <= 0: return '{...}'
-        items = [f'{self.repr1(key, level - 1)}: {self.repr1(obj[key], level - 1)}' for key in itertools.islice(obj, self.maxdict)]
+        if level <= 0:
+            return '{...}'
+        items = [
+            f'{self.repr1(key, level - 1)}: {self.repr1(obj[key], level - 1)}'
+            for key in itertools.islice(obj, self.maxdict)
+        ]
         return '{' + ', '.join(items + ['...'] * (len(obj) > self.maxdict)) + '}'
 
     def repr_set(self, obj: set, level: int) -> str:
-        return f'{type(obj).__name__}({self.repr1(list(itertools.islice(obj, self.maxset)), level)})' + '...' * (len(obj) > self.maxset)
+        return f'{type(obj).__name__}({self.repr1(list(itertools.islice(obj, self.maxset)), level)})' + '...' * (
+            len(obj) > self.maxset
+        )
+
     repr_frozenset = repr_set
 
     def repr_instance(self, obj: Any, level: int) -> str:
         name = type(obj).__name__
-        for kind in (dict, list, tuple, set, frozenset, str, bytes): # of a subclass
-            if isinstance(obj, kind): return f'{name}({getattr(self, "repr_" + kind.__name__)(obj, level)})'
+        for kind in (dict, list, tuple, set, frozenset, str, bytes):  # of a subclass
+            if isinstance(obj, kind):
+                return f'{name}({getattr(self, "repr_" + kind.__name__)(obj, level)})'
         return super().repr_instance(obj, level) if _is_small(obj) else f'<{name} object>'
 
 # %% ../../nbs/shell/01_namespace.ipynb #f51e83b7
 @functools.cache
-def _pretty() -> Callable: # kept, since a cell may empty `sys.modules`
+def _pretty() -> Callable:  # kept, since a cell may empty `sys.modules`
     from IPython.lib.pretty import pretty
+
     return pretty
 
+
 def show(
-    obj: Any, # anything
-) -> str: # what a REPL shows
+    obj: Any,  # anything
+) -> str:  # what a REPL shows
     "The repr of `obj`, by IPython's pretty printer; of a huge object only a part, and says so."
     try:
-        if not _is_small(obj): return f'{_Brief().repr(obj)} ({describe(obj)}, shown in part)'
+        if not _is_small(obj):
+            return f'{_Brief().repr(obj)} ({describe(obj)}, shown in part)'
         return _pretty()(obj, max_width=120, max_seq_length=0)
-    except Exception as error: return f'<{type(obj).__name__} whose repr raised {type(error).__name__}: {error}>'
+    except Exception as error:
+        return f'<{type(obj).__name__} whose repr raised {type(error).__name__}: {error}>'
 
 # %% ../../nbs/shell/01_namespace.ipynb #d977bd34
-FUNCTIONS = ('llm_query', 'llm_query_batched', 'rlm_query', 'rlm_query_batched', 'SHOW_VARS', 'FINAL', 'FINAL_VAR',
-    'memory_status', 'forget') # what the model's code can call
-RESERVED = frozenset({*FUNCTIONS, 'context', 'history', 'answer', 'get_ipython', 'display', 'exit', 'quit', 'In', 'Out'}) # names that no tool may take
+FUNCTIONS = (
+    'llm_query',
+    'llm_query_batched',
+    'rlm_query',
+    'rlm_query_batched',
+    'SHOW_VARS',
+    'FINAL',
+    'FINAL_VAR',
+    'memory_status',
+    'forget',
+)  # what the model's code can call
+RESERVED = frozenset(
+    {*FUNCTIONS, 'context', 'history', 'answer', 'get_ipython', 'display', 'exit', 'quit', 'In', 'Out'}
+)  # names that no tool may take
+
 
 def is_reserved(
-    name: str, # of a variable
-) -> bool: # True also for context_0, _result_0, ...
+    name: str,  # of a variable
+) -> bool:  # True also for context_0, _result_0, ...
     "Whether `name` belongs to the shell."
     return name in RESERVED or bool(re.fullmatch(r'context_\d+|_result_\d+|__\w+__', name))
 
+
 class Tool(NamedTuple):
     "Something of the user's in the namespace."
+
     name: str
-    value: Any # a function or any other object
-    description: str # for the model
+    value: Any  # a function or any other object
+    description: str  # for the model
+
 
 def read_tools(
-    tools: Mapping[str, Any] | None, # {name: function | value | {"tool": object, "description": text}}
-) -> dict[str, Tool]: # the same by name, each with a description
+    tools: Mapping[str, Any] | None,  # {name: function | value | {"tool": object, "description": text}}
+) -> dict[str, Tool]:  # the same by name, each with a description
     "Check the user's tools; raises `BadInput` for a name that cannot be one."
     read = {}
-    if not isinstance(tools or {}, Mapping): raise BadInput(f'tools is a {describe(tools)}: give a dict of names to functions or values.')
+    if not isinstance(tools or {}, Mapping):
+        raise BadInput(f'tools is a {describe(tools)}: give a dict of names to functions or values.')
     for name, given in (tools or {}).items():
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise BadInput(f'The tool name {name!r} is not a Python name: choose one like "search".')
-        if is_reserved(name): raise BadInput(f'The tool name {name!r} is used by the shell itself: choose another.')
+        if is_reserved(name):
+            raise BadInput(f'The tool name {name!r} is used by the shell itself: choose another.')
         described = isinstance(given, dict) and 'tool' in given and set(given) <= {'tool', 'description'}
         value = given['tool'] if described else given
         text = given.get('description') if described else None
         read[name] = Tool(name, value, text or _tool_description(value))
     return read
 
+
 def _tool_description(value: Any) -> str:
-    if not callable(value): return describe(value)
-    try: signature = str(inspect.signature(value, eval_str=True))
-    except Exception: signature = '(...)'
+    if not callable(value):
+        return describe(value)
+    try:
+        signature = str(inspect.signature(value, eval_str=True))
+    except Exception:
+        signature = '(...)'
     return ' '.join([signature, *(inspect.getdoc(value) or '').splitlines()[:1]])
 
 # %% ../../nbs/shell/01_namespace.ipynb #2b9fbd8c
 _MISSING = object()
-Ask = Callable[[str, list, 'str | None', 'list | None'], list] # kind, prompts, model, contexts -> replies or exceptions, in order
+Ask = Callable[
+    [str, list, 'str | None', 'list | None'], list
+]  # kind, prompts, model, contexts -> replies or exceptions, in order
+
 
 class UnknownVariable(BadInput, NameError):
     "The model's code spoke of a variable that there is not."
 
+
 class Workspace:
     "The variables of a shell, and the functions that its code can call."
-    def __init__(self,
-        ask: Ask, # asks a model, and waits
-        tools: Mapping[str, Tool] | None = None, # from `read_tools`
+
+    def __init__(
+        self,
+        ask: Ask,  # asks a model, and waits
+        tools: Mapping[str, Tool] | None = None,  # from `read_tools`
     ):
         self.module = types.ModuleType('__main__')
-        self.variables: dict[str, Any] = vars(self.module) # the cells' globals
+        self.variables: dict[str, Any] = vars(self.module)  # the cells' globals
         self.ask, self.final, self.contexts = ask, None, 0
-        self.hidden: dict[str, Any] = {} # what IPython puts there
-        self.owned = {name: getattr(self, name) for name in FUNCTIONS} # restored after each cell
+        self.hidden: dict[str, Any] = {}  # what IPython puts there
+        self.owned = {name: getattr(self, name) for name in FUNCTIONS}  # restored after each cell
         self.owned |= {name: tool.value for name, tool in (tools or {}).items()}
         self.variables.update(self.owned)
         self.new_answer()
@@ -163,13 +214,16 @@ class Workspace:
 
     def set(self, name: str, value: Any) -> None:
         "Assign from the host's side; a reserved name keeps this value until the host changes it."
-        if is_reserved(name) and name != 'answer' and not name.startswith('_'): self.owned[name] = value
-        if name == 'answer' and isinstance(value, dict): self.answer = value
+        if is_reserved(name) and name != 'answer' and not name.startswith('_'):
+            self.owned[name] = value
+        if name == 'answer' and isinstance(value, dict):
+            self.answer = value
         self.variables[name] = value
 
     def add_context(self, context: Any) -> int:
         "Bind the next `context_n`, and `context` to the same object; a new answer is awaited."
-        if self.contexts: self.new_answer()
+        if self.contexts:
+            self.new_answer()
         number, self.contexts = self.contexts, self.contexts + 1
         self.set(f'context_{number}', context)
         self.set('context', context)
@@ -178,91 +232,125 @@ class Workspace:
 # %% ../../nbs/shell/01_namespace.ipynb #3fbd98f8
 def _is_import(value: Any) -> bool:
     "A module, or a function or class that was not defined in the shell."
-    return isinstance(value, types.ModuleType) or (inspect.isroutine(value) or isinstance(value, type)) and getattr(value, '__module__', None) != '__main__'
+    return (
+        isinstance(value, types.ModuleType)
+        or (inspect.isroutine(value) or isinstance(value, type))
+        and getattr(value, '__module__', None) != '__main__'
+    )
+
 
 @patch
-def described(self: Workspace) -> dict[str, str]: # {name: "type, size"}
+def described(self: Workspace) -> dict[str, str]:  # {name: "type, size"}
     "The variables of the user and the model, without our functions, imports and private names."
     ours = {*FUNCTIONS, 'answer', 'get_ipython'} | ({'context_0'} if self.contexts == 1 else set())
-    return {name: describe(value) for name, value in list(self.variables.items())
-            if not (name in ours or name.startswith('_') and not name.startswith('_result_') or _is_import(value))
-            and self.hidden.get(name, _MISSING) is not value}
+    return {
+        name: describe(value)
+        for name, value in list(self.variables.items())
+        if not (name in ours or name.startswith('_') and not name.startswith('_result_') or _is_import(value))
+        and self.hidden.get(name, _MISSING) is not value
+    }
+
 
 @patch
-def SHOW_VARS(self: Workspace) -> dict[str, str]: # {name: "type, size"}
+def SHOW_VARS(self: Workspace) -> dict[str, str]:  # {name: "type, size"}
     "The variables that there are."
     return self.described()
 
+
 @patch
-def memory_status(self: Workspace) -> dict[str, str]: # the largest first
+def memory_status(self: Workspace) -> dict[str, str]:  # the largest first
     "The ten largest variables; `forget(name)` frees one."
     sizes = {name: sys.getsizeof(self.variables.get(name)) for name in self.described()}
     largest = sorted(sizes, key=sizes.get, reverse=True)[:10]
     return {'all': f'{sum(sizes.values()):,} bytes'} | {name: f'{sizes[name]:,} bytes' for name in largest}
 
+
 @patch
-def forget(self: Workspace,
-    *names: str, # variables to delete
+def forget(
+    self: Workspace,
+    *names: str,  # variables to delete
 ) -> None:
     "Delete variables to free their memory; raises `UnknownVariable`, or `BadInput` for a name of ours."
     for name in names:
-        if name in self.owned or name == 'answer': raise BadInput(f'{name} belongs to the shell and stays.')
+        if name in self.owned or name == 'answer':
+            raise BadInput(f'{name} belongs to the shell and stays.')
         value = self.lookup(name)
         del self.variables[name]
-        if self.variables.get('_') is value: del self.variables['_']
+        if self.variables.get('_') is value:
+            del self.variables['_']
 
 # %% ../../nbs/shell/01_namespace.ipynb #07d825d6
 class Answer(NamedTuple):
     "What the model's code submitted."
-    value: Any # any object
-    source: str # "FINAL", "FINAL_VAR" or "answer"
+
+    value: Any  # any object
+    source: str  # "FINAL", "FINAL_VAR" or "answer"
+
 
 @patch
-def lookup(self: Workspace,
-    name: str, # of a variable, quotes around it allowed
-) -> Any: # its value, None included
+def lookup(
+    self: Workspace,
+    name: str,  # of a variable, quotes around it allowed
+) -> Any:  # its value, None included
     "The value of a variable; raises `UnknownVariable` with the names that there are."
     key = _bare(name)
     value = self.variables.get(key, _MISSING)
     if value is _MISSING:
-        raise UnknownVariable(f'There is no variable {name[:100]!r}; there are: {", ".join(self.described()) or "none"}. Assign it first, in code.')
+        raise UnknownVariable(
+            f'There is no variable {name[:100]!r}; there are: {", ".join(self.described()) or "none"}. Assign it first, in code.'
+        )
     return value['content'] if key == 'answer' and isinstance(value, dict) and 'content' in value else value
 
+
 @patch
-def FINAL(self: Workspace,
-    value: Any, # the answer itself
-) -> Any: # the same
+def FINAL(
+    self: Workspace,
+    value: Any,  # the answer itself
+) -> Any:  # the same
     "Submit `value` as the answer."
     self.final = Answer(value, 'FINAL')
     return value
 
+
 @patch
-def FINAL_VAR(self: Workspace,
-    name: Any, # name of the variable that holds the answer; an object that is no name is the answer itself
-) -> Any: # its value
+def FINAL_VAR(
+    self: Workspace,
+    name: Any,  # name of the variable that holds the answer; an object that is no name is the answer itself
+) -> Any:  # its value
     "Submit a variable as the answer."
-    value = self.lookup(name) if isinstance(name, str) and (_bare(name) in self.variables or _is_expression(_bare(name))) else name
+    value = (
+        self.lookup(name)
+        if isinstance(name, str) and (_bare(name) in self.variables or _is_expression(_bare(name)))
+        else name
+    )
     self.final = Answer(value, 'FINAL_VAR')
     return value
 
-def _bare(name: str) -> str: return name.strip().strip('\'"`')
+
+def _bare(name: str) -> str:
+    return name.strip().strip('\'"`')
+
 
 def _is_expression(text: str) -> bool:
     "Whether `text` speaks of a variable, like `rows` or `table[0]`; a sentence or a number does not."
-    if len(text) > 1000: return False
-    try: tree = syntax_tree(text, mode='eval')
-    except (SyntaxError, ValueError): return False
+    if len(text) > 1000:
+        return False
+    try:
+        tree = syntax_tree(text, mode='eval')
+    except (SyntaxError, ValueError):
+        return False
     return isinstance(tree.body, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
 
 # %% ../../nbs/shell/01_namespace.ipynb #f0ce6af2
 @patch
-def restore(self: Workspace) -> list[str]: # what to tell the model
+def restore(self: Workspace) -> list[str]:  # what to tell the model
     "Put back what the code overwrote or deleted, and take the answer that it marked as ready."
     changed = [name for name, value in self.owned.items() if self.variables.get(name, _MISSING) is not value]
     self.variables.update(self.owned)
     notes = [f'{", ".join(changed)}: reserved, restored; use other names.'] if changed else []
     answer = self.variables.get('answer', _MISSING)
-    if answer is _MISSING: self.new_answer()
+    if answer is _MISSING:
+        self.new_answer()
     elif not isinstance(answer, dict) or not answer.keys() & {'content', 'ready'}:
         self.new_answer()
         self.answer['content'] = answer
@@ -270,81 +358,117 @@ def restore(self: Workspace) -> list[str]: # what to tell the model
     else:
         self.answer, ready = answer, answer.setdefault('ready', False)
         content = answer.setdefault('content', '') if not _is_true(ready) else answer.get('content', '')
-        if not _is_true(ready): pass
+        if not _is_true(ready):
+            pass
         elif isinstance(content, str) and not content.strip():
             notes.append('answer is ready but its "content" is empty: fill it. (FINAL("") submits an empty text.)')
-        else: self.final = self.final or Answer(content, 'answer')
+        else:
+            self.final = self.final or Answer(content, 'answer')
     return notes
+
 
 def _is_true(value: Any) -> bool:
     "Truth, of objects too that refuse to have one."
-    try: return bool(value)
-    except Exception: return False
+    try:
+        return bool(value)
+    except Exception:
+        return False
 
 # %% ../../nbs/shell/01_namespace.ipynb #832b89da
 def _check_prompt(prompt: Any, where: str) -> None:
     "Raise `TypeError` unless `prompt` is a str or a list of messages."
-    if isinstance(prompt, str) or isinstance(prompt, list) and prompt and all(isinstance(part, dict) and 'role' in part for part in prompt): return
-    hint = ' Use the _batched function for several prompts.' if isinstance(prompt, (list, tuple)) else ' Convert it with str() or json.dumps().'
+    if (
+        isinstance(prompt, str)
+        or isinstance(prompt, list)
+        and prompt
+        and all(isinstance(part, dict) and 'role' in part for part in prompt)
+    ):
+        return
+    hint = (
+        ' Use the _batched function for several prompts.'
+        if isinstance(prompt, (list, tuple))
+        else ' Convert it with str() or json.dumps().'
+    )
     raise TypeError(f'{where} is a {describe(prompt)}, but must be a str or a list of messages.{hint}')
+
 
 @patch
 def _ask_one(self: Workspace, kind: str, prompt: str | list, model: str | None, contexts: list | None) -> str:
     _check_prompt(prompt, 'The prompt')
     reply = self.ask(kind, [prompt], model, contexts)[0]
-    if isinstance(reply, BaseException): raise reply
+    if isinstance(reply, BaseException):
+        raise reply
     return reply
 
+
 @patch
-def _ask_many(self: Workspace, kind: str, prompts: Iterable, model: str | None, contexts: list | None) -> list[str | None]:
-    if isinstance(prompts, str) or not isinstance(prompts, Iterable): raise TypeError(f'A list of prompts is needed, not a {describe(prompts)}.')
+def _ask_many(
+    self: Workspace, kind: str, prompts: Iterable, model: str | None, contexts: list | None
+) -> list[str | None]:
+    if isinstance(prompts, str) or not isinstance(prompts, Iterable):
+        raise TypeError(f'A list of prompts is needed, not a {describe(prompts)}.')
     prompts = list(prompts)
-    for index, prompt in enumerate(prompts): _check_prompt(prompt, f'Prompt {index}')
-    if not prompts: return []
+    for index, prompt in enumerate(prompts):
+        _check_prompt(prompt, f'Prompt {index}')
+    if not prompts:
+        return []
     replies = self.ask(kind, prompts, model, contexts)
     failed = [index for index, reply in enumerate(replies) if isinstance(reply, BaseException)]
     for index in failed:
-        if isinstance(replies[index], LimitExceeded): raise replies[index]
-    if not failed: return replies
+        if isinstance(replies[index], LimitExceeded):
+            raise replies[index]
+    if not failed:
+        return replies
     first = replies[failed[0]]
-    if len(failed) == len(prompts): raise first
+    if len(failed) == len(prompts):
+        raise first
     reason = f'{type(first).__name__}: {str(first)[:300]}'
     listed = ', '.join(map(str, failed[:20])) + (', ...' if len(failed) > 20 else '')
-    print(f'{len(failed)} of {len(prompts)} sub-calls failed and are None (items {listed}); the first: {reason}', file=sys.stderr)
+    print(
+        f'{len(failed)} of {len(prompts)} sub-calls failed and are None (items {listed}); the first: {reason}',
+        file=sys.stderr,
+    )
     return [None if isinstance(reply, BaseException) else reply for reply in replies]
 
 # %% ../../nbs/shell/01_namespace.ipynb #8ab316e9
 @patch
-def llm_query(self: Workspace,
-    prompt: str | list, # what to ask, with all that is needed to answer it
-    model: str | None = None, # another model than the default, by name
-) -> str: # the reply
+def llm_query(
+    self: Workspace,
+    prompt: str | list,  # what to ask, with all that is needed to answer it
+    model: str | None = None,  # another model than the default, by name
+) -> str:  # the reply
     "Ask a model once; raises what went wrong."
     return self._ask_one('llm', prompt, model, None)
 
+
 @patch
-def llm_query_batched(self: Workspace,
-    prompts: list, # independent prompts, sent at once
-    model: str | None = None, # another model than the default, by name
-) -> list[str | None]: # replies in order; None where one failed
+def llm_query_batched(
+    self: Workspace,
+    prompts: list,  # independent prompts, sent at once
+    model: str | None = None,  # another model than the default, by name
+) -> list[str | None]:  # replies in order; None where one failed
     "Ask many at once; raises when all fail."
     return self._ask_many('llm', prompts, model, None)
 
+
 @patch
-def rlm_query(self: Workspace,
-    prompt: str | list, # the question
-    model: str | None = None, # another model than the default, by name
-    context: Any = None, # what the child finds as its `context`
-) -> str: # its answer
+def rlm_query(
+    self: Workspace,
+    prompt: str | list,  # the question
+    model: str | None = None,  # another model than the default, by name
+    context: Any = None,  # what the child finds as its `context`
+) -> str:  # its answer
     "Ask a recursive model, which has a shell of its own."
     return self._ask_one('rlm', prompt, model, None if context is None else [context])
 
+
 @patch
-def rlm_query_batched(self: Workspace,
-    prompts: list, # independent questions, answered at once
-    model: str | None = None, # another model than the default, by name
-    contexts: list | None = None, # one for each prompt
-) -> list[str | None]: # answers in order; None where one failed
+def rlm_query_batched(
+    self: Workspace,
+    prompts: list,  # independent questions, answered at once
+    model: str | None = None,  # another model than the default, by name
+    contexts: list | None = None,  # one for each prompt
+) -> list[str | None]:  # answers in order; None where one failed
     "Ask many recursive models at once; raises when all fail."
     prompts = prompts if isinstance(prompts, str) or not isinstance(prompts, Iterable) else list(prompts)
     contexts = None if contexts is None else list(contexts)

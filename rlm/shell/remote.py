@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 from fastcore.basics import patch
 from ..base.errors import BadInput, LimitExceeded, RLMError
-from ..base.event_loop import engine_loop, on_engine, run_sync
+from ..base.event_loop import event_loop, on_loop, run_sync
 from .frames import BadFrame, ContextFile, MAX_FRAME, pack, unpack, write_value
 from .ipython import _Job, Subcalls
 from .isolation.process import ProcessTransport
@@ -25,126 +25,170 @@ __all__ = ['RemoteShell']
 # %% ../../nbs/shell/08_remote.ipynb #0010eeb3
 class RemoteShell:
     "A Python REPL in a worker; the interface of `Shell`."
-    grace = 1.0 # seconds between asking a worker to stop its cell and killing it
 
-    def __init__(self,
-        transport: Transport, # the way to the worker
-        context: Any = None, # any object that can be sent; the variable `context`
+    grace = 1.0  # seconds between asking a worker to stop its cell and killing it
+
+    def __init__(
+        self,
+        transport: Transport,  # the way to the worker
+        context: Any = None,  # any object that can be sent; the variable `context`
         *,
-        subcalls: Subcalls | None = None, # async (kind, prompts, model, contexts) -> replies or exceptions in order; kind is "llm" or "rlm"
-        tools: Mapping[str, Any] | None = None, # functions run here, on the host; values are sent over
-        timeout: float | None = None, # seconds that a cell may run, without its sub-calls
-        setup_code: str | None = None, # runs before the first cell
-        startup_timeout: float = 60, # seconds until the worker must be ready
-        subcall_timeout: float | None = None, # seconds that one batch of sub-calls may take
-        max_subcalls: int = 10_000, # sub-calls of one cell
+        subcalls: Subcalls
+        | None = None,  # async (kind, prompts, model, contexts) -> replies or exceptions in order; kind is "llm" or "rlm"
+        tools: Mapping[str, Any] | None = None,  # functions run here, on the host; values are sent over
+        timeout: float | None = None,  # seconds that a cell may run, without its sub-calls
+        setup_code: str | None = None,  # runs before the first cell
+        startup_timeout: float = 60,  # seconds until the worker must be ready
+        subcall_timeout: float | None = None,  # seconds that one batch of sub-calls may take
+        max_subcalls: int = 10_000,  # sub-calls of one cell
     ):
         self.transport, self.tools, self.subcalls = transport, read_tools(tools), subcalls
-        self.timeout, self.last = timeout, None # the last cell
+        self.timeout, self.last = timeout, None  # the last cell
         self.startup_timeout, self.subcall_timeout, self.max_subcalls = startup_timeout, subcall_timeout, max_subcalls
-        if setup_code is not None and not isinstance(setup_code, str): raise BadInput(f'setup_code is a {describe(setup_code)}: give a str of Python.')
+        if setup_code is not None and not isinstance(setup_code, str):
+            raise BadInput(f'setup_code is a {describe(setup_code)}: give a str of Python.')
         self._setup_code, self._setup_error = setup_code, None
         self._contexts: list[Any] = []
-        self._given: dict[str, Any] = {} # what the host has set: a new worker gets it again
-        self._unsent: dict[str, Any] = {} # what the worker does not know yet
-        self._files: list[ContextFile] = [] # the contexts as files
-        self._seen: dict[str, str] = {} # the mirror of the variables
-        self._names: set[str] = set() # of all variables
-        self._draft: Any = {'content': '', 'ready': False} # what `answer` holds
+        self._given: dict[str, Any] = {}  # what the host has set: a new worker gets it again
+        self._unsent: dict[str, Any] = {}  # what the worker does not know yet
+        self._files: list[ContextFile] = []  # the contexts as files
+        self._seen: dict[str, str] = {}  # the mirror of the variables
+        self._names: set[str] = set()  # of all variables
+        self._draft: Any = {'content': '', 'ready': False}  # what `answer` holds
         self._link: _Link | None = None
         self._job: _Job | None = None
         self._turn, self._count, self._closed = asyncio.Lock(), 0, False
-        self._losses: list[str] = [] # what the model has to be told at its next cell
+        self._losses: list[str] = []  # what the model has to be told at its next cell
         self._abandon = weakref.finalize(self, transport.kill)
-        if context is not None: self.add_context(context)
+        if context is not None:
+            self.add_context(context)
 
     @property
-    def env(self) -> str: # "sandbox", ...
+    def env(self) -> str:  # "sandbox", ...
         "The environment's name."
         return self.transport.name
 
-    def __enter__(self) -> RemoteShell: return self
-    def __exit__(self, *error: Any) -> None: self.close()
+    def __enter__(self) -> RemoteShell:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
 
 # %% ../../nbs/shell/08_remote.ipynb #fbde06c5
 @patch
-def add_context(self: RemoteShell,
-    context: Any, # any object that can be sent
-) -> int: # its number
+def add_context(
+    self: RemoteShell,
+    context: Any,  # any object that can be sent
+) -> int:  # its number
     "Bind `context_0`, `context_1`, ... and make `context` the latest."
     number = len(self._contexts)
     self._contexts.append(context)
-    if number: self._draft = {'content': '', 'ready': False}
+    if number:
+        self._draft = {'content': '', 'ready': False}
     for name in (f'context_{number}', 'context'):
         self._seen[name] = describe(context)
         self._names.add(name)
         self._given.pop(name, None)
-    if number == 0: del self._seen['context_0']
-    elif number == 1: self._seen['context_0'] = describe(self._contexts[0])
+    if number == 0:
+        del self._seen['context_0']
+    elif number == 1:
+        self._seen['context_0'] = describe(self._contexts[0])
     return number
+
 
 @patch
 def __setitem__(self: RemoteShell, name: str, value: Any) -> None:
     self._given[name] = self._unsent[name] = value
-    if name == 'answer' and isinstance(value, dict): self._draft = value
-    else: self._seen[name] = describe(value)
+    if name == 'answer' and isinstance(value, dict):
+        self._draft = value
+    else:
+        self._seen[name] = describe(value)
     self._names.add(name)
 
-@patch
-def __contains__(self: RemoteShell, name: str) -> bool: return name in self._names
 
 @patch
-def variables(self: RemoteShell) -> dict[str, str]: # {name: "type, size"}
+def __contains__(self: RemoteShell, name: str) -> bool:
+    return name in self._names
+
+
+@patch
+def variables(self: RemoteShell) -> dict[str, str]:  # {name: "type, size"}
     "What the user and the model have put there, as of the last cell."
     return dict(self._seen)
 
+
 @patch
-def _on_host(self: RemoteShell, name: str) -> tuple[Any, ...]: # the value in a tuple; empty where only the worker has it
+def _on_host(
+    self: RemoteShell, name: str
+) -> tuple[Any, ...]:  # the value in a tuple; empty where only the worker has it
     "What the host need not ask for."
-    if name == 'context' and self._contexts and 'context' not in self._given: return (self._contexts[-1],)
+    if name == 'context' and self._contexts and 'context' not in self._given:
+        return (self._contexts[-1],)
     number = name.removeprefix('context_')
-    if number != name and number.isdecimal() and int(number) < len(self._contexts): return (self._contexts[int(number)],)
-    if name == 'answer': return (self._draft,)
+    if number != name and number.isdecimal() and int(number) < len(self._contexts):
+        return (self._contexts[int(number)],)
+    if name == 'answer':
+        return (self._draft,)
     return (self._given[name],) if name in self._unsent or name == 'history' and name in self._given else ()
 
 # %% ../../nbs/shell/08_remote.ipynb #c5d07458
 @patch
-async def alookup(self: RemoteShell,
-    name: str, # of a variable, as the model wrote it; quotes are allowed
-) -> Any: # its value; of `answer` its content
+async def alookup(
+    self: RemoteShell,
+    name: str,  # of a variable, as the model wrote it; quotes are allowed
+) -> Any:  # its value; of `answer` its content
     "The variable that `FINAL_VAR(name)` means, from wherever it is; raises `UnknownVariable`."
-    return await on_engine(self._fetch(name, content=True))
+    return await on_loop(self._fetch(name, content=True))
+
 
 @patch
 async def _fetch(self: RemoteShell, name: str, content: bool) -> Any:
     bare = name.strip().strip('\'"`')
     if found := self._on_host(bare):
-        return found[0]['content'] if content and bare == 'answer' and isinstance(found[0], dict) and 'content' in found[0] else found[0]
+        return (
+            found[0]['content']
+            if content and bare == 'answer' and isinstance(found[0], dict) and 'content' in found[0]
+            else found[0]
+        )
     if self._link is None or self._link.over:
-        raise UnknownVariable(f'There is no variable {name[:100]!r}; there are: {", ".join(self._seen) or "none"}. Assign it first, in code.')
-    try: frame = await asyncio.wait_for(self._link.demand('get', name=name), 30)
-    except (asyncio.TimeoutError, WorkerEnded): raise RLMError(f'The variable {name[:100]!r} did not arrive; run a cell that makes it anew.') from None
+        raise UnknownVariable(
+            f'There is no variable {name[:100]!r}; there are: {", ".join(self._seen) or "none"}. Assign it first, in code.'
+        )
+    try:
+        frame = await asyncio.wait_for(self._link.demand('get', name=name), 30)
+    except (asyncio.TimeoutError, WorkerEnded):
+        raise RLMError(f'The variable {name[:100]!r} did not arrive; run a cell that makes it anew.') from None
     return unpack(frame.get('value'))
 
+
 @patch
-def lookup(self: RemoteShell,
-    name: str, # of a variable, as the model wrote it; quotes are allowed
-) -> Any: # its value; of `answer` its content
+def lookup(
+    self: RemoteShell,
+    name: str,  # of a variable, as the model wrote it; quotes are allowed
+) -> Any:  # its value; of `answer` its content
     "`alookup` for callers that can wait."
     return run_sync(self.alookup(name))
 
+
 @patch
-def __getitem__(self: RemoteShell, name: str) -> Any: # the value; raises KeyError
-    if found := self._on_host(name): return found[0]
-    try: return run_sync(self._fetch(name, content=False))
-    except UnknownVariable: raise KeyError(name) from None
+def __getitem__(self: RemoteShell, name: str) -> Any:  # the value; raises KeyError
+    if found := self._on_host(name):
+        return found[0]
+    try:
+        return run_sync(self._fetch(name, content=False))
+    except UnknownVariable:
+        raise KeyError(name) from None
 
 # %% ../../nbs/shell/08_remote.ipynb #5c94982e
 @patch
 def _tool_frames(self: RemoteShell) -> list[dict]:
     "What the worker needs to know of the functions; they themselves stay here."
-    return [dict(name=tool.name, description=tool.description, wait=asyncio.iscoroutinefunction(tool.value))
-            for tool in self.tools.values() if callable(tool.value)]
+    return [
+        dict(name=tool.name, description=tool.description, wait=asyncio.iscoroutinefunction(tool.value))
+        for tool in self.tools.values()
+        if callable(tool.value)
+    ]
+
 
 @patch
 async def _start(self: RemoteShell) -> _Link:
@@ -156,45 +200,64 @@ async def _start(self: RemoteShell) -> _Link:
         self.transport.kill()
         await self.transport.ended()
         raise RLMError('The shell was closed.')
-    shell = weakref.ref(self) # a shell that nobody uses any more is not kept by its worker
+    shell = weakref.ref(self)  # a shell that nobody uses any more is not kept by its worker
+
     async def answer(frame: dict) -> None:
-        if alive := shell(): await alive._answer(link, frame)
+        if alive := shell():
+            await alive._answer(link, frame)
+
     link = self._link = _Link(self.transport, answer)
     try:
         link.post(dict(op='open', tools=self._tool_frames(), **self.transport.opening(memory)))
         await asyncio.wait_for(asyncio.shield(link.ready), self.startup_timeout)
-        for file in self._files: await self._hand_over(link, file.file, file.about, op='context')
+        for file in self._files:
+            await self._hand_over(link, file.file, file.about, op='context')
         self._unsent = {name: tool.value for name, tool in self.tools.items() if not callable(tool.value)} | self._given
-        if self._draft.get('content'): self._unsent['answer'] = self._draft
+        if self._draft.get('content'):
+            self._unsent['answer'] = self._draft
         await self._send_variables(link)
     except BaseException as error:
         await link.end()
-        if isinstance(error, asyncio.TimeoutError): raise RLMError(f'The {self.transport.name} worker was not ready after {self.startup_timeout:g} s; raise startup_timeout.') from None
-        if isinstance(error, WorkerEnded): raise RLMError(f'The {self.transport.name} worker did not start ({error}).') from None
+        if isinstance(error, asyncio.TimeoutError):
+            raise RLMError(
+                f'The {self.transport.name} worker was not ready after {self.startup_timeout:g} s; raise startup_timeout.'
+            ) from None
+        if isinstance(error, WorkerEnded):
+            raise RLMError(f'The {self.transport.name} worker did not start ({error}).') from None
         raise
     return link
+
 
 @patch
 async def _write_contexts(self: RemoteShell) -> None:
     "Make files of the contexts that have none yet."
-    share = type(self.transport).hand_over is ProcessTransport.hand_over and type(self.transport).make_file is Transport.make_file
-    for context in self._contexts[len(self._files):]:
+    share = (
+        type(self.transport).hand_over is ProcessTransport.hand_over
+        and type(self.transport).make_file is Transport.make_file
+    )
+    for context in self._contexts[len(self._files) :]:
         file = ContextFile.of(context, self.transport.make_file, share)
         await asyncio.to_thread(file.write)
         self._files.append(file)
 
+
 @patch
 async def _hand_over(self: RemoteShell, link: _Link, file: BinaryIO, about: dict, **what) -> None:
     "Bring a file to the worker, which has to take it in reasonable time."
-    async def send() -> None: await link.demand(**what, kind=about['kind'], **await self.transport.hand_over(file))
-    try: await asyncio.wait_for(send(), min(10, self.startup_timeout) + about['size'] / self.transport.speed)
+
+    async def send() -> None:
+        await link.demand(**what, kind=about['kind'], **await self.transport.hand_over(file))
+
+    try:
+        await asyncio.wait_for(send(), min(10, self.startup_timeout) + about['size'] / self.transport.speed)
     except asyncio.TimeoutError:
         link.problem = 'it took nothing from the host any more'
         await link.end(patience=30)
         raise WorkerEnded(link.problem) from None
-    except OSError: # it is going just now
+    except OSError:  # it is going just now
         await link.end(patience=30)
         raise WorkerEnded(link.problem or self.transport.why()) from None
+
 
 @patch
 async def _send_variables(self: RemoteShell, link: _Link) -> None:
@@ -209,20 +272,25 @@ async def _send_variables(self: RemoteShell, link: _Link) -> None:
 @patch
 async def _ready(self: RemoteShell) -> _Link:
     "The link to a worker that is up to date."
-    if self._closed: raise RLMError('The shell is closed: make a new one.')
-    if self._setup_error: raise RLMError(self._setup_error)
+    if self._closed:
+        raise RLMError('The shell is closed: make a new one.')
+    if self._setup_error:
+        raise RLMError(self._setup_error)
     link = self._link
     if link is not None and not link.over:
         new = len(self._files)
         await self._write_contexts()
-        for file in self._files[new:]: await self._hand_over(link, file.file, file.about, op='context')
+        for file in self._files[new:]:
+            await self._hand_over(link, file.file, file.about, op='context')
         await self._send_variables(link)
         return link
     if link is not None:
         await link.end()
-        if link.serving: # it died by itself, between two cells
+        if link.serving:  # it died by itself, between two cells
             self._forget_variables()
-            self._losses.append('The process of the REPL ended since the last cell: variables, functions and imports are lost, the context is loaded again.')
+            self._losses.append(
+                'The process of the REPL ended since the last cell: variables, functions and imports are lost, the context is loaded again.'
+            )
     link = await self._start()
     if self._setup_code is not None:
         cell = await self._perform(link, self._setup_code, 'setup code', self.timeout)
@@ -231,40 +299,52 @@ async def _ready(self: RemoteShell) -> _Link:
             raise RLMError(self._setup_error)
     return link
 
+
 @patch
 def warm(self: RemoteShell) -> None:
     "Start the worker now, in the background; what goes wrong is told at the first cell."
+
     async def start() -> None:
         async with self._turn:
-            with contextlib.suppress(RLMError): await self._ready()
-    asyncio.run_coroutine_threadsafe(start(), engine_loop())
+            with contextlib.suppress(RLMError):
+                await self._ready()
+
+    asyncio.run_coroutine_threadsafe(start(), event_loop())
 
 # %% ../../nbs/shell/08_remote.ipynb #3d7bfe7d
 @patch
-async def arun(self: RemoteShell,
-    code: str, # Python, IPython magics allowed
-    timeout: float | None = None, # seconds without sub-calls; None: the shell's own
-) -> Cell: # what came of it; errors of the code are in it
+async def arun(
+    self: RemoteShell,
+    code: str,  # Python, IPython magics allowed
+    timeout: float | None = None,  # seconds without sub-calls; None: the shell's own
+) -> Cell:  # what came of it; errors of the code are in it
     "Run a cell without blocking the event loop; raises `RLMError` when the worker does not start or the setup code fails."
-    if not isinstance(code, str): raise BadInput(f'A cell is a {describe(code)}: give a str of Python.')
-    return await on_engine(self._in_turn(code, self.timeout if timeout is None else timeout))
+    if not isinstance(code, str):
+        raise BadInput(f'A cell is a {describe(code)}: give a str of Python.')
+    return await on_loop(self._in_turn(code, self.timeout if timeout is None else timeout))
+
 
 @patch
-def run(self: RemoteShell,
-    code: str, # Python, IPython magics allowed
-    timeout: float | None = None, # seconds without sub-calls; None: the shell's own
-) -> Cell: # what came of it; errors of the code are in it
+def run(
+    self: RemoteShell,
+    code: str,  # Python, IPython magics allowed
+    timeout: float | None = None,  # seconds without sub-calls; None: the shell's own
+) -> Cell:  # what came of it; errors of the code are in it
     "Run a cell and wait for it."
     return run_sync(self.arun(code, timeout))
+
 
 @patch
 async def _in_turn(self: RemoteShell, code: str, timeout: float | None) -> Cell:
     async with self._turn:
-        try: link = await self._ready()
-        except WorkerEnded: link = await self._ready() # it died since the last cell
+        try:
+            link = await self._ready()
+        except WorkerEnded:
+            link = await self._ready()  # it died since the last cell
         self._count += 1
         self.last = await self._perform(link, code, f'cell {self._count}', timeout)
         return self.last
+
 
 @patch
 async def _perform(self: RemoteShell, link: _Link, code: str, label: str, timeout: float | None) -> Cell:
@@ -275,19 +355,24 @@ async def _perform(self: RemoteShell, link: _Link, code: str, label: str, timeou
     try:
         done = link.request('exec', code=code, label=label)
         await self._watch(job, done, timeout)
-        if not done.done(): await self._interrupt(link, job, done)
+        if not done.done():
+            await self._interrupt(link, job, done)
         if not done.done():
             await link.end(patience=30)
         return self._cell_of(link, job, await done)
     except asyncio.CancelledError:
         job.stopped = job.stopped or 'KeyboardInterrupt: the run was stopped.'
         await self._interrupt(link, job, done, 0.5)
-        with contextlib.suppress(RLMError): # the run that was stopped may still want its draft of an answer
-            if done.done(): self._cell_of(link, job, done.result())
-            else: link.transport.kill()
+        with contextlib.suppress(RLMError):  # the run that was stopped may still want its draft of an answer
+            if done.done():
+                self._cell_of(link, job, done.result())
+            else:
+                link.transport.kill()
         raise
-    except (WorkerEnded, BadFrame) as error: return self._lost_cell(link, job, error)
-    finally: self._job = None
+    except (WorkerEnded, BadFrame) as error:
+        return self._lost_cell(link, job, error)
+    finally:
+        self._job = None
 
 # %% ../../nbs/shell/08_remote.ipynb #4ec9ec38
 @patch
@@ -295,46 +380,80 @@ async def _watch(self: RemoteShell, job: _Job, done: asyncio.Future, timeout: fl
     "Wait until the cell is done, somebody interrupts it, or its time is over."
     while not done.done() and not job.stopped:
         left = None if timeout is None else timeout - job.seconds_at_work
-        if left is not None and left <= 0: job.stopped = f'TimeoutError: the cell ran longer than its limit of {timeout:g} s and was stopped; variables are kept.'
-        else: await asyncio.wait([done, job.stop], timeout=None if left is None else max(left, 0.02), return_when=asyncio.FIRST_COMPLETED)
+        if left is not None and left <= 0:
+            job.stopped = f'TimeoutError: the cell ran longer than its limit of {timeout:g} s and was stopped; variables are kept.'
+        else:
+            await asyncio.wait(
+                [done, job.stop], timeout=None if left is None else max(left, 0.02), return_when=asyncio.FIRST_COMPLETED
+            )
+
 
 @patch
-async def _interrupt(self: RemoteShell, link: _Link, job: _Job, done: asyncio.Future, grace: float | None = None) -> None:
+async def _interrupt(
+    self: RemoteShell, link: _Link, job: _Job, done: asyncio.Future, grace: float | None = None
+) -> None:
     "Ask the worker to stop the cell, and give it a moment."
-    for call in list(link.calls): call.cancel()
+    for call in list(link.calls):
+        call.cancel()
     link.post(dict(op='interrupt', reason=job.stopped))
     await link.transport.interrupt()
     await asyncio.wait([done], timeout=self.grace if grace is None else grace)
 
+
 @patch
 def interrupt(self: RemoteShell) -> None:
     "Raise `KeyboardInterrupt` in the running cell, if there is one; from any thread."
+
     def stop(job: _Job) -> None:
         job.stopped = job.stopped or 'KeyboardInterrupt: the cell was interrupted; variables are kept.'
-        if not job.stop.done(): job.stop.set_result(None)
-    if job := self._job: engine_loop().call_soon_threadsafe(stop, job)
+        if not job.stop.done():
+            job.stop.set_result(None)
+
+    if job := self._job:
+        event_loop().call_soon_threadsafe(stop, job)
 
 # %% ../../nbs/shell/08_remote.ipynb #77e836d7
-_MAX_NAMES = 10_000 # variables in the mirror
+_MAX_NAMES = 10_000  # variables in the mirror
+
 
 def _text(value: Any, limit: int = 2 * MAX_FRAME) -> str:
-    if not isinstance(value, str): raise BadFrame('A field of its frame should be a text and is none.')
+    if not isinstance(value, str):
+        raise BadFrame('A field of its frame should be a text and is none.')
     return value[:limit]
+
 
 @patch
 def _cell_of(self: RemoteShell, link: _Link, job: _Job, frame: dict) -> Cell:
     "The cell that a `done` frame describes; raises `BadFrame`."
     try:
         told, seen, names, notes, final = frame.get('cell'), frame.get('variables'), frame.get('names'), [], None
-        if frame['op'] != 'done' or not isinstance(told, dict) or not isinstance(seen, dict) or not isinstance(names, list): raise BadFrame('Its frame is no cell.')
-        if isinstance(told.get('notes'), list): notes = [_text(note, 2000) for note in told['notes'][:20]]
+        if (
+            frame['op'] != 'done'
+            or not isinstance(told, dict)
+            or not isinstance(seen, dict)
+            or not isinstance(names, list)
+        ):
+            raise BadFrame('Its frame is no cell.')
+        if isinstance(told.get('notes'), list):
+            notes = [_text(note, 2000) for note in told['notes'][:20]]
         if told.get('final') is not None:
             source = told['final'].get('source') if isinstance(told['final'], dict) else None
-            if source not in ('FINAL', 'FINAL_VAR', 'answer'): raise BadFrame('Its answer is none.')
+            if source not in ('FINAL', 'FINAL_VAR', 'answer'):
+                raise BadFrame('Its answer is none.')
             final = Answer(unpack(told['final'].get('value')), source)
         notes, self._losses = self._losses + notes, []
         value, error = ((None if told.get(name) is None else _text(told[name])) for name in ('value', 'error'))
-        cell = Cell(job.code, _text(told.get('stdout')), _text(told.get('stderr')), value, error, job.seconds, job.calls, final, tuple(notes))
+        cell = Cell(
+            job.code,
+            _text(told.get('stdout')),
+            _text(told.get('stderr')),
+            value,
+            error,
+            job.seconds,
+            job.calls,
+            final,
+            tuple(notes),
+        )
         seen = {_text(name, 500): _text(about, 500) for name, about in list(seen.items())[:_MAX_NAMES]}
         self._names = {_text(name, 500) for name in names[:_MAX_NAMES]} | set(seen)
         self._seen, draft = seen, unpack(frame.get('answer'))
@@ -345,16 +464,22 @@ def _cell_of(self: RemoteShell, link: _Link, job: _Job, frame: dict) -> Cell:
         link.transport.kill()
         raise
 
+
 @patch
 def _lost_cell(self: RemoteShell, link: _Link, job: _Job, error: Exception) -> Cell:
     "A cell that took its worker with it; the next cell gets a new one."
     context = ' context is loaded again;' if self._contexts else ''
-    why = f'{job.stopped} It did not react, so its process was ended.' if job.stopped else f'RuntimeError: the process of the REPL ended ({error}).'
+    why = (
+        f'{job.stopped} It did not react, so its process was ended.'
+        if job.stopped
+        else f'RuntimeError: the process of the REPL ended ({error}).'
+    )
     text = f'{why.replace("; variables are kept.", ".")} All variables, functions and imports are lost;{context} make again what you need.'
     link.serving = False
     self._forget_variables()
     self.warm()
     return Cell(job.code, error=text, seconds=job.seconds, calls=job.calls)
+
 
 @patch
 def _forget_variables(self: RemoteShell) -> None:
@@ -370,58 +495,105 @@ async def _answer(self: RemoteShell, link: _Link, frame: dict) -> None:
     "Answer one `call` frame, whatever is in it."
     answer = dict(op='ret', id=frame['id'])
     try:
-        replies = [_told(reply) if isinstance(reply, Exception) else pack(reply) for reply in await self._replies(frame)]
-        await asyncio.shield(link.transport.send(answer | dict(replies=replies))) # half a frame would be the end of the wire
-    except asyncio.CancelledError: link.post(answer | dict(error=_told(RLMError('The sub-call was cancelled.'))))
-    except OSError: pass # the worker is gone
-    except Exception as error: await self._apologise(link, answer, error) # whatever the user's own function raises
+        replies = [
+            _told(reply) if isinstance(reply, Exception) else pack(reply) for reply in await self._replies(frame)
+        ]
+        await asyncio.shield(
+            link.transport.send(answer | dict(replies=replies))
+        )  # half a frame would be the end of the wire
+    except asyncio.CancelledError:
+        link.post(answer | dict(error=_told(RLMError('The sub-call was cancelled.'))))
+    except OSError:
+        pass  # the worker is gone
+    except Exception as error:
+        await self._apologise(link, answer, error)  # whatever the user's own function raises
+
 
 @patch
 async def _apologise(self: RemoteShell, link: _Link, answer: dict, error: Exception) -> None:
-    with contextlib.suppress(OSError): await link.transport.send(answer | dict(error=_told(error)))
+    with contextlib.suppress(OSError):
+        await link.transport.send(answer | dict(error=_told(error)))
+
 
 def _told(error: Exception) -> dict:
     kind = 'LimitExceeded' if isinstance(error, LimitExceeded) else type(error).__name__
     text = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
     return {'$': 'error', 'kind': kind, 'text': text[:4000]}
 
+
 @patch
-async def _replies(self: RemoteShell, frame: dict) -> list: # replies or exceptions
+async def _replies(self: RemoteShell, frame: dict) -> list:  # replies or exceptions
     kind, prompts, model, job = frame.get('kind'), frame.get('prompts'), frame.get('model'), self._job
-    if kind == 'tool': return [await self._use_tool(frame)]
-    if kind not in ('llm', 'rlm') or not isinstance(prompts, list) or not prompts or not isinstance(model, (str, type(None))): raise RLMError('This is no sub-call.')
-    for prompt in prompts: _check(prompt)
+    if kind == 'tool':
+        return [await self._use_tool(frame)]
+    if (
+        kind not in ('llm', 'rlm')
+        or not isinstance(prompts, list)
+        or not prompts
+        or not isinstance(model, (str, type(None)))
+    ):
+        raise RLMError('This is no sub-call.')
+    for prompt in prompts:
+        _check(prompt)
     contexts = frame.get('contexts')
-    if contexts is not None and (not isinstance(contexts, list) or len(contexts) != len(prompts)): raise RLMError('Give one context for each prompt.')
-    if contexts is not None: contexts = [self._contexts[one['number']] if self._is_whole(one) else unpack(one) for one in contexts]
-    if self.subcalls is None: raise RLMError(f'{kind}_query has no model to ask: open the shell with subcalls=...')
-    if job and job.calls + len(prompts) > self.max_subcalls: raise RLMError(f'One cell may make {self.max_subcalls:,} sub-calls (max_subcalls); ask less, or in another cell.')
+    if contexts is not None and (not isinstance(contexts, list) or len(contexts) != len(prompts)):
+        raise RLMError('Give one context for each prompt.')
+    if contexts is not None:
+        contexts = [self._contexts[one['number']] if self._is_whole(one) else unpack(one) for one in contexts]
+    if self.subcalls is None:
+        raise RLMError(f'{kind}_query has no model to ask: open the shell with subcalls=...')
+    if job and job.calls + len(prompts) > self.max_subcalls:
+        raise RLMError(
+            f'One cell may make {self.max_subcalls:,} sub-calls (max_subcalls); ask less, or in another cell.'
+        )
     with job.asking(len(prompts)) if job else contextlib.nullcontext():
-        try: replies = await asyncio.wait_for(self.subcalls(kind, prompts, model, contexts), self.subcall_timeout)
-        except asyncio.TimeoutError: raise RLMError(f'The sub-calls took longer than subcall_timeout={self.subcall_timeout:g} s.') from None
-    if len(replies) != len(prompts): raise RLMError(f'{len(replies)} replies came back for {len(prompts)} prompts.')
+        try:
+            replies = await asyncio.wait_for(self.subcalls(kind, prompts, model, contexts), self.subcall_timeout)
+        except asyncio.TimeoutError:
+            raise RLMError(f'The sub-calls took longer than subcall_timeout={self.subcall_timeout:g} s.') from None
+    if len(replies) != len(prompts):
+        raise RLMError(f'{len(replies)} replies came back for {len(prompts)} prompts.')
     return list(replies)
+
 
 @patch
 def _is_whole(self: RemoteShell, given: Any) -> bool:
     "Whether a worker means one of our contexts."
-    return isinstance(given, dict) and given.get('$') == 'context' and type(given.get('number')) is int and 0 <= given['number'] < len(self._contexts)
+    return (
+        isinstance(given, dict)
+        and given.get('$') == 'context'
+        and type(given.get('number')) is int
+        and 0 <= given['number'] < len(self._contexts)
+    )
 
 # %% ../../nbs/shell/08_remote.ipynb #a7138bed
 def _check(prompt: Any) -> None:
     "Raise unless `prompt` is a text or messages of text: nothing in it is to be opened or fetched by the host."
-    if isinstance(prompt, str): return
-    whole = isinstance(prompt, list) and prompt and all(isinstance(part, dict) and {'role', 'content'} <= set(part) <= {'role', 'content', 'name'}
-        and all(isinstance(value, str) for value in part.values()) for part in prompt)
-    if not whole: raise RLMError('A prompt is a text, or a list of messages of role and content that are texts.')
+    if isinstance(prompt, str):
+        return
+    whole = (
+        isinstance(prompt, list)
+        and prompt
+        and all(
+            isinstance(part, dict)
+            and {'role', 'content'} <= set(part) <= {'role', 'content', 'name'}
+            and all(isinstance(value, str) for value in part.values())
+            for part in prompt
+        )
+    )
+    if not whole:
+        raise RLMError('A prompt is a text, or a list of messages of role and content that are texts.')
+
 
 @patch
 async def _use_tool(self: RemoteShell, frame: dict) -> Any:
     "Call a function of the user's with plain data."
     tool = self.tools.get(frame['name']) if isinstance(frame.get('name'), str) else None
     arguments, named = unpack(frame.get('args')), unpack(frame.get('kwargs'))
-    if tool is None or not callable(tool.value) or not isinstance(arguments, list) or not isinstance(named, dict): raise RLMError('There is no such function.')
-    if asyncio.iscoroutinefunction(tool.value): return await tool.value(*arguments, **named)
+    if tool is None or not callable(tool.value) or not isinstance(arguments, list) or not isinstance(named, dict):
+        raise RLMError('There is no such function.')
+    if asyncio.iscoroutinefunction(tool.value):
+        return await tool.value(*arguments, **named)
     return await asyncio.to_thread(tool.value, *arguments, **named)
 
 # %% ../../nbs/shell/08_remote.ipynb #8dbcd3ac
@@ -430,15 +602,23 @@ def close(self: RemoteShell) -> None:
     "End the worker; may be called twice. On the engine's own loop it does not wait until it is gone."
     self._closed = True
     self._abandon.detach()
-    if job := self._job: job.stopped = job.stopped or 'KeyboardInterrupt: the shell was closed.'
+    if job := self._job:
+        job.stopped = job.stopped or 'KeyboardInterrupt: the shell was closed.'
     self.transport.kill()
+
     async def finish() -> None:
         async with self._turn:
-            if self._link: await self._link.end()
-            self.transport.kill() # it may just have been started
+            if self._link:
+                await self._link.end()
+            self.transport.kill()  # it may just have been started
             await self.transport.ended()
-        self._files.clear() # with the last shell that needs one, it is closed
-    try: on_loop = asyncio.get_running_loop() is engine_loop()
-    except RuntimeError: on_loop = False
-    if on_loop: self._closing = asyncio.ensure_future(finish())
-    else: run_sync(finish())
+        self._files.clear()  # with the last shell that needs one, it is closed
+
+    try:
+        inside = asyncio.get_running_loop() is event_loop()
+    except RuntimeError:
+        inside = False
+    if inside:
+        self._closing = asyncio.ensure_future(finish())
+    else:
+        run_sync(finish())

@@ -16,15 +16,16 @@ __all__ = ['Cell', 'view']
 @dataclass(repr=False)
 class Cell:
     "One piece of code and what came of it."
-    code: str # as the model wrote it
-    stdout: str = '' # what it printed
-    stderr: str = '' # what it printed there: warnings, logs
-    value: str | None = None # repr of the last expression, cut to size where it is huge; None where there is none
-    error: str | None = None # a short traceback; None where all went well
-    seconds: float = 0.0 # from its start to its end, sub-calls included
-    calls: int = 0 # sub-calls made
-    final: Answer | None = None # the answer that it submitted
-    notes: tuple[str, ...] = () # what the model should be told besides
+
+    code: str  # as the model wrote it
+    stdout: str = ''  # what it printed
+    stderr: str = ''  # what it printed there: warnings, logs
+    value: str | None = None  # repr of the last expression, cut to size where it is huge; None where there is none
+    error: str | None = None  # a short traceback; None where all went well
+    seconds: float = 0.0  # from its start to its end, sub-calls included
+    calls: int = 0  # sub-calls made
+    final: Answer | None = None  # the answer that it submitted
+    notes: tuple[str, ...] = ()  # what the model should be told besides
 
     def __repr__(self) -> str:
         # Code may print the key of its environment.
@@ -34,27 +35,36 @@ class Cell:
 def _offload(shell: Any, text: str, room: int) -> str:
     "Put `text` into the next free `_result_n`; gives its head and tail in `room` characters."
     number = 0
-    while f'_result_{number}' in shell: number += 1
+    while f'_result_{number}' in shell:
+        number += 1
     shell[f'_result_{number}'] = text
     head = room - room // 2
-    tail = text[len(text) - room // 2:]
+    tail = text[len(text) - room // 2 :]
     return f'{text[:head]}\n... [{len(text) - room:,} of {len(text):,} characters left out; _result_{number} holds all] ...\n{tail}'
 
+
 def view(
-    shell: Any, # where the cell ran; long output becomes a variable there
-    cell: Cell, # what came of it
-    max_chars: int, # output up to this length is shown whole
-    preview_chars: int = 400, # of longer output, head and tail together
-) -> str: # what the model is told
+    shell: Any,  # where the cell ran; long output becomes a variable there
+    cell: Cell,  # what came of it
+    max_chars: int,  # output up to this length is shown whole
+    preview_chars: int = 400,  # of longer output, head and tail together
+) -> str:  # what the model is told
     "A cell in as few words as possible: output, value, stderr, error, notes."
     value = '' if cell.value is None else cell.value
     gap = '\n' if value and cell.stdout and not cell.stdout.endswith('\n') else ''
-    parts = {'output': (cell.stdout + gap + value).rstrip('\n'), 'stderr': cell.stderr.rstrip('\n'), 'error': (cell.error or '').rstrip('\n')}
+    parts = {
+        'output': (cell.stdout + gap + value).rstrip('\n'),
+        'stderr': cell.stderr.rstrip('\n'),
+        'error': (cell.error or '').rstrip('\n'),
+    }
     parts = {name: text for name, text in parts.items() if text}
     notes = '\n'.join(f'[{note}]' for note in cell.notes)
     room = min(preview_chars, max_chars // max(len(parts), 1))
     for name in list(parts):
-        if sum(map(len, parts.values())) + len(notes) <= max_chars: break
-        if len(parts[name]) > room: parts[name] = _offload(shell, parts[name], room)
-    if 'stderr' in parts: parts['stderr'] = 'stderr: ' + parts['stderr']
+        if sum(map(len, parts.values())) + len(notes) <= max_chars:
+            break
+        if len(parts[name]) > room:
+            parts[name] = _offload(shell, parts[name], room)
+    if 'stderr' in parts:
+        parts['stderr'] = 'stderr: ' + parts['stderr']
     return '\n'.join([*parts.values(), *([notes] if notes else [])]) or '(no output)'

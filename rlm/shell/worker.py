@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 from fastcore.basics import patch
 from ..base import errors
 from ..base.errors import RLMError
-from ..base.event_loop import engine_loop
+from ..base.event_loop import event_loop
 from .capture import start_for_host
 from .frames import _LENGTH, decode_frame, encode_frame, pack, unpack
 from .ipython import _Job, _profile, _Worker, Shell
@@ -39,19 +39,24 @@ __all__ = ['Channel', 'SocketChannel', 'StreamChannel', 'receive', 'read_value',
 # %% ../../nbs/shell/07_worker.ipynb #38b3ab15
 class SocketChannel:
     "Frames over one end of a socket pair."
-    def __init__(self,
-        descriptor: int, # of the socket
+
+    def __init__(
+        self,
+        descriptor: int,  # of the socket
     ):
         self.socket, self.buffer, self.descriptors = socket.socket(fileno=descriptor), bytearray(), []
         self.socket.setblocking(True)
         self.lock = threading.Lock()
 
-    def take(self, size: int) -> bytes | None: # None: the host is gone
+    def take(self, size: int) -> bytes | None:  # None: the host is gone
         "The next bytes; descriptors that come with them are kept."
         while len(self.buffer) < size:
-            try: data, descriptors, *_ = socket.recv_fds(self.socket, max(size - len(self.buffer), 65_536), 8)
-            except OSError: return None
-            if not data: return None
+            try:
+                data, descriptors, *_ = socket.recv_fds(self.socket, max(size - len(self.buffer), 65_536), 8)
+            except OSError:
+                return None
+            if not data:
+                return None
             self.buffer += data
             self.descriptors += descriptors
         taken = bytes(memoryview(self.buffer)[:size])
@@ -61,19 +66,24 @@ class SocketChannel:
     def write(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
         "Send bytes, whole, and open files with the first of them."
         with self.lock:
-            if descriptors: data = data[socket.send_fds(self.socket, [data[:4]], descriptors):]
+            if descriptors:
+                data = data[socket.send_fds(self.socket, [data[:4]], descriptors) :]
             self.socket.sendall(data)
+
 
 class StreamChannel:
     "Frames over two open descriptors, such as the standard streams of a container."
+
     descriptors: list = []
-    def __init__(self,
-        incoming: int, # descriptor to read from
-        outgoing: int, # descriptor to write to
+
+    def __init__(
+        self,
+        incoming: int,  # descriptor to read from
+        outgoing: int,  # descriptor to write to
     ):
         self.incoming, self.outgoing, self.lock = os.fdopen(incoming, 'rb'), outgoing, threading.Lock()
 
-    def take(self, size: int) -> bytes | None: # None: the host is gone
+    def take(self, size: int) -> bytes | None:  # None: the host is gone
         "The next bytes."
         taken = self.incoming.read(size)
         return taken if len(taken) == size else None
@@ -82,13 +92,16 @@ class StreamChannel:
         "Send bytes, whole."
         with self.lock:
             view = memoryview(data)
-            while view: view = view[os.write(self.outgoing, view):]
+            while view:
+                view = view[os.write(self.outgoing, view) :]
+
 
 Channel = SocketChannel | StreamChannel
 
+
 def receive(
-    channel: Channel, # to the host
-) -> dict[str, Any] | None: # None: the host is gone
+    channel: Channel,  # to the host
+) -> dict[str, Any] | None:  # None: the host is gone
     "The next frame."
     length = channel.take(4)
     body = channel.take(_LENGTH.unpack(length)[0]) if length else None
@@ -96,34 +109,43 @@ def receive(
 
 # %% ../../nbs/shell/07_worker.ipynb #44005b07
 def read_value(
-    file: BinaryIO, # as `write_value` left it
-    kind: str, # "text" or "pickle"
-) -> Any: # the same object
+    file: BinaryIO,  # as `write_value` left it
+    kind: str,  # "text" or "pickle"
+) -> Any:  # the same object
     "Raises whatever the object's own code raises when it is made."
-    if kind != 'text': return pickle.load(file)
+    if kind != 'text':
+        return pickle.load(file)
     size = os.fstat(file.fileno()).st_size
-    if not size: return ''
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped: return str(mapped, 'utf-8', 'surrogatepass')
+    if not size:
+        return ''
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return str(mapped, 'utf-8', 'surrogatepass')
 
 # %% ../../nbs/shell/07_worker.ipynb #cbec5bdc
 class WorkerShell(Shell):
     "A `Shell` whose questions go over the wire."
-    def __init__(self,
-        channel: Channel, # to the host
-        tools: list[dict] = (), # the user's functions: name, description, wait
+
+    def __init__(
+        self,
+        channel: Channel,  # to the host
+        tools: list[dict] = (),  # the user's functions: name, description, wait
     ):
         self.channel, self.numbers, self.waiting, self.thread = channel, itertools.count(1), {}, None
-        super().__init__(tools={tool['name']: dict(tool=_stub(self, tool), description=tool['description']) for tool in tools})
+        super().__init__(
+            tools={tool['name']: dict(tool=_stub(self, tool), description=tool['description']) for tool in tools}
+        )
 
     def _ask(self, kind: str, prompts: list, model: str | None, contexts: list | None) -> list:
         packed = None if contexts is None else [self.whole(context) or pack(context) for context in contexts]
         return self.call(len(prompts), kind=kind, prompts=prompts, model=model, contexts=packed)
 
-    def whole(self, context: Any) -> dict | None: # None: it has to travel
+    def whole(self, context: Any) -> dict | None:  # None: it has to travel
         "The number of one of our contexts, which the host has too."
-        if type(context) is not str: return None # others may have been changed here
+        if type(context) is not str:
+            return None  # others may have been changed here
         for number in range(self._workspace.contexts):
-            if self._workspace.owned.get(f'context_{number}') is context: return {'$': 'context', 'number': number}
+            if self._workspace.owned.get(f'context_{number}') is context:
+                return {'$': 'context', 'number': number}
 
     def call(self, count: int, **what: Any) -> list:
         "Ask the host, and wait in the cell's thread; raises what the host says is wrong."
@@ -133,11 +155,14 @@ class WorkerShell(Shell):
         self.waiting[number] = answer
         try:
             with job.asking(count) if job else contextlib.nullcontext():
-                if job and job.stopped: answer.cancel()
-                else: self.channel.write(data)
+                if job and job.stopped:
+                    answer.cancel()
+                else:
+                    self.channel.write(data)
                 return answer.result()
         except CancelledError:
-            if job and job.stopped: raise KeyboardInterrupt from None
+            if job and job.stopped:
+                raise KeyboardInterrupt from None
             raise RLMError('The sub-call was cancelled.') from None
         finally:
             self._calls.pop(answer, None)
@@ -146,47 +171,63 @@ class WorkerShell(Shell):
     def _press(self, job: _Job, delay: float = 0.05) -> None:
         super()._press(job, delay)
         # The handler does nothing; but what sleeps or waits in the main thread wakes, and finds the exception.
-        if not job.thread_free and self.thread: signal.pthread_kill(self.thread, signal.SIGINT)
+        if not job.thread_free and self.thread:
+            signal.pthread_kill(self.thread, signal.SIGINT)
 
 # %% ../../nbs/shell/07_worker.ipynb #e60f9ec5
 def _stub(shell: WorkerShell, tool: dict) -> Callable:
     "What stands for a function of the user's; it runs on the host."
+
     def function(*args: Any, **kwargs: Any) -> Any:
-        reply, = shell.call(0, kind='tool', name=tool['name'], args=pack(list(args)), kwargs=pack(kwargs))
+        (reply,) = shell.call(0, kind='tool', name=tool['name'], args=pack(list(args)), kwargs=pack(kwargs))
         return reply
-    async def coroutine(*args: Any, **kwargs: Any) -> Any: return await asyncio.to_thread(function, *args, **kwargs)
+
+    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+        return await asyncio.to_thread(function, *args, **kwargs)
+
     made = coroutine if tool['wait'] else function
     made.__name__ = made.__qualname__ = tool['name']
     made.__doc__ = tool['description']
     return made
 
+
 def _error_of(told: dict) -> Exception:
     "The exception that the host describes."
     known = getattr(errors, told['kind'], None) or getattr(builtins, told['kind'], None)
-    if told['kind'] == 'UnicodeDecodeError' or not (isinstance(known, type) and issubclass(known, Exception)): known = None
-    try: return known(told['text']) if known else RLMError(f"{told['kind']}: {told['text']}")
-    except TypeError: return RLMError(f"{told['kind']}: {told['text']}")
+    if told['kind'] == 'UnicodeDecodeError' or not (isinstance(known, type) and issubclass(known, Exception)):
+        known = None
+    try:
+        return known(told['text']) if known else RLMError(f"{told['kind']}: {told['text']}")
+    except TypeError:
+        return RLMError(f"{told['kind']}: {told['text']}")
+
 
 @patch
-def settle(self: WorkerShell,
-    frame: dict, # a `ret` frame of the host
+def settle(
+    self: WorkerShell,
+    frame: dict,  # a `ret` frame of the host
 ) -> None:
     "Hand the host's answer to the thread that waits for it."
     answer = self.waiting.get(frame['id'])
-    if answer is None or not answer.set_running_or_notify_cancel(): return
+    if answer is None or not answer.set_running_or_notify_cancel():
+        return
     is_error = lambda one: isinstance(one, dict) and one.get('$') == 'error'
-    if 'error' in frame: answer.set_exception(_error_of(frame['error']))
-    else: answer.set_result([_error_of(one) if is_error(one) else unpack(one) for one in frame['replies']])
+    if 'error' in frame:
+        answer.set_exception(_error_of(frame['error']))
+    else:
+        answer.set_result([_error_of(one) if is_error(one) else unpack(one) for one in frame['replies']])
 
 # %% ../../nbs/shell/07_worker.ipynb #c5363c5d
 class Server:
     "Reads the host's frames and does what they say."
-    def __init__(self,
-        channel: Channel, # to the host
-        tools: list[dict] = (), # the user's functions
+
+    def __init__(
+        self,
+        channel: Channel,  # to the host
+        tools: list[dict] = (),  # the user's functions
     ):
         self.channel, self.shell = channel, WorkerShell(channel, tools)
-        self.files: dict[int, BinaryIO] = {} # handed over, not used yet
+        self.files: dict[int, BinaryIO] = {}  # handed over, not used yet
         self.jobs = self.shell._worker = _OwnThread()
 
     def send(self, **frame: Any) -> None:
@@ -196,32 +237,50 @@ class Server:
     def read(self) -> None:
         "Take frames until the host is gone, and end the process with it."
         try:
-            while (frame := receive(self.channel)) is not None: self.take(frame)
-        finally: self.leave()
+            while (frame := receive(self.channel)) is not None:
+                self.take(frame)
+        finally:
+            self.leave()
 
-    def leave(self) -> None: os._exit(0)
+    def leave(self) -> None:
+        os._exit(0)
 
     def take(self, frame: dict) -> None:
         "One frame of the host's."
         op = frame['op']
-        if op == 'ret': self.shell.settle(frame)
-        elif op == 'exec': self.jobs.jobs.put(lambda: self.perform(frame))
+        if op == 'ret':
+            self.shell.settle(frame)
+        elif op == 'exec':
+            self.jobs.jobs.put(lambda: self.perform(frame))
         elif op == 'interrupt':
-            if self.shell._job: self.shell._stop(self.shell._job, frame['reason'])
-        elif op == 'file': self.files[frame['file']] = os.fdopen(self.channel.descriptors.pop(0), 'rb')
-        elif op == 'data': self.files.setdefault(frame['file'], tempfile.TemporaryFile()).write(base64.b64decode(frame['data']))
+            if self.shell._job:
+                self.shell._stop(self.shell._job, frame['reason'])
+        elif op == 'file':
+            self.files[frame['file']] = os.fdopen(self.channel.descriptors.pop(0), 'rb')
+        elif op == 'data':
+            self.files.setdefault(frame['file'], tempfile.TemporaryFile()).write(base64.b64decode(frame['data']))
         else:
-            try: self.send(op='done', id=frame['id'], **getattr(self, f'do_{op}')(frame))
-            except Exception as error: # an object's own code may raise anything
-                self.send(op='failed', id=frame['id'], kind='name' if isinstance(error, UnknownVariable) else '', error=_say(error, frame))
+            try:
+                self.send(op='done', id=frame['id'], **getattr(self, f'do_{op}')(frame))
+            except Exception as error:  # an object's own code may raise anything
+                self.send(
+                    op='failed',
+                    id=frame['id'],
+                    kind='name' if isinstance(error, UnknownVariable) else '',
+                    error=_say(error, frame),
+                )
+
 
 class _OwnThread(_Worker):
     "Cells run in the thread that serves them."
+
     def __init__(self):
         self.jobs, self.loop, self.pool, self.thread = queue.SimpleQueue(), None, None, threading.current_thread()
 
+
 def _say(error: Exception, frame: dict) -> str:
-    if isinstance(error, RLMError): return str(error)
+    if isinstance(error, RLMError):
+        return str(error)
     what = 'the context' if frame['op'] == 'context' else frame.get('name')
     return f'The worker could not take {what} ({type(error).__name__}: {str(error)[:500]}); give plain data, or more memory.'
 
@@ -234,149 +293,209 @@ def value_of(self: Server, frame: dict) -> Any:
         file.seek(0)
         return read_value(file, frame['kind'])
 
+
 @patch
 def do_context(self: Server, frame: dict) -> dict:
     "A context: the first, or one more."
     return dict(number=self.shell.add_context(self.value_of(frame)))
 
+
 @patch
 def do_set(self: Server, frame: dict) -> dict:
     "A variable of the host's; a tool is restored after each cell."
     value = self.value_of(frame)
-    if frame.get('owned'): self.shell._workspace.owned[frame['name']] = value
+    if frame.get('owned'):
+        self.shell._workspace.owned[frame['name']] = value
     self.shell[frame['name']] = value
     return {}
+
 
 @patch
 def do_get(self: Server, frame: dict) -> dict:
     "A variable that the host asks for."
     return dict(value=pack(self.shell.lookup(frame['name'])))
 
+
 @patch
 def perform(self: Server, frame: dict) -> None:
     "Run one cell, and tell the host what came of it."
     shell, job = self.shell, _Job(frame['code'], frame['label'])
-    if shell.thread: signal.signal(signal.SIGINT, _wake)
+    if shell.thread:
+        signal.signal(signal.SIGINT, _wake)
     shell._perform(job, self.jobs)
-    try: told = dict(op='done', id=frame['id'], cell=_cell_frame(job.done.result()), **self.state())
-    except Exception as error: told = dict(op='failed', id=frame['id'], error=_say(error, dict(op='', name='the cell')))
-    try: data = encode_frame(told)
+    try:
+        told = dict(op='done', id=frame['id'], cell=_cell_frame(job.done.result()), **self.state())
     except Exception as error:
-        told['cell'] = dict(stdout='', stderr='', value=None, error=f'The output or the answer cannot be handed over: {error}', final=None, notes=[])
+        told = dict(op='failed', id=frame['id'], error=_say(error, dict(op='', name='the cell')))
+    try:
+        data = encode_frame(told)
+    except Exception as error:
+        told['cell'] = dict(
+            stdout='',
+            stderr='',
+            value=None,
+            error=f'The output or the answer cannot be handed over: {error}',
+            final=None,
+            notes=[],
+        )
         data = encode_frame(told)
     self.channel.write(data)
 
-def _wake(*_: Any) -> None: pass
+
+def _wake(*_: Any) -> None:
+    pass
 
 # %% ../../nbs/shell/07_worker.ipynb #f1572be5
-_MIRRORED = 10_000 # names and sizes that the host is told
+_MIRRORED = 10_000  # names and sizes that the host is told
+
 
 def _cell_frame(cell: Cell) -> dict:
     final, error = None, cell.error
     if cell.final:
-        try: final = dict(value=pack(cell.final.value), source=cell.final.source)
-        except Exception as problem: error = f'The answer cannot be handed over: {problem}'
-    return dict(stdout=cell.stdout, stderr=cell.stderr, value=cell.value, error=error, final=final, notes=list(cell.notes))
+        try:
+            final = dict(value=pack(cell.final.value), source=cell.final.source)
+        except Exception as problem:
+            error = f'The answer cannot be handed over: {problem}'
+    return dict(
+        stdout=cell.stdout, stderr=cell.stderr, value=cell.value, error=error, final=final, notes=list(cell.notes)
+    )
+
 
 @patch
 def state(self: Server) -> dict:
     "What there is now, as far as the host mirrors it."
     workspace = self.shell._workspace
-    names = [name for name in list(workspace.variables)[:_MIRRORED] if isinstance(name, str) and not name.startswith('__')]
+    names = [
+        name for name in list(workspace.variables)[:_MIRRORED] if isinstance(name, str) and not name.startswith('__')
+    ]
     draft = workspace.answer
-    try: answer = {key: pack(draft[key]) for key in ('content', 'ready') if key in draft}
-    except Exception: answer = {'content': '', 'ready': False}
-    if len(str(answer)) > 1_000_000: answer = {'content': f"{str(answer.get('content'))[:100_000]} [cut]", 'ready': False}
+    try:
+        answer = {key: pack(draft[key]) for key in ('content', 'ready') if key in draft}
+    except Exception:
+        answer = {'content': '', 'ready': False}
+    if len(str(answer)) > 1_000_000:
+        answer = {'content': f"{str(answer.get('content'))[:100_000]} [cut]", 'ready': False}
     return dict(variables=dict(itertools.islice(self.shell.variables().items(), _MIRRORED)), names=names, answer=answer)
 
 # %% ../../nbs/shell/07_worker.ipynb #7cdeb5a1
-_LIMITS = dict(memory='RLIMIT_AS', files='RLIMIT_NOFILE', file_size='RLIMIT_FSIZE', threads='RLIMIT_NPROC', core='RLIMIT_CORE') # our words -> the kernel's
+_LIMITS = dict(
+    memory='RLIMIT_AS', files='RLIMIT_NOFILE', file_size='RLIMIT_FSIZE', threads='RLIMIT_NPROC', core='RLIMIT_CORE'
+)  # our words -> the kernel's
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
+
 
 def _prctl(*arguments: Any) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(*arguments): raise OSError(ctypes.get_errno(), f'prctl({arguments[0]})')
+    if libc.prctl(*arguments):
+        raise OSError(ctypes.get_errno(), f'prctl({arguments[0]})')
+
 
 def set_limits(
-    limits: dict[str, int], # memory, files, file_size, threads, core
+    limits: dict[str, int],  # memory, files, file_size, threads, core
 ) -> None:
     "Set resource limits, soft and hard; what was lower before stays lower."
     import resource
+
     for name, wanted in limits.items():
         kind = getattr(resource, _LIMITS[name])
         _, hard = resource.getrlimit(kind)
-        if hard != resource.RLIM_INFINITY: wanted = min(wanted, hard)
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
         resource.setrlimit(kind, (wanted, wanted))
 
+
 def set_filter(
-    program: bytes, # BPF, as libseccomp writes it
+    program: bytes,  # BPF, as libseccomp writes it
 ) -> None:
     "Let the kernel refuse system calls, in this process for good."
-    class Program(ctypes.Structure): _fields_ = [('length', ctypes.c_ushort), ('code', ctypes.c_char_p)]
+
+    class Program(ctypes.Structure):
+        _fields_ = [('length', ctypes.c_ushort), ('code', ctypes.c_char_p)]
+
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _prctl(_PR_SET_SECCOMP, 2, ctypes.byref(Program(len(program) // 8, program)), 0, 0)
 
+
 def become(
-    user: int, # number of a user, who need not exist
+    user: int,  # number of a user, who need not exist
 ) -> None:
     "Be somebody who owns nothing; only root can, and cannot go back."
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) # the change had undone it
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # the change had undone it
+
 
 def counted(
-    what: Sequence[str] = ('memory', 'pids'), # controllers
-    folder: str = '/sys/fs/cgroup', # where the control group of a container shows
-) -> bool: # False also where it does not show
+    what: Sequence[str] = ('memory', 'pids'),  # controllers
+    folder: str = '/sys/fs/cgroup',  # where the control group of a container shows
+) -> bool:  # False also where it does not show
     "Whether the control group bounds this process by every one of `what`."
-    def bound(path: str) -> bool: # a number that was set; unlimited memory is a number too
+
+    def bound(path: str) -> bool:  # a number that was set; unlimited memory is a number too
         try:
-            with open(os.path.join(folder, path)) as file: return int(file.read()) < 2**60
-        except (OSError, ValueError): return False
+            with open(os.path.join(folder, path)) as file:
+                return int(file.read()) < 2**60
+        except (OSError, ValueError):
+            return False
+
     older = dict(memory='memory/memory.limit_in_bytes', pids='pids/pids.max')
     return all(bound(f'{name}.max') or bound(older[name]) for name in what)
 
+
 def lock(
-    opening: dict[str, Any], # of the host's first frame
+    opening: dict[str, Any],  # of the host's first frame
 ) -> None:
     "Put the locks on, in an order in which each still can be; ends the process where they would not hold."
     if 'counted' in opening and not counted(opening['counted']):
-        if opening.get('uncounted') is None: sys.exit('nothing bounds its memory and its processes: '
-            'the engine has no control groups to do it with, and here is no libseccomp to do without them (apt install libseccomp2, pip install pyseccomp)')
+        if opening.get('uncounted') is None:
+            sys.exit(
+                'nothing bounds its memory and its processes: '
+                'the engine has no control groups to do it with, and here is no libseccomp to do without them (apt install libseccomp2, pip install pyseccomp)'
+            )
         opening = opening | opening['uncounted']
-    if 'user' in opening: become(opening['user'])
-    if 'limits' in opening: set_limits(opening['limits'])
+    if 'user' in opening:
+        become(opening['user'])
+    if 'limits' in opening:
+        set_limits(opening['limits'])
     if 'landlock' in opening:
         from rlm.shell.isolation.sandbox import restrict_files
+
         restrict_files(opening['landlock'])
-    if 'filter' in opening: set_filter(base64.b64decode(opening['filter']))
+    if 'filter' in opening:
+        set_filter(base64.b64decode(opening['filter']))
+
 
 def silence() -> None:
     "From here on nobody reads what code writes past `sys.stdout`, and a full pipe must not block it."
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2): os.dup2(nowhere, descriptor)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 # %% ../../nbs/shell/07_worker.ipynb #6b898d73
 def serve(
-    channel: Channel, # to the host
-    on_shell: Callable[[WorkerShell], None] | None = None, # gets the shell that was made
+    channel: Channel,  # to the host
+    on_shell: Callable[[WorkerShell], None] | None = None,  # gets the shell that was made
 ) -> None:
     "Serve one host, in this thread, until it is gone."
     opening = receive(channel)
-    if opening is None: return
+    if opening is None:
+        return
     sys.path.extend(folder for folder in opening.get('path', ()) if folder not in sys.path)
     from rlm.shell import capture
+
     capture.MAX_PRINTED = opening.get('max_printed', capture.MAX_PRINTED)
     server = Server(channel, opening.get('tools', ()))
-    if on_shell: on_shell(server.shell)
-    _profile()[1].cleanup() # a worker is killed, and could not delete IPython's folder at its end
+    if on_shell:
+        on_shell(server.shell)
+    _profile()[1].cleanup()  # a worker is killed, and could not delete IPython's folder at its end
     server.shell._start_ipython(server.jobs)
-    show([]) # whatever a cell does to `sys.modules`, what its machinery needs has been imported
-    if 'folder' in opening: folder = os.open(opening['folder'], os.O_RDONLY | os.O_DIRECTORY)
+    show([])  # whatever a cell does to `sys.modules`, what its machinery needs has been imported
+    if 'folder' in opening:
+        folder = os.open(opening['folder'], os.O_RDONLY | os.O_DIRECTORY)
     lock(opening)
-    engine_loop() # its thread interrupts cells: it must be there when no cell can start a thread any more
+    event_loop()  # its thread interrupts cells: it must be there when no cell can start a thread any more
     if threading.current_thread() is threading.main_thread() and on_shell is None:
         server.shell.thread = threading.get_ident()
         signal.signal(signal.SIGINT, _wake)
@@ -385,12 +504,15 @@ def serve(
     channel.write(encode_frame(dict(op='ready')), [folder] if 'folder' in opening else ())
     server.jobs._serve()
 
+
 def die_with_host() -> None:
     "Let the kernel end this process with its parent, also where a call in C holds the interpreter and no thread of ours can see it go."
-    if sys.platform == 'linux': _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if sys.platform == 'linux':
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
 
 def main(
-    descriptor: int | None = None, # of a socket; the standard streams where None
+    descriptor: int | None = None,  # of a socket; the standard streams where None
 ) -> None:
     "The program of a worker process."
     die_with_host()

@@ -24,10 +24,12 @@ def _fence(text: str, lang: str = '') -> list[str]:
     ticks = '`' * max(3, 1 + max((len(run) for run in re.findall('`+', text)), default=0))
     return [f'{ticks}{lang}', *text.rstrip('\n').split('\n'), ticks, '']
 
+
 def _span(text: str) -> str:
     "`text`, which is one line, as inline code that it cannot close."
     ticks = '`' * (1 + max((len(run) for run in re.findall('`+', text)), default=0))
     return f'{ticks} {text} {ticks}' if '`' in text else f'{ticks}{text}{ticks}'
+
 
 def _markdown_cell(cell: CellNode, max_chars: int) -> Iterator[str]:
     "A cell: code, output, and what it called."
@@ -35,59 +37,102 @@ def _markdown_cell(cell: CellNode, max_chars: int) -> Iterator[str]:
     yield from _fence(_shorten(_visible(cell.start.get('code') or ''), max_chars), 'python')
     for label, text in _outputs(end):
         yield from (f'{label}:', '', *_fence(_shorten(_visible(text), max_chars), 'text'))
-    if cell.end is None: yield from ('The cell did not end.', '')
+    if cell.end is None:
+        yield from ('The cell did not end.', '')
     yield from _markdown_calls(cell, max_chars)
+
 
 def _markdown_calls(node: Node, max_chars: int, limit: int = 20) -> Iterator[str]:
     "A list of sub-calls; children are quoted."
     for stage, calls in _by_stage(node).items():
-        if stage and isinstance(node, RunNode): yield from (f'**{_span(_stage_label(node, stage, calls))}**', '')
-        yield from (*(f'- {_span(label)}' for label, _ in _elided([(_call_label(call), []) for call in calls], limit, 'sub-call')), '')
-    for text in _notices(node): yield from (f'Note: {_span(_one_line(text, 300))}', '')
-    for child in node.children: yield from (*(f'> {line}'.rstrip() for line in _markdown_run(child, max_chars)), '')
+        if stage and isinstance(node, RunNode):
+            yield from (f'**{_span(_stage_label(node, stage, calls))}**', '')
+        yield from (
+            *(
+                f'- {_span(label)}'
+                for label, _ in _elided([(_call_label(call), []) for call in calls], limit, 'sub-call')
+            ),
+            '',
+        )
+    for text in _notices(node):
+        yield from (f'Note: {_span(_one_line(text, 300))}', '')
+    for child in node.children:
+        yield from (*(f'> {line}'.rstrip() for line in _markdown_run(child, max_chars)), '')
+
 
 def _markdown_run(run: RunNode, max_chars: int) -> Iterator[str]:
     yield from (f'**{_span(_run_label(run))}**', '')
-    if run.plan: yield from (f'**{_span(_plan_label(run.plan))}**', '', *_fence(_shorten(_visible(_as_text(run.plan.get('text') or run.plan.get('term'))), max_chars), 'text'))
+    if run.plan:
+        yield from (
+            f'**{_span(_plan_label(run.plan))}**',
+            '',
+            *_fence(_shorten(_visible(_as_text(run.plan.get('text') or run.plan.get('term'))), max_chars), 'text'),
+        )
     yield from _markdown_calls(run, max_chars)
     for turn in run.turns:
         yield from (f'**{_span(_turn_label(turn))}**', '')
-        if not turn.cells and turn.reply: yield from _fence(_shorten(_visible(turn.reply.get('text') or ''), max_chars), 'text')
-        for cell in turn.cells: yield from _markdown_cell(cell, max_chars)
+        if not turn.cells and turn.reply:
+            yield from _fence(_shorten(_visible(turn.reply.get('text') or ''), max_chars), 'text')
+        for cell in turn.cells:
+            yield from _markdown_cell(cell, max_chars)
         yield from _markdown_calls(turn, max_chars)
-    if run.choice: yield from (f'**{_span(_choice_label(run.choice))}**', '', *(f'- {_span(_vote_label(row))}' for row in run.choice.get('scoreboard') or ()), '')
+    if run.choice:
+        yield from (
+            f'**{_span(_choice_label(run.choice))}**',
+            '',
+            *(f'- {_span(_vote_label(row))}' for row in run.choice.get('scoreboard') or ()),
+            '',
+        )
     yield from (f'**{_span(_end_label(run))}**', '')
     answer = (run.end or {}).get('answer')
-    if answer is not None: yield from _fence(_visible(answer), 'text')
+    if answer is not None:
+        yield from _fence(_visible(answer), 'text')
+
 
 def to_markdown(
-    events: Iterable[dict], # a journal's events; the run need not have ended
-    max_chars: int = 4000, # of one code or output; the middle of a longer one is left out, with its count
-) -> str: # Markdown
+    events: Iterable[dict],  # a journal's events; the run need not have ended
+    max_chars: int = 4000,  # of one code or output; the middle of a longer one is left out, with its count
+) -> str:  # Markdown
     "The run as Markdown: code, output, sub-calls, and the answer in full."
     return '\n'.join(line for root in RunTree(events).roots for line in _markdown_run(root, max_chars))
 
 # %% ../../nbs/trace/04_html.ipynb #14f665d1
-COLOURS = ('', 'word', 'string', 'remark', 'number', 'defined', 'known') # names of the kinds, in the pages' styles
-_KINDS = [('Comment', 3), ('String', 2), ('Number', 4), ('Operator.Word', 1), ('Keyword.Constant', 6), ('Keyword', 1), ('Name.Function', 5),
-          ('Name.Class', 5), ('Name.Decorator', 5), ('Name.Builtin', 6), ('Name.Exception', 6)]
+COLOURS = ('', 'word', 'string', 'remark', 'number', 'defined', 'known')  # names of the kinds, in the pages' styles
+_KINDS = [
+    ('Comment', 3),
+    ('String', 2),
+    ('Number', 4),
+    ('Operator.Word', 1),
+    ('Keyword.Constant', 6),
+    ('Keyword', 1),
+    ('Name.Function', 5),
+    ('Name.Class', 5),
+    ('Name.Decorator', 5),
+    ('Name.Builtin', 6),
+    ('Name.Exception', 6),
+]
+
 
 @lru_cache(maxsize=None)
-def _colour(kind: Any) -> int: # 0: none
+def _colour(kind: Any) -> int:  # 0: none
     "The colour of a kind of token."
     name = f'{kind}.'.removeprefix('Token.').removeprefix('Literal.')
     return next((colour for start, colour in _KINDS if name.startswith(f'{start}.')), 0)
 
+
 def colour_code(
-    code: str, # Python, or what a model took for it
-) -> list[tuple[int, str]]: # number of the colour, and the text that has it
+    code: str,  # Python, or what a model took for it
+) -> list[tuple[int, str]]:  # number of the colour, and the text that has it
     "The pieces of `code`; together they are the code, with plain line ends."
     from pygments.lexers import PythonLexer
+
     found = []
     for kind, piece in PythonLexer(stripnl=False, ensurenl=False).get_tokens(code):
         colour = _colour(kind)
-        if found and found[-1][0] == colour: found[-1] = (colour, found[-1][1] + piece)
-        else: found.append((colour, piece))
+        if found and found[-1][0] == colour:
+            found[-1] = (colour, found[-1][1] + piece)
+        else:
+            found.append((colour, piece))
     return found
 
 # %% ../../nbs/trace/04_html.ipynb #7fbbaa40
@@ -113,21 +158,31 @@ div.rlm-trace th{color:var(--soft)}
 div.rlm-trace .won td{font-weight:600}
 '''.strip()
 
+
 def _html(text: str) -> str:
     "The only door by which text enters the page."
     return escape(_visible(text))
 
+
 def _coloured(code: str) -> str:
     "Code with its kinds of tokens as classes."
-    return ''.join(f'<span class={COLOURS[colour]}>{_html(piece)}</span>' if colour else _html(piece) for colour, piece in colour_code(code))
+    return ''.join(
+        f'<span class={COLOURS[colour]}>{_html(piece)}</span>' if colour else _html(piece)
+        for colour, piece in colour_code(code)
+    )
+
 
 def _block(label: str, text: str, max_chars: int, mark: str = '') -> str:
     "A labelled text; nothing where there is none."
-    if not text: return ''
+    if not text:
+        return ''
     shown = _shorten(_as_text(text), max_chars)
     # Beyond this the colours would be most of the page.
     inner = _coloured(shown) if mark == 'code' and len(shown) <= 4_000 else _html(shown)
-    return (f'<div><small>{_html(label)}</small></div>' if label else '') + f'<pre{f" class={mark}" if mark else ""}>{inner}</pre>'
+    return (
+        f'<div><small>{_html(label)}</small></div>' if label else ''
+    ) + f'<pre{f" class={mark}" if mark else ""}>{inner}</pre>'
+
 
 def _folded(label: str, inner: str, bad: bool = False, figures: str = '') -> str:
     "A part that folds, with its figures at the right; `inner` is HTML, `label` and `figures` are text."
@@ -135,91 +190,153 @@ def _folded(label: str, inner: str, bad: bool = False, figures: str = '') -> str
     right = f'<span>{_html(figures)}<i> · </i></span>' if figures else ''
     return f'<details><summary{" class=bad" if bad else ""}>{right}{_html(label)}</summary>{inner}</details>'
 
-def _figures(seconds: float | None, usage: dict | None) -> str: return _joined(_took(seconds), _spent(usage))
+
+def _figures(seconds: float | None, usage: dict | None) -> str:
+    return _joined(_took(seconds), _spent(usage))
 
 # %% ../../nbs/trace/04_html.ipynb #cc2d03fc
 def _html_call(call: dict, max_chars: int) -> str:
     "A sub-call: what it said, and folded away what it was asked."
-    texts = _block('prompt', call.get('prompt'), max_chars) + _block('reply', call.get('text') or '', max_chars) + _block('error', call.get('error') or '', max_chars, 'bad')
+    texts = (
+        _block('prompt', call.get('prompt'), max_chars)
+        + _block('reply', call.get('text') or '', max_chars)
+        + _block('error', call.get('error') or '', max_chars, 'bad')
+    )
     said = _failure(call) or (f'"{_one_line(call.get("text"))}"' if call['type'] == 'reply' else 'no reply recorded')
     kind = '' if call.get('kind') == 'subcall' else str(call.get('kind') or '')
-    return _folded(_joined(kind, str(call.get('place') or ''), str(call.get('model') or ''), said), texts, bad=bool(call.get('error')), figures=_figures(call.get('seconds'), call.get('usage')))
+    return _folded(
+        _joined(kind, str(call.get('place') or ''), str(call.get('model') or ''), said),
+        texts,
+        bad=bool(call.get('error')),
+        figures=_figures(call.get('seconds'), call.get('usage')),
+    )
+
 
 def _html_stage(node: Node, stage: str, calls: list[dict], max_chars: int, limit: int) -> str:
     "Calls of one stage of a plan, or those that a cell made."
     shown = [_html_call(call, max_chars) for call in calls[:limit]]
-    if len(calls) > limit: shown.append(f'<p>... {_many(len(calls) - limit, "sub-call")} more</p>')
-    if stage and isinstance(node, RunNode): label, _, figures = _stage_label(node, stage, calls).partition(' · ')
-    else: label, figures = _calls_label(Node(dict(enumerate(calls)))), _spent(usage_of(call for call in calls if call['type'] == 'reply'))
+    if len(calls) > limit:
+        shown.append(f'<p>... {_many(len(calls) - limit, "sub-call")} more</p>')
+    if stage and isinstance(node, RunNode):
+        label, _, figures = _stage_label(node, stage, calls).partition(' · ')
+    else:
+        label, figures = (
+            _calls_label(Node(dict(enumerate(calls)))),
+            _spent(usage_of(call for call in calls if call['type'] == 'reply')),
+        )
     return _folded(label, ''.join(shown), figures=figures) if calls else ''
+
 
 def _html_calls(node: Node, max_chars: int, limit: int) -> str:
     "Notices, sub-calls, and children of a part of a run."
     parts = [f'<p>{_html(text)}</p>' for text in _notices(node)]
     parts += [_html_stage(node, stage, calls, max_chars, limit) for stage, calls in _by_stage(node).items()]
     numbers = _candidates(node) if isinstance(node, RunNode) else {}
-    return ''.join([*parts, *(_html_run(child, max_chars, limit, number=numbers.get(child.start['run'])) for child in node.children)])
+    return ''.join(
+        [
+            *parts,
+            *(_html_run(child, max_chars, limit, number=numbers.get(child.start['run'])) for child in node.children),
+        ]
+    )
+
 
 def _html_cell(cell: CellNode, max_chars: int, limit: int) -> str:
     "Code, output, and what the cell called."
     end = cell.end or {}
     label = _joined(f'cell {cell.start.get("cell", "")}', _took(end.get('seconds')), '' if cell.end else 'did not end')
     outputs = [_block(name.lower(), text, max_chars, 'bad' if name == 'Error' else '') for name, text in _outputs(end)]
-    return _block(label, cell.start.get('code') or '', max_chars, 'code') + _html_calls(cell, max_chars, limit) + ''.join(outputs)
+    return (
+        _block(label, cell.start.get('code') or '', max_chars, 'code')
+        + _html_calls(cell, max_chars, limit)
+        + ''.join(outputs)
+    )
+
 
 def _html_turn(turn: TurnNode, max_chars: int, limit: int) -> str:
     "The reply, folded away where it became cells, then the cells."
     reply, text = turn.reply or {}, (turn.reply or {}).get('text') or ''
-    inner = _folded('reply in full', _block('', text, max_chars)) if turn.cells and text else _block('reply', text, max_chars)
+    inner = (
+        _folded('reply in full', _block('', text, max_chars))
+        if turn.cells and text
+        else _block('reply', text, max_chars)
+    )
     inner += _block('error', reply.get('error') or '', max_chars, 'bad')
     inner += ''.join(_html_cell(cell, max_chars, limit) for cell in turn.cells) + _html_calls(turn, max_chars, limit)
     failed = [cell for cell in turn.cells if (cell.end or {}).get('error')]
     wrong = _failure(reply) or (_last_line(failed[0].end['error']) if failed else '')
-    label = _joined(f'turn {turn.number}', wrong or (_one_line(_gist(text, turn.cells), 120) if turn.reply else 'no reply recorded'))
+    label = _joined(
+        f'turn {turn.number}', wrong or (_one_line(_gist(text, turn.cells), 120) if turn.reply else 'no reply recorded')
+    )
     return _folded(label, inner, bool(wrong), _figures((turn.end or reply).get('seconds'), _used(turn)))
 
 # %% ../../nbs/trace/04_html.ipynb #2a4998b3
-def _html_plan(plan: dict, max_chars: int) -> str: return _folded(_plan_label(plan), _block('', plan.get('text') or '', max_chars) + _block('term', plan.get('term') or '', max_chars))
+def _html_plan(plan: dict, max_chars: int) -> str:
+    return _folded(
+        _plan_label(plan),
+        _block('', plan.get('text') or '', max_chars) + _block('term', plan.get('term') or '', max_chars),
+    )
+
 
 def _html_choice(choice: dict) -> str:
     "The scoreboard, and why the winner won."
     rows = [('candidate', 'answer', 'cluster', 'VC', 'Len', 's', ''), *(choice.get('scoreboard') or ())]
     won, lines = str(choice.get('winner')), []
     for number, row in enumerate(rows):
-        cells = ''.join(f'<{tag}>{_html(_one_line(cell, 120))}</{tag}>' for cell in row for tag in ('td' if number else 'th',))
+        cells = ''.join(
+            f'<{tag}>{_html(_one_line(cell, 120))}</{tag}>' for cell in row for tag in ('td' if number else 'th',)
+        )
         lines.append(f'<tr{" class=won" if number and row and str(row[0]) == won else ""}>{cells}</tr>')
     return f'<table>{"".join(lines)}</table><p>{_html(_one_line(choice.get("reason"), 300))}</p>'
+
 
 def _html_run(run: RunNode, max_chars: int, limit: int, root: bool = False, number: int | None = None) -> str:
     "A run with its turns; of the root the answer stands first, and what comes before it is folded away."
     turns = [_html_turn(turn, max_chars, limit) for turn in run.turns]
     end, answer = run.end or {}, (run.end or {}).get('answer')
-    result = _block('error', end.get('error') or '', max_chars, 'bad') + ('' if answer is None else f'<div><small>answer</small></div><pre class="answer">{_html(answer)}</pre>')
+    result = _block('error', end.get('error') or '', max_chars, 'bad') + (
+        '' if answer is None else f'<div><small>answer</small></div><pre class="answer">{_html(answer)}</pre>'
+    )
     inner = [_html_plan(run.plan, max_chars) if run.plan else '', _html_calls(run, max_chars, limit), *turns]
-    if run.choice: inner.insert(0 if root else len(inner), _html_choice(run.choice))
+    if run.choice:
+        inner.insert(0 if root else len(inner), _html_choice(run.choice))
     said = '' if answer is None else f'"{_one_line(answer)}"'
-    label = _joined(f'candidate {number}', run.start['run'], said, end.get('stop_reason') or 'did not end') if number else _run_label(run)
-    if root: return f'<div><small>{_html(label)}</small></div>{result}{"".join(inner)}<p>{_html(_end_label(run))}</p>'
-    return _folded(label, ''.join([*inner, f'<p>{_html(_end_label(run))}</p>', result]), figures=_figures(end.get('seconds'), _used(run)))
+    label = (
+        _joined(f'candidate {number}', run.start['run'], said, end.get('stop_reason') or 'did not end')
+        if number
+        else _run_label(run)
+    )
+    if root:
+        return f'<div><small>{_html(label)}</small></div>{result}{"".join(inner)}<p>{_html(_end_label(run))}</p>'
+    return _folded(
+        label,
+        ''.join([*inner, f'<p>{_html(_end_label(run))}</p>', result]),
+        figures=_figures(end.get('seconds'), _used(run)),
+    )
 
 # %% ../../nbs/trace/04_html.ipynb #9cb6d1a4
-def _fair_share(events: list[dict], page: bool) -> int: # characters for each text
+def _fair_share(events: list[dict], page: bool) -> int:  # characters for each text
     "The room of one text, so that all of them fit a file of their own, or stand in a notebook among much else."
     most, room = (10_000, 3_000_000) if page else (4_000, 200_000)
     return min(most, max(200, room // max(1, len(events))))
 
+
 def to_html(
-    events: Iterable[dict], # a journal's events; the run need not have ended
-    page: bool = False, # True: a whole document, to be saved as a file; False: a fragment, to stand in a page
-    max_chars: int | None = None, # of one text; the middle of a longer one is left out, with its count. None: what keeps a page at a few MB, and a fragment below one
-    limit: int = 100, # sub-calls of one cell that are shown; more are counted
-) -> str: # HTML; everything that a model or a cell wrote is text in it
+    events: Iterable[dict],  # a journal's events; the run need not have ended
+    page: bool = False,  # True: a whole document, to be saved as a file; False: a fragment, to stand in a page
+    max_chars: int
+    | None = None,  # of one text; the middle of a longer one is left out, with its count. None: what keeps a page at a few MB, and a fragment below one
+    limit: int = 100,  # sub-calls of one cell that are shown; more are counted
+) -> str:  # HTML; everything that a model or a cell wrote is text in it
     "The run as HTML: turns and sub-calls fold, nothing is fetched, no script runs."
     events = list(events)
     max_chars = max_chars or _fair_share(events, page)
     runs = ''.join(_html_run(root, max_chars, limit, root=True) for root in RunTree(events).roots)
     fragment = f'<div class="rlm-trace"><style>{_STYLE}</style>{runs}</div>'
-    if not page: return fragment
-    return ('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>rlm trace</title><meta name="color-scheme" content="light dark">'
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1"></head>' f'<body>{fragment}</body></html>\n')
+    if not page:
+        return fragment
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>rlm trace</title><meta name="color-scheme" content="light dark">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"></head>'
+        f'<body>{fragment}</body></html>\n'
+    )

@@ -23,100 +23,140 @@ from ..base.errors import BadInput, redact, RLMError
 __all__ = ['Journal']
 
 # %% ../../nbs/trace/01_journal.ipynb #d80077f0
-try: import fcntl
-except ImportError: fcntl = None # not on Windows
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # not on Windows
 
 # %% ../../nbs/trace/01_journal.ipynb #2cccf45b
-_LONGEST_REPR = 2000 # characters
-_DEEPEST = 50 # levels; what lies deeper, or contains itself, becomes text
+_LONGEST_REPR = 2000  # characters
+_DEEPEST = 50  # levels; what lies deeper, or contains itself, becomes text
 _SPLIT_PAIR = re.compile(r'[\ud800-\udbff][\udc00-\udfff]')
+
 
 def _object_text(value: Any) -> str:
     "The `repr` of `value`, cut with a count; never an exception."
     size = None
     if isinstance(value, (bytes, bytearray)) and len(value) > _LONGEST_REPR:
         value, size = value[:_LONGEST_REPR], len(value)
-    try: text = repr(value)
-    except Exception as error: text = f'<{type(value).__name__} whose repr raised {type(error).__name__}>'
-    if size: return f'{text}... ({size:,} bytes in all)'
-    if len(text) <= _LONGEST_REPR: return text
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f'<{type(value).__name__} whose repr raised {type(error).__name__}>'
+    if size:
+        return f'{text}... ({size:,} bytes in all)'
+    if len(text) <= _LONGEST_REPR:
+        return text
     return f'{text[:_LONGEST_REPR]}... ({len(text):,} characters in all)'
+
 
 def _whole_characters(text: str) -> str:
     "JSON reads an escaped pair of surrogates as one character, so write it as one; a lone surrogate stays."
-    if text.isascii() or not _SPLIT_PAIR.search(text): return text
+    if text.isascii() or not _SPLIT_PAIR.search(text):
+        return text
     return text.encode('utf-16-le', 'surrogatepass').decode('utf-16-le', 'surrogatepass')
+
 
 def _jsonable(value: Any, depth: int = 0) -> Any:
     "A copy of `value` made of what JSON holds without loss."
-    if value is None or isinstance(value, bool): return value
-    if isinstance(value, str): return _whole_characters(str.__str__(value))
-    if isinstance(value, int): return int(value) if value.bit_length() < 10_000 else _object_text(hex(value))
-    if isinstance(value, float): return float(value) if math.isfinite(value) else repr(float(value))
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _whole_characters(str.__str__(value))
+    if isinstance(value, int):
+        return int(value) if value.bit_length() < 10_000 else _object_text(hex(value))
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else repr(float(value))
     if depth < _DEEPEST:
         if is_dataclass(value) and not isinstance(value, type):
             value = {part.name: getattr(value, part.name) for part in fields(value)}
         if isinstance(value, dict):
-            return {_jsonable(key) if isinstance(key, str) else _object_text(key): _jsonable(item, depth + 1)
-                    for key, item in value.items()}
-        if isinstance(value, (list, tuple)): return [_jsonable(item, depth + 1) for item in value]
+            return {
+                _jsonable(key) if isinstance(key, str) else _object_text(key): _jsonable(item, depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, (list, tuple)):
+            return [_jsonable(item, depth + 1) for item in value]
     return _whole_characters(_object_text(value))
 
 # %% ../../nbs/trace/01_journal.ipynb #2a9b2be1
 _SECRET_NAME = re.compile(r'(?i)(key|secret|token|password|authorization)$')
 
+
 def _texts(value: Any) -> Iterator[str]:
     "All texts in `value`, keys too."
-    if isinstance(value, str): yield value
+    if isinstance(value, str):
+        yield value
     elif isinstance(value, dict):
         for key, item in value.items():
             yield key
             yield from _texts(item)
     elif isinstance(value, list):
-        for item in value: yield from _texts(item)
+        for item in value:
+            yield from _texts(item)
+
 
 def _each_text(value: Any, change: Callable[[str], str]) -> Any:
     "A copy of `value` with `change` applied to all its texts."
-    if isinstance(value, str): return change(value)
-    if isinstance(value, dict): return {change(key): _each_text(item, change) for key, item in value.items()}
-    if isinstance(value, list): return [_each_text(item, change) for item in value]
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(key): _each_text(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_each_text(item, change) for item in value]
     return value
+
 
 def _without_secrets(payload: dict) -> dict:
     "`payload` with every known secret replaced."
     together = '\n'.join(_texts(payload))
     return payload if redact(together) == together else _each_text(payload, redact)
 
+
 def _mask_names(value: Any, name: str = '') -> Any:
     "Settings without the values whose name says that they are secret, at any depth."
-    if isinstance(value, dict): return {key: _mask_names(item, key) for key, item in value.items()}
-    if isinstance(value, list): return [_mask_names(item, name) for item in value]
+    if isinstance(value, dict):
+        return {key: _mask_names(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mask_names(item, name) for item in value]
     return '[secret]' if isinstance(value, str) and value and _SECRET_NAME.search(name) else value
 
 # %% ../../nbs/trace/01_journal.ipynb #1f4341ef
 def _event_of(line: bytes) -> dict | None:
     "The event that `line` holds, or None."
-    try: event = json.loads(line.decode())
-    except (ValueError, RecursionError): return None
-    if not isinstance(event, dict): return None
+    try:
+        event = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict):
+        return None
     wanted = {'type': str, 'seq': int, 'run': str}
     return event if all(isinstance(event.get(name), kind) for name, kind in wanted.items()) else None
 
+
 def _parse_journal(
-    lines: Iterable[bytes], # the file, line by line
-    path: Path, # for the message
-) -> tuple[list[dict], int]: # the events, and where the last whole line ends, in bytes
+    lines: Iterable[bytes],  # the file, line by line
+    path: Path,  # for the message
+) -> tuple[list[dict], int]:  # the events, and where the last whole line ends, in bytes
     "Read events up to a torn last line; raises `BadInput` with the line number for anything else."
     events, end = [], 0
     for number, line in enumerate(lines, 1):
         event = _event_of(line)
         if event is None and line.strip():
-            if line.startswith(b'{') and not line.endswith(b'\n'): break
-            if not events: raise BadInput(f'{path} is no journal of a run (line {number} is no event): give a file that a run wrote, as `rlm ask --trace FILE` does.')
-            raise BadInput(f'{path}, line {number} is no event of a journal: something else wrote into the file; cut it before that line to use what stands above.')
+            if line.startswith(b'{') and not line.endswith(b'\n'):
+                break
+            if not events:
+                raise BadInput(
+                    f'{path} is no journal of a run (line {number} is no event): give a file that a run wrote, as `rlm ask --trace FILE` does.'
+                )
+            raise BadInput(
+                f'{path}, line {number} is no event of a journal: something else wrote into the file; cut it before that line to use what stands above.'
+            )
         if event is not None:
             if events and event['seq'] <= events[-1]['seq']:
-                raise BadInput(f'{path}, line {number} has seq {event["seq"]} after {events[-1]["seq"]}: the file holds more than one journal.')
+                raise BadInput(
+                    f'{path}, line {number} has seq {event["seq"]} after {events[-1]["seq"]}: the file holds more than one journal.'
+                )
             events.append(event)
         end += len(line)
     return events, end
@@ -126,17 +166,21 @@ def _reason(error: OSError) -> str:
     "What the system said, without the path."
     return error.strerror or type(error).__name__
 
+
 def _open_locked(path: Path, append: bool) -> BinaryIO:
     "The file at `path` for us alone; raises `BadInput` where that cannot be."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try: file, created = open(path, 'x+b', buffering=0), True
+        try:
+            file, created = open(path, 'x+b', buffering=0), True
         except FileExistsError:
-            if not path.is_file(): raise BadInput(f'{path} is no file: give the path of a file for the journal.') from None
+            if not path.is_file():
+                raise BadInput(f'{path} is no file: give the path of a file for the journal.') from None
             file, created = open(path, 'r+b', buffering=0), False
     except OSError as error:
         raise BadInput(f'The journal {path} cannot be opened ({_reason(error)}): choose another path.') from error
-    try: _take_lock(file, path)
+    try:
+        _take_lock(file, path)
     except BadInput:
         file.close()
         raise
@@ -146,51 +190,69 @@ def _open_locked(path: Path, append: bool) -> BinaryIO:
         raise BadInput(f'{path} already holds a run: choose another path, or resume that run.')
     return file
 
+
 def _take_lock(file: BinaryIO, path: Path) -> None:
     "Take the file's lock; a file system without locks is used without."
-    if fcntl is None: return
-    try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise BadInput(f'{path} is being written by another run: choose another path, or wait for that run to end.') from None
-    except OSError: return
+        raise BadInput(
+            f'{path} is being written by another run: choose another path, or wait for that run to end.'
+        ) from None
+    except OSError:
+        return
 
 # %% ../../nbs/trace/01_journal.ipynb #37aea673
 class Journal:
     "An append-only record of events: in `events`, and one flushed JSON line each in the file if there is a path."
-    def __init__(self,
-        path: str | os.PathLike | None = None, # where the lines go; None: in memory only
-        append: bool = False, # go on with the journal that `path` holds; False refuses a file that holds one
-        clock: Callable[[], float] = time.time, # gives the events' `time`, in Unix seconds
+
+    def __init__(
+        self,
+        path: str | os.PathLike | None = None,  # where the lines go; None: in memory only
+        append: bool = False,  # go on with the journal that `path` holds; False refuses a file that holds one
+        clock: Callable[[], float] = time.time,  # gives the events' `time`, in Unix seconds
     ):
         self.path, self.events, self.closed = None if path is None else Path(path), [], False
         self._clock, self._file, self._end = clock, None, 0
         self._lock, self._subscribers, self._failed = threading.RLock(), [], set()
         self._undelivered, self._delivering = deque(), False
         self._run_counts, self._call_count = {}, 0
-        if self.path is not None: self._open(append)
+        if self.path is not None:
+            self._open(append)
 
     def _open(self, append: bool) -> None:
         "Open the file, and take up what it holds."
         self._file = _open_locked(self.path, append)
         try:
-            with open(self.path, 'rb') as lines: self.events, self._end = _parse_journal(lines, self.path)
+            with open(self.path, 'rb') as lines:
+                self.events, self._end = _parse_journal(lines, self.path)
             self._file.truncate(self._end)
             self._file.seek(max(self._end - 1, 0))
-            if self._end and self._file.read(1) != b'\n': self._put(b'\n')
+            if self._end and self._file.read(1) != b'\n':
+                self._put(b'\n')
         except (BadInput, OSError):
             self._file.close()
             raise
-        for event in self.events: self._count(event)
+        for event in self.events:
+            self._count(event)
 
-    def __repr__(self) -> str: return f'Journal({"in memory" if self.path is None else str(self.path)!r}, {len(self.events)} events)'
-    def __enter__(self): return self
-    def __exit__(self, *exception): self.close()
+    def __repr__(self) -> str:
+        return f'Journal({"in memory" if self.path is None else str(self.path)!r}, {len(self.events)} events)'
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
 
     def close(self) -> None:
         "Give the file free; what is in memory stays readable, and nothing more can be written."
         with self._lock:
             self.closed = True
-            if self._file is not None: self._file.close()
+            if self._file is not None:
+                self._file.close()
 
 # %% ../../nbs/trace/01_journal.ipynb #4bf00820
 @patch
@@ -198,22 +260,27 @@ def _count(self: Journal, event: dict) -> None:
     "Keep the counters of ids beyond what `event` uses."
     if event['type'] == 'run_start':
         parent, number = event.get('parent'), event['run'].lstrip('r').rpartition('.')[2]
-        if number.isdigit(): self._run_counts[parent] = max(self._run_counts.get(parent, 0), int(number))
+        if number.isdigit():
+            self._run_counts[parent] = max(self._run_counts.get(parent, 0), int(number))
     elif event['type'] == 'call_start':
         number = str(event.get('call')).lstrip('c')
-        if number.isdigit(): self._call_count = max(self._call_count, int(number))
+        if number.isdigit():
+            self._call_count = max(self._call_count, int(number))
+
 
 @patch
-def new_run(self: Journal,
-    parent: str | None = None, # the run that starts this one
-) -> str: # "r1", "r2", ...; under "r1": "r1.1", "r1.2", ...
+def new_run(
+    self: Journal,
+    parent: str | None = None,  # the run that starts this one
+) -> str:  # "r1", "r2", ...; under "r1": "r1.1", "r1.2", ...
     "An id for a run that is about to start, unique in this journal."
     with self._lock:
         self._run_counts[parent] = number = self._run_counts.get(parent, 0) + 1
     return f'r{number}' if parent is None else f'{parent}.{number}'
 
+
 @patch
-def new_call(self: Journal) -> str: # "c1", "c2", ...
+def new_call(self: Journal) -> str:  # "c1", "c2", ...
     "An id for a model call that is about to start, unique in this journal."
     with self._lock:
         self._call_count += 1
@@ -226,58 +293,75 @@ def _put(self: Journal, line: bytes) -> None:
     self._file.seek(self._end)
     left = memoryview(line)
     try:
-        while left: left = left[self._file.write(left):]
+        while left:
+            left = left[self._file.write(left) :]
     except OSError as error:
         self._file.truncate(self._end)
-        raise RLMError(f'The journal {self.path} cannot be written ({_reason(error)}): make room and resume the run; what stands in the file is whole.') from error
+        raise RLMError(
+            f'The journal {self.path} cannot be written ({_reason(error)}): make room and resume the run; what stands in the file is whole.'
+        ) from error
     self._end += len(line)
 
+
 @patch
-def write(self: Journal,
-    type: str, # what happened: "run_start", "reply", "cell", ...
-    run: str, # the run that it happened in
-    **payload, # what else there is to say; anything JSON cannot hold becomes its `repr`
-) -> dict: # the event as it was recorded, without secrets
+def write(
+    self: Journal,
+    type: str,  # what happened: "run_start", "reply", "cell", ...
+    run: str,  # the run that it happened in
+    **payload,  # what else there is to say; anything JSON cannot hold becomes its `repr`
+) -> dict:  # the event as it was recorded, without secrets
     "Record an event, in memory and in the file, and tell the subscribers. Raises `BadInput` after `close`, `RLMError` when the disk is full."
     return self.append(type, run, self.cleaned(payload))
 
+
 @patch
-def cleaned(self: Journal,
-    payload: dict, # what there is to say
-) -> dict: # the same as it is written: of what JSON holds, without secrets
+def cleaned(
+    self: Journal,
+    payload: dict,  # what there is to say
+) -> dict:  # the same as it is written: of what JSON holds, without secrets
     "What an event will hold; raises `BadInput` for a name that the journal keeps for itself."
     clashes = {'seq', 'time'} & payload.keys()
-    if clashes: raise BadInput(f'{sorted(clashes)[0]} is set by the journal: leave it out of the payload.')
+    if clashes:
+        raise BadInput(f'{sorted(clashes)[0]} is set by the journal: leave it out of the payload.')
     content = _jsonable(payload)
     for name in ('settings', 'sampling'):
-        if isinstance(content.get(name), dict): content[name] = _mask_names(content[name])
+        if isinstance(content.get(name), dict):
+            content[name] = _mask_names(content[name])
     return _without_secrets(content)
+
 
 @patch
 def append(self: Journal, type: str, run: str, content: dict) -> dict:
     "Put down an event whose content is clean already."
     with self._lock:
-        if self.closed: raise BadInput('The journal is closed: write before close(), or open it again with append=True.')
+        if self.closed:
+            raise BadInput('The journal is closed: write before close(), or open it again with append=True.')
         seq = self.events[-1]['seq'] + 1 if self.events else 0
         event = dict(type=type, seq=seq, time=self._clock(), run=run, **content)
-        if self._file is not None: self._put(json.dumps(event).encode() + b'\n')
+        if self._file is not None:
+            self._put(json.dumps(event).encode() + b'\n')
         self.events.append(event)
         self._count(event)
         first = self._queue(event)
-    if first: self._deliver()
+    if first:
+        self._deliver()
     return event
 
 # %% ../../nbs/trace/01_journal.ipynb #8e2c3bbf
 @patch
-def tell(self: Journal,
-    event: dict, # recorded before
+def tell(
+    self: Journal,
+    event: dict,  # recorded before
 ) -> None:
     "Hand `event` to the subscribers, without writing it."
-    with self._lock: first = self._queue(event)
-    if first: self._deliver()
+    with self._lock:
+        first = self._queue(event)
+    if first:
+        self._deliver()
+
 
 @patch
-def _queue(self: Journal, event: dict) -> bool: # whether nobody delivers yet, so that the caller has to
+def _queue(self: Journal, event: dict) -> bool:  # whether nobody delivers yet, so that the caller has to
     self._undelivered.append(event)
     first, self._delivering = not self._delivering, True
     return first
@@ -294,38 +378,58 @@ def _deliver(self: Journal) -> None:
                     return
                 event, subscribers = self._undelivered.popleft(), list(self._subscribers)
             for subscriber in subscribers:
-                try: subscriber(event)
-                except Exception as error: self._report(subscriber, error)
-    except BaseException: # Ctrl-C in a subscriber: whoever writes next hands out the rest
+                try:
+                    subscriber(event)
+                except Exception as error:
+                    self._report(subscriber, error)
+    except BaseException:  # Ctrl-C in a subscriber: whoever writes next hands out the rest
         self._delivering = False
         raise
+
 
 @patch
 def _report(self: Journal, subscriber: Callable, error: Exception) -> None:
     "Say once on stderr that a subscriber failed; the run goes on."
-    if id(subscriber) in self._failed: return
+    if id(subscriber) in self._failed:
+        return
     self._failed.add(id(subscriber))
     name = getattr(subscriber, '__qualname__', type(subscriber).__name__)
-    print(redact(f'rlm: {name}, which follows the trace, failed with {type(error).__name__}: {error}; the run goes on.'), file=sys.stderr)
+    print(
+        redact(f'rlm: {name}, which follows the trace, failed with {type(error).__name__}: {error}; the run goes on.'),
+        file=sys.stderr,
+    )
+
 
 @patch
-def subscribe(self: Journal,
-    subscriber: Callable[[dict], Any], # called with each event from now on, on the thread that wrote it or another that writes
-) -> Callable[[], None]: # call it to end the subscription; a second time does nothing
+def subscribe(
+    self: Journal,
+    subscriber: Callable[
+        [dict], Any
+    ],  # called with each event from now on, on the thread that wrote it or another that writes
+) -> Callable[[], None]:  # call it to end the subscription; a second time does nothing
     "Follow the run; an exception in `subscriber` is reported once on stderr and does not end the run."
-    with self._lock: self._subscribers.append(subscriber)
+    with self._lock:
+        self._subscribers.append(subscriber)
+
     def unsubscribe() -> None:
         with self._lock:
-            if subscriber in self._subscribers: self._subscribers.remove(subscriber)
+            if subscriber in self._subscribers:
+                self._subscribers.remove(subscriber)
+
     return unsubscribe
 
+
 @patch(cls_method=True)
-def read(cls: Journal,
-    path: str | os.PathLike, # a file that a journal wrote, finished or not
-) -> list[dict]: # the events
+def read(
+    cls: Journal,
+    path: str | os.PathLike,  # a file that a journal wrote, finished or not
+) -> list[dict]:  # the events
     "Read a journal from its file, past a torn last line. Raises `BadInput` for a file that is none."
     path = Path(path)
     try:
-        with open(path, 'rb') as lines: return _parse_journal(lines, path)[0]
+        with open(path, 'rb') as lines:
+            return _parse_journal(lines, path)[0]
     except OSError as error:
-        raise BadInput(f'The journal {path} cannot be read ({_reason(error)}): give the file that a run wrote.') from error
+        raise BadInput(
+            f'The journal {path} cannot be read ({_reason(error)}): give the file that a run wrote.'
+        ) from error

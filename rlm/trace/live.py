@@ -20,25 +20,32 @@ from .run_tree import _money, _no_usage, _one_line, _outputs, _plan_label, _run_
 from .run_tree import _stage_label, _took, _turn_label, _used, _visible, RunNode, RunTree
 
 # %% auto #0
-__all__ = ['LiveDisplay']
+__all__ = ['Screen', 'LiveDisplay']
 
 # %% ../../nbs/trace/03_live.ipynb #3d353b34
-def _columns(character: str) -> int: return 0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in 'WF' else 1
+def _columns(character: str) -> int:
+    return 0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in 'WF' else 1
+
 
 def _fit(text: str, width: int) -> str:
     "The beginning of a line that takes at most `width` columns; an ellipsis says that there is more."
-    if len(text) <= width and text.isascii(): return text
+    if len(text) <= width and text.isascii():
+        return text
     taken, kept = 0, []
     for character in text:
         taken += _columns(character)
-        if taken > width: return _fit_less(kept, width) + '…'
+        if taken > width:
+            return _fit_less(kept, width) + '…'
         kept.append(character)
     return text
 
+
 def _fit_less(kept: list[str], width: int) -> str:
     "Drop characters until one column is free."
-    while kept and sum(map(_columns, kept)) >= width: kept.pop()
+    while kept and sum(map(_columns, kept)) >= width:
+        kept.pop()
     return ''.join(kept)
+
 
 def _head(text: str, lines: int) -> list[str]:
     "The first lines of a text, and the count of the rest."
@@ -48,44 +55,56 @@ def _head(text: str, lines: int) -> list[str]:
 # %% ../../nbs/trace/03_live.ipynb #8f545195
 _PLAINER = str.maketrans({'│': '|', '·': '-', '…': '~'})
 
-class _Screen:
+
+class Screen:
     "Prints lines, with one status line below them that is rewritten where that is possible."
-    def __init__(self, file: Any = None, width: int | None = None): # columns; None: those of the terminal
+
+    def __init__(self, file: Any = None, width: int | None = None):  # columns; None: those of the terminal
         self._file, self._width, self._status = file, width, ''
 
     @property
-    def file(self) -> Any: return self._file or sys.stderr
+    def file(self) -> Any:
+        return self._file or sys.stderr
 
     @property
-    def live(self) -> bool: # whether a line can be rewritten
+    def live(self) -> bool:  # whether a line can be rewritten
         return bool(getattr(self.file, 'isatty', lambda: False)()) and os.environ.get('TERM') != 'dumb'
 
     @property
-    def width(self) -> int: # columns
-        if self._width: return self._width
-        try: return os.get_terminal_size(self.file.fileno()).columns
-        except (OSError, ValueError, AttributeError): return shutil.get_terminal_size((100, 24)).columns
+    def width(self) -> int:  # columns
+        if self._width:
+            return self._width
+        try:
+            return os.get_terminal_size(self.file.fileno()).columns
+        except (OSError, ValueError, AttributeError):
+            return shutil.get_terminal_size((100, 24)).columns
 
     def _put(self, text: str) -> None:
         encoding = getattr(self.file, 'encoding', None) or 'utf-8'
-        try: text.encode(encoding)
-        except UnicodeError: text = text.translate(_PLAINER).encode(encoding, 'replace').decode(encoding)
+        try:
+            text.encode(encoding)
+        except UnicodeError:
+            text = text.translate(_PLAINER).encode(encoding, 'replace').decode(encoding)
         self.file.write(text)
         self.file.flush()
 
     def line(self, text: str, style: str = '') -> None:
         "Print a line that stays; `style` is for terminals with colours."
         text = _fit(text, self.width)
-        if style and self.live and not os.environ.get('NO_COLOR'): text = f'\x1b[{style}m{text}\x1b[0m'
+        if style and self.live and not os.environ.get('NO_COLOR'):
+            text = f'\x1b[{style}m{text}\x1b[0m'
         status, erase = self._status, '\r\x1b[2K' if self._status and self.live else ''
         self._put(f'{erase}{text}\n')
-        if status and self.live: self._put(_fit(status, self.width - 1))
+        if status and self.live:
+            self._put(_fit(status, self.width - 1))
 
     def status(self, text: str) -> None:
         "Show `text` at the bottom until the next one; '' takes it away. Where nothing can be rewritten, nothing happens."
-        if text == self._status: return
+        if text == self._status:
+            return
         self._status = text
-        if self.live: self._put('\r\x1b[2K' + _fit(text, self.width - 1))
+        if self.live:
+            self._put('\r\x1b[2K' + _fit(text, self.width - 1))
 
     def end(self, text: str, style: str = '') -> None:
         "The last line."
@@ -93,11 +112,20 @@ class _Screen:
         self.line(text, style)
 
 # %% ../../nbs/trace/03_live.ipynb #99f7adbd
-_STYLES = {'1': 'font-weight:600', '2': 'opacity:.65', '31': 'color:#c62828', '33': 'color:#b7791f', '36': 'color:#2f7fd0'}
+_STYLES = {
+    '1': 'font-weight:600',
+    '2': 'opacity:.65',
+    '31': 'color:#c62828',
+    '33': 'color:#b7791f',
+    '36': 'color:#2f7fd0',
+}
+
 
 class _NotebookScreen:
     "Shows lines and status in one output of a notebook, which is rewritten."
+
     live = True
+
     def __init__(self, recent: int = 14, most: int = 2_000, interval: float = 0.2):
         self._recent, self._interval, self._lines, self._left_out, self._most = recent, interval, deque(), 0, most
         self._status, self._ended, self._handle, self._shown, self._new = '', '', None, 0.0, False
@@ -124,20 +152,33 @@ class _NotebookScreen:
 
     def _show(self, now: bool = False) -> None:
         "Rewrite the output, but not too often."
-        if not self._new or not now and time.monotonic() - self._shown < self._interval: return
+        if not self._new or not now and time.monotonic() - self._shown < self._interval:
+            return
         self._new = False
         from IPython.display import display
-        self._shown, content = time.monotonic(), {'text/plain': self._ended or self._status or 'The run has begun.', 'text/html': self._html()}
-        if self._handle is None: self._handle = display(content, raw=True, display_id=True)
-        else: self._handle.update(content, raw=True)
+
+        self._shown, content = (
+            time.monotonic(),
+            {'text/plain': self._ended or self._status or 'The run has begun.', 'text/html': self._html()},
+        )
+        if self._handle is None:
+            self._handle = display(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
 
     def _html(self) -> str:
-        lines = list(self._lines) if self._ended else list(self._lines)[-self._recent:]
-        text = '\n'.join(f'<span style="{_STYLES[style]}">{escape(line)}</span>' if style in _STYLES else escape(line) for line, style in lines)
-        if self._ended and self._left_out: text = f'... {self._left_out:,} lines before\n{text}'
+        lines = list(self._lines) if self._ended else list(self._lines)[-self._recent :]
+        text = '\n'.join(
+            f'<span style="{_STYLES[style]}">{escape(line)}</span>' if style in _STYLES else escape(line)
+            for line, style in lines
+        )
+        if self._ended and self._left_out:
+            text = f'... {self._left_out:,} lines before\n{text}'
         pre = f'<pre style="margin:0;font-size:12px;line-height:1.4;white-space:pre-wrap">{text}</pre>'
-        if self._ended: return f'<details><summary><small>{escape(self._ended)}</small></summary>{pre}</details>'
+        if self._ended:
+            return f'<details><summary><small>{escape(self._ended)}</small></summary>{pre}</details>'
         return f'{pre}<small>{escape(self._status)}</small>'
+
 
 def _in_notebook() -> bool:
     "Whether this is a Jupyter kernel; IPython is not imported to find out."
@@ -147,29 +188,47 @@ def _in_notebook() -> bool:
 # %% ../../nbs/trace/03_live.ipynb #325e0a3e
 class LiveDisplay:
     "Shows a run while it goes on: code, outputs, and a line of what is in flight and spent. The answer is left to the caller."
-    def __init__(self,
-        file: Any = None, # a text stream; None: stderr, or the output area in a notebook
-        lines: int = 6, # how many lines of a code or an output are shown; more are counted
-        interval: float = 0.1, # seconds between two updates of the status line
+
+    def __init__(
+        self,
+        file: Any = None,  # a text stream; None: stderr, or the output area in a notebook
+        lines: int = 6,  # how many lines of a code or an output are shown; more are counted
+        interval: float = 0.1,  # seconds between two updates of the status line
     ):
-        self.screen = _NotebookScreen() if file is None and _in_notebook() else _Screen(file)
+        self.screen = _NotebookScreen() if file is None and _in_notebook() else Screen(file)
         self.lines, self.interval, self._guard, self._over = lines, interval, threading.Lock(), threading.Event()
         self._over.set()
         self._begin(None)
 
     def _begin(self, root: RunNode | None) -> None:
         "Start anew, with the next run that nobody started."
-        self._tree, self._root, self._total, self._since, self._shown = getattr(self, '_tree', None) or RunTree(), root, _no_usage(), time.monotonic(), 0.0
-        self._started, self._finished, self._open, self._failed, self._last, self._stages = set(), set(), set(), 0, '', set()
-        if root is not None: self._tree.roots = [root]
+        self._tree, self._root, self._total, self._since, self._shown = (
+            getattr(self, '_tree', None) or RunTree(),
+            root,
+            _no_usage(),
+            time.monotonic(),
+            0.0,
+        )
+        self._started, self._finished, self._open, self._failed, self._last, self._stages = (
+            set(),
+            set(),
+            set(),
+            0,
+            '',
+            set(),
+        )
+        if root is not None:
+            self._tree.roots = [root]
 
     def __call__(self, event: dict) -> None:
         "Show `event`."
         with self._guard:
             run = self._tree.add(event)
-            if self._root is None: self._begin(run)
+            if self._root is None:
+                self._begin(run)
             handle = getattr(self, f'_on_{event["type"]}', None)
-            if handle is not None: handle(run, event)
+            if handle is not None:
+                handle(run, event)
 
     def _say(self, run: RunNode, text: str, style: str = '', margin: str = '') -> None:
         "A line, indented by the depth of its run."
@@ -181,14 +240,17 @@ class LiveDisplay:
 
     def _block(self, run: RunNode, text: str, margin: str, style: str = '') -> None:
         "The first lines of a text."
-        for line in _head(text, self.lines): self._say(run, line, style, margin)
+        for line in _head(text, self.lines):
+            self._say(run, line, style, margin)
 
-    def _is_aside(self, run: RunNode) -> bool: # one of several that are compared
+    def _is_aside(self, run: RunNode) -> bool:  # one of several that are compared
         "Whether a run goes on beside others, so that its lines would run together with theirs."
         return run is not self._root and self._root.start.get('method') == 'srlm'
 
 # %% ../../nbs/trace/03_live.ipynb #2d383ca5
-def _clock(seconds: float) -> str: return f'{seconds // 60:.0f}:{int(seconds % 60):02d}'
+def _clock(seconds: float) -> str:
+    return f'{seconds // 60:.0f}:{int(seconds % 60):02d}'
+
 
 @patch
 def _where(self: LiveDisplay) -> str:
@@ -196,19 +258,28 @@ def _where(self: LiveDisplay) -> str:
     root, settings = self._root, self._root.start.get('settings') or {}
     if root.progress:
         stages = {stage: (event.get('done') or 0, event.get('planned') or 0) for stage, event in root.progress.items()}
-        going = {stage: counts for stage, counts in stages.items() if counts[0] < counts[1]} or dict(list(stages.items())[-1:])
+        going = {stage: counts for stage, counts in stages.items() if counts[0] < counts[1]} or dict(
+            list(stages.items())[-1:]
+        )
         return ', '.join(f'{stage} {done:,}/{planned:,}' for stage, (done, planned) in going.items())
-    if root.start.get('method') == 'srlm': return f'candidates {sum(child.end is not None for child in root.children):,}/{settings.get("k", len(root.children)):,}'
-    if not root.turns: return 'planning' if root.start.get('method') == 'lambda' else ''
+    if root.start.get('method') == 'srlm':
+        return f'candidates {sum(child.end is not None for child in root.children):,}/{settings.get("k", len(root.children)):,}'
+    if not root.turns:
+        return 'planning' if root.start.get('method') == 'lambda' else ''
     most = (settings.get('limits') or {}).get('max_iterations')
     return f'turn {root.turns[-1].number}' + (f' of {most}' if most else '')
+
 
 @patch
 def _in_flight(self: LiveDisplay) -> str:
     "Sub-calls that are done and that are awaited."
-    if self._open: return (f'{len(self._finished):,}/{_many(len(self._started), "sub-call")}, ' if self._started else '') + f'{len(self._open):,} in flight'
+    if self._open:
+        return (
+            f'{len(self._finished):,}/{_many(len(self._started), "sub-call")}, ' if self._started else ''
+        ) + f'{len(self._open):,} in flight'
     turn = self._root.turn
     return 'waiting for the model' if turn is not None and turn.reply is None else ''
+
 
 @patch
 def _budget(self: LiveDisplay) -> str:
@@ -219,12 +290,19 @@ def _budget(self: LiveDisplay) -> str:
     allowed = f' of {_money(plan)}' if plan else most('max_cost', _money)
     calls = f'{total["calls"]:,}{most("max_calls", str)} calls' if limits.get('max_calls') else ''
     spent = f'{tokens:,}{most("max_tokens", "{:,}".format)} tokens' if tokens else ''
-    return _joined(calls, spent, f'{_money(cost)}{allowed}' if tokens or cost else '', _clock(time.monotonic() - self._since) + most('max_seconds', _clock))
+    return _joined(
+        calls,
+        spent,
+        f'{_money(cost)}{allowed}' if tokens or cost else '',
+        _clock(time.monotonic() - self._since) + most('max_seconds', _clock),
+    )
+
 
 @patch
 def _progress(self: LiveDisplay, now: bool = False) -> None:
     "Bring the status line up to date, but not too often."
-    if self._root is None or not now and time.monotonic() - self._shown < self.interval: return
+    if self._root is None or not now and time.monotonic() - self._shown < self.interval:
+        return
     self._shown = time.monotonic()
     self.screen.status(_joined(self._where(), self._in_flight(), self._budget(), self._last))
 
@@ -233,12 +311,16 @@ def _tick(display: weakref.ref, over: threading.Event, seconds: float = 0.25) ->
     "Bring the status line up to date until the run is over, or nobody has the display any more."
     while not over.wait(seconds):
         shown = display()
-        if shown is None: return
+        if shown is None:
+            return
         try:
             with shown._guard:
-                if not over.is_set(): shown._progress(now=True)
-        except (OSError, ValueError): return # the stream is closed
+                if not over.is_set():
+                    shown._progress(now=True)
+        except (OSError, ValueError):
+            return  # the stream is closed
         del shown
+
 
 @patch
 def _on_run_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
@@ -246,46 +328,69 @@ def _on_run_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
         self._begin(run)
         self._over.set()
         self._over = threading.Event()
-        if self.screen.live: threading.Thread(target=_tick, args=(weakref.ref(self), self._over), daemon=True, name='rlm-live').start()
-    if not self._is_aside(run): self._say(run, _run_label(run), '1')
+        if self.screen.live:
+            threading.Thread(target=_tick, args=(weakref.ref(self), self._over), daemon=True, name='rlm-live').start()
+    if not self._is_aside(run):
+        self._say(run, _run_label(run), '1')
+
 
 @patch
 def _on_run_end(self: LiveDisplay, run: RunNode, event: dict) -> None:
     if run is self._root:
         self._over.set()
-        for stage in run.progress: self._say_stage(run, stage)
+        for stage in run.progress:
+            self._say_stage(run, stage)
         self.screen.end(_end_label(run), '1')
-    elif not self._is_aside(run): self._say(run, _end_label(run), '1', self._name(run))
+    elif not self._is_aside(run):
+        self._say(run, _end_label(run), '1', self._name(run))
     elif run in self._root.children:
         answer = event.get('answer')
-        self._say(run, _joined(f'candidate {self._root.children.index(run) + 1}', '' if answer is None else f'"{_one_line(answer)}"', _end_label(run)), '36')
+        self._say(
+            run,
+            _joined(
+                f'candidate {self._root.children.index(run) + 1}',
+                '' if answer is None else f'"{_one_line(answer)}"',
+                _end_label(run),
+            ),
+            '36',
+        )
         self._progress()
 
 # %% ../../nbs/trace/03_live.ipynb #12993a68
 @patch
 def _on_notice(self: LiveDisplay, run: RunNode, event: dict) -> None:
-    if not self._is_aside(run): self._block(run, event.get('text') or '', 'note: ', '33')
+    if not self._is_aside(run):
+        self._block(run, event.get('text') or '', 'note: ', '33')
+
 
 @patch
 def _on_turn_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
-    if run is self._root: self._started, self._finished, self._failed = set(), set(), 0
+    if run is self._root:
+        self._started, self._finished, self._failed = set(), set(), 0
+
 
 @patch
 def _on_call_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
-    if event.get('kind') == 'subcall' or run is not self._root: self._open.add(event.get('call'))
-    if not event.get('stage') and not self._is_aside(run) and event.get('call') in self._open: self._started.add(event.get('call'))
+    if event.get('kind') == 'subcall' or run is not self._root:
+        self._open.add(event.get('call'))
+    if not event.get('stage') and not self._is_aside(run) and event.get('call') in self._open:
+        self._started.add(event.get('call'))
     self._progress()
+
 
 @patch
 def _on_reply(self: LiveDisplay, run: RunNode, event: dict) -> None:
     _add_usage(self._total, event.get('usage'))
     self._open.discard(event.get('call'))
-    if event.get('call') in self._started: self._finished.add(event['call'])
-    if event.get('stage'): self._last = _one_line(event.get('text'))
-    if self._is_aside(run): pass
+    if event.get('call') in self._started:
+        self._finished.add(event['call'])
+    if event.get('stage'):
+        self._last = _one_line(event.get('text'))
+    if self._is_aside(run):
+        pass
     elif event.get('kind') == 'turn':
         self._say(run, _turn_label(run.turn), '31' if event.get('error') else '36', self._name(run))
-    elif event.get('error') and self._failed < self.lines: # the others are in the count below the cell
+    elif event.get('error') and self._failed < self.lines:  # the others are in the count below the cell
         self._failed += 1
         self._say(run, _call_label(event), '31', '  ')
     self._progress()
@@ -293,36 +398,48 @@ def _on_reply(self: LiveDisplay, run: RunNode, event: dict) -> None:
 # %% ../../nbs/trace/03_live.ipynb #28115c22
 @patch
 def _on_cell_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
-    if not self._is_aside(run): self._block(run, event.get('code') or '', '  │ ', '2')
+    if not self._is_aside(run):
+        self._block(run, event.get('code') or '', '  │ ', '2')
+
 
 @patch
 def _on_cell(self: LiveDisplay, run: RunNode, event: dict) -> None:
     cell, said = run.turn.cells[-1], event.get('stdout') or event.get('value')
-    if said and said.strip(): self._last = _one_line(said.rstrip().rpartition('\n')[2])
+    if said and said.strip():
+        self._last = _one_line(said.rstrip().rpartition('\n')[2])
     if not self._is_aside(run):
         calls = _calls_label(cell)
-        if calls: self._say(run, _joined(calls, _spent(_used(cell)), _took(event.get('seconds'))), '', '  ')
-        for label, text in _outputs(event): self._block(run, text, '  ', '31' if label == 'Error' else '')
+        if calls:
+            self._say(run, _joined(calls, _spent(_used(cell)), _took(event.get('seconds'))), '', '  ')
+        for label, text in _outputs(event):
+            self._block(run, text, '  ', '31' if label == 'Error' else '')
     self._progress()
+
 
 @patch
 def _on_turn_end(self: LiveDisplay, run: RunNode, event: dict) -> None:
     turn = next((turn for turn in reversed(run.turns) if turn.end is event), None)
-    if turn is not None and turn.reply and not turn.cells and not self._is_aside(run): self._block(run, turn.reply.get('text') or '', '  ')
+    if turn is not None and turn.reply and not turn.cells and not self._is_aside(run):
+        self._block(run, turn.reply.get('text') or '', '  ')
 
 # %% ../../nbs/trace/03_live.ipynb #2dbbc6ed
 @patch
 def _on_plan(self: LiveDisplay, run: RunNode, event: dict) -> None:
-    if not self._is_aside(run): self._say(run, _plan_label(event), '', '  ')
+    if not self._is_aside(run):
+        self._say(run, _plan_label(event), '', '  ')
+
 
 @patch
 def _on_progress(self: LiveDisplay, run: RunNode, event: dict) -> None:
-    if event.get('done') == event.get('planned') and not self._is_aside(run): self._say_stage(run, str(event.get('stage')))
+    if event.get('done') == event.get('planned') and not self._is_aside(run):
+        self._say_stage(run, str(event.get('stage')))
     self._progress()
+
 
 @patch
 def _say_stage(self: LiveDisplay, run: RunNode, stage: str) -> None:
     "What a stage of the plan came to, once."
-    if (run.start['run'], stage) in self._stages: return
+    if (run.start['run'], stage) in self._stages:
+        return
     self._stages.add((run.start['run'], stage))
     self._say(run, _stage_label(run, stage, _by_stage(run).get(stage, [])), '36', '  ')

@@ -26,51 +26,125 @@ def _timestamp(event: dict | None) -> str | None:
     moment = (event or {}).get('time')
     return None if moment is None else datetime.fromtimestamp(moment, timezone.utc).isoformat()
 
+
 def _metadata_line(start: dict) -> dict:
     "The first line, from `run_start`; what is not known is null."
-    settings, names = start.get('settings') or {}, ('max_depth', 'max_iterations', 'backend', 'backend_kwargs',
-                                                    'environment_type', 'environment_kwargs', 'other_backends')
+    settings, names = (
+        start.get('settings') or {},
+        (
+            'max_depth',
+            'max_iterations',
+            'backend',
+            'backend_kwargs',
+            'environment_type',
+            'environment_kwargs',
+            'other_backends',
+        ),
+    )
     limits = settings.get('limits') or {}
-    return {'type': 'metadata', 'timestamp': _timestamp(start), 'root_model': start.get('model'),
-            **{name: settings.get(name, limits.get(name)) for name in names}}
+    return {
+        'type': 'metadata',
+        'timestamp': _timestamp(start),
+        'root_model': start.get('model'),
+        **{name: settings.get(name, limits.get(name)) for name in names},
+    }
 
 # %% ../../nbs/trace/06_logger.ipynb #692a086b
-def _call_line(model: str | None, prompt: Any, response: str | None, seconds: float | None, replies: list[dict]) -> dict:
+def _call_line(
+    model: str | None, prompt: Any, response: str | None, seconds: float | None, replies: list[dict]
+) -> dict:
     "One entry of `rlm_calls`: a sub-call, or a child run with all its replies."
     by_model, total = {}, usage_of(replies)
-    for reply in replies: _add_usage(by_model.setdefault(reply.get('model'), _no_usage()), reply.get('usage'))
-    summaries = {str(name): {'total_calls': used['calls'], 'total_input_tokens': used['input'], 'total_output_tokens': used['output']}
-                 for name, used in by_model.items()}
-    return {'root_model': model, 'prompt': prompt, 'response': response or '', 'prompt_tokens': total['input'],
-            'completion_tokens': total['output'], 'usage_summary': {'model_usage_summaries': summaries}, 'execution_time': seconds or 0.0}
+    for reply in replies:
+        _add_usage(by_model.setdefault(reply.get('model'), _no_usage()), reply.get('usage'))
+    summaries = {
+        str(name): {
+            'total_calls': used['calls'],
+            'total_input_tokens': used['input'],
+            'total_output_tokens': used['output'],
+        }
+        for name, used in by_model.items()
+    }
+    return {
+        'root_model': model,
+        'prompt': prompt,
+        'response': response or '',
+        'prompt_tokens': total['input'],
+        'completion_tokens': total['output'],
+        'usage_summary': {'model_usage_summaries': summaries},
+        'execution_time': seconds or 0.0,
+    }
+
 
 def _call_lines(node: Node) -> list[dict]:
     "`rlm_calls` of a part of a run."
-    calls = [_call_line(call.get('model'), call.get('prompt'), call.get('text'), call.get('seconds'), [call])
-             for call in node.calls.values() if call['type'] == 'reply' and call.get('kind') == 'subcall']
-    return calls + [_call_line(child.start.get('model'), child.start.get('query'), (child.end or {}).get('answer'),
-                               (child.end or {}).get('seconds'), list(_replies(child))) for child in node.children]
+    calls = [
+        _call_line(call.get('model'), call.get('prompt'), call.get('text'), call.get('seconds'), [call])
+        for call in node.calls.values()
+        if call['type'] == 'reply' and call.get('kind') == 'subcall'
+    ]
+    return calls + [
+        _call_line(
+            child.start.get('model'),
+            child.start.get('query'),
+            (child.end or {}).get('answer'),
+            (child.end or {}).get('seconds'),
+            list(_replies(child)),
+        )
+        for child in node.children
+    ]
+
 
 def _code_block(code: str, end: dict, calls: list[dict]) -> dict:
     "One entry of `code_blocks`; the value stands below the output, and the traceback in `stderr`, where viewers look for them."
     streams = [('stdout', ('stdout', 'value')), ('stderr', ('stderr', 'error'))]
-    result = {name: '\n'.join(str(end[part]).rstrip('\n') for part in parts if end.get(part)) for name, parts in streams}
-    return {'code': code, 'result': {**result, 'locals': end.get('variables') or {}, 'execution_time': end.get('seconds') or 0.0, 'rlm_calls': calls}}
+    result = {
+        name: '\n'.join(str(end[part]).rstrip('\n') for part in parts if end.get(part)) for name, parts in streams
+    }
+    return {
+        'code': code,
+        'result': {
+            **result,
+            'locals': end.get('variables') or {},
+            'execution_time': end.get('seconds') or 0.0,
+            'rlm_calls': calls,
+        },
+    }
+
 
 def _iteration_line(number: int, prompt: list[dict], response: str, node: Node, end: dict | None) -> dict:
     "The line of a turn, or of a run that has no turns."
-    blocks = [_code_block(cell.start.get('code') or '', cell.end or {}, _call_lines(cell)) for cell in getattr(node, 'cells', ())]
+    blocks = [
+        _code_block(cell.start.get('code') or '', cell.end or {}, _call_lines(cell))
+        for cell in getattr(node, 'cells', ())
+    ]
     outside = _call_lines(node)
-    if outside: blocks.append(_code_block('', {}, outside))
-    return {'type': 'iteration', 'iteration': number, 'timestamp': _timestamp(end),
-            'prompt': [{'role': message['role'], 'content': _as_text(message['content'])} for message in prompt],
-            'response': response, 'code_blocks': blocks, 'final_answer': None, 'iteration_time': (end or {}).get('seconds')}
+    if outside:
+        blocks.append(_code_block('', {}, outside))
+    return {
+        'type': 'iteration',
+        'iteration': number,
+        'timestamp': _timestamp(end),
+        'prompt': [{'role': message['role'], 'content': _as_text(message['content'])} for message in prompt],
+        'response': response,
+        'code_blocks': blocks,
+        'final_answer': None,
+        'iteration_time': (end or {}).get('seconds'),
+    }
 
 # %% ../../nbs/trace/06_logger.ipynb #265dee1e
 class _EngineFold:
     "From events to lines: `add` returns the lines that an event completes. It follows the first run that nobody started."
+
     def __init__(self):
-        self._tree, self._root, self._messages, self._prompts, self._written, self.done = RunTree(), None, [], {}, 0, False
+        self._tree, self._root, self._messages, self._prompts, self._written, self.done = (
+            RunTree(),
+            None,
+            [],
+            {},
+            0,
+            False,
+        )
 
     def add(self, event: dict) -> list[dict]:
         "The lines that are complete with `event`."
@@ -78,33 +152,51 @@ class _EngineFold:
         if self._root is None:
             self._root = event['run']
             lines.append(_metadata_line(event if event['type'] == 'run_start' else {'time': event.get('time')}))
-        if self.done or event['run'] != self._root and not event['run'].startswith(f'{self._root}.'): return lines
+        if self.done or event['run'] != self._root and not event['run'].startswith(f'{self._root}.'):
+            return lines
         run = self._tree.add(event)
-        if event['run'] != self._root: return lines
-        if event['type'] == 'turn_start': lines += self._turns(run, run.turns[:-1])
-        if event['type'] == 'reply' and event.get('kind') == 'turn': self._prompts[len(run.turns)] = list(self._messages)
+        if event['run'] != self._root:
+            return lines
+        if event['type'] == 'turn_start':
+            lines += self._turns(run, run.turns[:-1])
+        if event['type'] == 'reply' and event.get('kind') == 'turn':
+            self._prompts[len(run.turns)] = list(self._messages)
         _follow(self._messages, event)
         if event['type'] == 'run_end':
             self.done = True
-            lines += self._turns(run, run.turns) if run.turns else [_iteration_line(1, [], event.get('answer') or '', run, event)]
-            if lines: lines[-1]['final_answer'] = event.get('answer')
+            lines += (
+                self._turns(run, run.turns)
+                if run.turns
+                else [_iteration_line(1, [], event.get('answer') or '', run, event)]
+            )
+            if lines:
+                lines[-1]['final_answer'] = event.get('answer')
         return lines
 
     def _turns(self, run: RunNode, turns: list[TurnNode]) -> list[dict]:
         "Lines of those of `turns` that have none yet."
-        new, start = turns[self._written:], self._written + 1
+        new, start = turns[self._written :], self._written + 1
         self._written = max(self._written, len(turns))
-        return [_iteration_line(number, self._prompts.pop(number, []), (turn.reply or {}).get('text') or '', turn, turn.end or turn.reply)
-                for number, turn in enumerate(new, start)]
+        return [
+            _iteration_line(
+                number,
+                self._prompts.pop(number, []),
+                (turn.reply or {}).get('text') or '',
+                turn,
+                turn.end or turn.reply,
+            )
+            for number, turn in enumerate(new, start)
+        ]
 
     def rest(self) -> list[dict]:
         "The lines of what has happened since, for a run that did not end."
         run = self._tree.runs.get(self._root)
         return [] if self.done or run is None else self._turns(run, run.turns)
 
+
 def engine_log(
-    events: Iterable[dict], # a journal's events; of several runs the first is taken
-) -> list[dict]: # a metadata line, then one line a turn of the root
+    events: Iterable[dict],  # a journal's events; of several runs the first is taken
+) -> list[dict]:  # a metadata line, then one line a turn of the root
     "The run as log lines of the RLM engine, for viewers that read those."
     fold = _EngineFold()
     lines = [line for event in events for line in fold.add(event)]
@@ -113,8 +205,10 @@ def engine_log(
 # %% ../../nbs/trace/06_logger.ipynb #9d5c7abd
 class CompletionLog:
     "What one completion logs; a subscriber of its journal."
-    def __init__(self,
-        path: Path | None, # the file for the lines; None: in memory only
+
+    def __init__(
+        self,
+        path: Path | None,  # the file for the lines; None: in memory only
     ):
         self.path, self.lines = path, []
         self._fold, self._leave = _EngineFold(), lambda: None
@@ -122,95 +216,144 @@ class CompletionLog:
     def __call__(self, event: dict) -> None:
         "Log what is complete with `event`."
         self._keep(self._fold.add(event))
-        if self._fold.done: self._leave()
+        if self._fold.done:
+            self._leave()
 
     def finish(self) -> None:
         "Log what a run that did not end has left, and stop following; a second time does nothing."
         self._leave()
         self._keep(self._fold.rest())
 
-    def trajectory(self) -> dict: # {"run_metadata": metadata line or None, "iterations": lines of the turns}
+    def trajectory(self) -> dict:  # {"run_metadata": metadata line or None, "iterations": lines of the turns}
         "The lines so far, in the engine's form."
         metadata = [line for line in self.lines if line['type'] == 'metadata']
-        return {'run_metadata': metadata[0] if metadata else None, 'iterations': [line for line in self.lines if line['type'] == 'iteration']}
+        return {
+            'run_metadata': metadata[0] if metadata else None,
+            'iterations': [line for line in self.lines if line['type'] == 'iteration'],
+        }
 
     def _keep(self, lines: list[dict]) -> None:
         self.lines += lines
-        if self.path is None or not lines: return
-        with open(self.path, 'ab') as file: file.write(b''.join(json.dumps(line).encode() + b'\n' for line in lines))
+        if self.path is None or not lines:
+            return
+        with open(self.path, 'ab') as file:
+            file.write(b''.join(json.dumps(line).encode() + b'\n' for line in lines))
 
 # %% ../../nbs/trace/06_logger.ipynb #57b0e7e1
 class RLMLogger:
     "Logs completions in the engine's form: `RLM(..., logger=RLMLogger(log_dir='./logs'))`. Raises `BadInput` when the folder cannot be made."
-    def __init__(self,
-        log_dir: str | os.PathLike | None = None, # folder for the files, made where it is missing; None: in memory only
-        file_name: str = 'rlm', # how the files' names begin; a timestamp and a unique id follow
+
+    def __init__(
+        self,
+        log_dir: str
+        | os.PathLike
+        | None = None,  # folder for the files, made where it is missing; None: in memory only
+        file_name: str = 'rlm',  # how the files' names begin; a timestamp and a unique id follow
     ):
         self.log_dir, self.file_name, self.latest = None if log_dir is None else Path(log_dir), file_name, None
-        if self.log_dir is None: return
-        try: self.log_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error: raise BadInput(f'The log folder {log_dir} cannot be made ({_reason(error)}): choose another log_dir.') from error
+        if self.log_dir is None:
+            return
+        try:
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f'The log folder {log_dir} cannot be made ({_reason(error)}): choose another log_dir.'
+            ) from error
 
-    def attach(self,
-        journal: Journal, # of a completion that is about to start, or to be gone on with
-    ) -> CompletionLog: # this completion's lines; it ends by itself with the run
+    def attach(
+        self,
+        journal: Journal,  # of a completion that is about to start, or to be gone on with
+    ) -> CompletionLog:  # this completion's lines; it ends by itself with the run
         "Log the completion that `journal` records."
         name = f'{self.file_name}_{datetime.now():%Y-%m-%d_%H-%M-%S}_{uuid.uuid4().hex[:8]}.jsonl'
-        self.latest = log = CompletionLog(None if self.log_dir is None else self.log_dir/name)
+        self.latest = log = CompletionLog(None if self.log_dir is None else self.log_dir / name)
         ended = {event['run'] for event in journal.events if event['type'] == 'run_end'}
         for event in list(journal.events):
-            if event['run'].partition('.')[0] not in ended: log(event)
+            if event['run'].partition('.')[0] not in ended:
+                log(event)
         log._leave = journal.subscribe(log)
         return log
 
     @property
-    def log_file_path(self) -> str | None: # where the completion that started last is logged
+    def log_file_path(self) -> str | None:  # where the completion that started last is logged
         return None if self.latest is None or self.latest.path is None else str(self.latest.path)
 
     @property
-    def lines(self) -> list[dict]: # of the completion that started last
+    def lines(self) -> list[dict]:  # of the completion that started last
         return [] if self.latest is None else self.latest.lines
 
-    def get_trajectory(self) -> dict | None: # {"run_metadata", "iterations"} of the completion that started last
+    def get_trajectory(self) -> dict | None:  # {"run_metadata", "iterations"} of the completion that started last
         return None if self.latest is None else self.latest.trajectory()
 
 # %% ../../nbs/trace/06_logger.ipynb #eeec5d54
-def _moment(timestamp: Any) -> float | None: # Unix seconds
+def _moment(timestamp: Any) -> float | None:  # Unix seconds
     "When a line was written; None where it does not say."
-    try: return datetime.fromisoformat(timestamp).timestamp()
-    except (TypeError, ValueError, OverflowError, OSError): return None
+    try:
+        return datetime.fromisoformat(timestamp).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
-def _number(value: Any, unknown: Any = 0.0) -> Any: return value if isinstance(value, (int, float)) and not isinstance(value, bool) else unknown
 
-def _logged_usage(call: dict) -> dict | None: # None: the line does not say
+def _number(value: Any, unknown: Any = 0.0) -> Any:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else unknown
+
+
+def _logged_usage(call: dict) -> dict | None:  # None: the line does not say
     "What a sub-call used."
     summary = call.get('usage_summary') if isinstance(call.get('usage_summary'), dict) else {}
     by_model = summary.get('model_usage_summaries')
     models = list(by_model.values()) if isinstance(by_model, dict) else []
     whole = lambda name: sum(int(_number(one.get(name), 0)) for one in models if isinstance(one, dict))
-    if not models and call.get('prompt_tokens') is None: return None
-    return dict(calls=whole('total_calls') or 1, input=whole('total_input_tokens') or int(_number(call.get('prompt_tokens'), 0)),
-                output=whole('total_output_tokens') or int(_number(call.get('completion_tokens'), 0)), cached=0, reasoning=0, cost=_number(summary.get('total_cost'), None))
+    if not models and call.get('prompt_tokens') is None:
+        return None
+    return dict(
+        calls=whole('total_calls') or 1,
+        input=whole('total_input_tokens') or int(_number(call.get('prompt_tokens'), 0)),
+        output=whole('total_output_tokens') or int(_number(call.get('completion_tokens'), 0)),
+        cached=0,
+        reasoning=0,
+        cost=_number(summary.get('total_cost'), None),
+    )
 
 # %% ../../nbs/trace/06_logger.ipynb #6e78b085
 class _LogFold:
     "From lines to events: `add` a line, `events` has what it says."
-    def __init__(self): self.events, self._messages, self._calls, self._cells, self._ended = [], 0, 0, 0, None
 
-    def write(self, type: str, time: float | None, **payload) -> None: self.events.append(dict(type=type, seq=len(self.events), time=time, run='r1', **payload))
+    def __init__(self):
+        self.events, self._messages, self._calls, self._cells, self._ended = [], 0, 0, 0, None
+
+    def write(self, type: str, time: float | None, **payload) -> None:
+        self.events.append(dict(type=type, seq=len(self.events), time=time, run='r1', **payload))
 
     def add(self, line: dict) -> None:
         "Take a metadata line or the line of a turn; others are passed over."
-        if line.get('type') == 'metadata': self._begin(line)
-        elif line.get('type') == 'iteration': self._turn(line)
+        if line.get('type') == 'metadata':
+            self._begin(line)
+        elif line.get('type') == 'iteration':
+            self._turn(line)
 
     def _begin(self, line: dict) -> None:
         settings = {name: value for name, value in line.items() if name not in ('type', 'timestamp', 'root_model')}
-        self.write('run_start', _moment(line.get('timestamp')), parent=None, depth=0, method='rlm', model=line.get('root_model'), query=None, context={}, settings=settings)
+        self.write(
+            'run_start',
+            _moment(line.get('timestamp')),
+            parent=None,
+            depth=0,
+            method='rlm',
+            model=line.get('root_model'),
+            query=None,
+            context={},
+            settings=settings,
+        )
 
     def _turn(self, line: dict) -> None:
-        if not self.events: self._begin({})
-        ended, took, blocks = _moment(line.get('timestamp')), _number(line.get('iteration_time')), [one for one in line.get('code_blocks') or () if isinstance(one, dict)]
+        if not self.events:
+            self._begin({})
+        ended, took, blocks = (
+            _moment(line.get('timestamp')),
+            _number(line.get('iteration_time')),
+            [one for one in line.get('code_blocks') or () if isinstance(one, dict)],
+        )
         results = [one.get('result') if isinstance(one.get('result'), dict) else {} for one in blocks]
         cells = [_number(result.get('execution_time')) for result in results]
         now = None if ended is None else ended - took
@@ -219,49 +362,93 @@ class _LogFold:
         self.write('turn_start', now, turn=turn)
         asked = max(0.0, took - sum(cells))
         now = None if now is None else now + asked
-        self.write('reply', now, call=self._call(), kind='turn', turn=turn, text=line.get('response') or '', usage=None, seconds=asked, error=None)
+        self.write(
+            'reply',
+            now,
+            call=self._call(),
+            kind='turn',
+            turn=turn,
+            text=line.get('response') or '',
+            usage=None,
+            seconds=asked,
+            error=None,
+        )
         for block, result, seconds in zip(blocks, results, cells):
             self._cell(turn, block, result, now, seconds)
             now = None if now is None else now + seconds
         self.write('turn_end', ended, turn=turn, seconds=took)
         answer = line.get('final_answer')
         # Older logs give the kind of the answer and the answer.
-        if isinstance(answer, list): answer = answer[-1] if answer else None
+        if isinstance(answer, list):
+            answer = answer[-1] if answer else None
         self._ended = ended
-        if answer is not None: self.write('run_end', ended, answer=_as_text(answer), stop_reason='final', error=None)
+        if answer is not None:
+            self.write('run_end', ended, answer=_as_text(answer), stop_reason='final', error=None)
 
 # %% ../../nbs/trace/06_logger.ipynb #534e15dc
 @patch
-def _call(self: _LogFold) -> str: # an id
+def _call(self: _LogFold) -> str:  # an id
     self._calls += 1
     return f'c{self._calls}'
+
 
 @patch
 def _say(self: _LogFold, prompt: Any, now: float | None) -> None:
     "What is new in the transcript; the model's own replies are in the lines."
-    prompt = [dict(role='user', content=prompt)] if isinstance(prompt, str) else [one for one in prompt or () if isinstance(one, dict)]
-    for message in prompt[self._messages:]:
-        if message.get('role') != 'assistant': self.write('message', now, role=message.get('role') or 'user', content=_as_text(message.get('content')))
+    prompt = (
+        [dict(role='user', content=prompt)]
+        if isinstance(prompt, str)
+        else [one for one in prompt or () if isinstance(one, dict)]
+    )
+    for message in prompt[self._messages :]:
+        if message.get('role') != 'assistant':
+            self.write('message', now, role=message.get('role') or 'user', content=_as_text(message.get('content')))
     self._messages = max(self._messages, len(prompt))
+
 
 @patch
 def _cell(self: _LogFold, turn: Any, block: dict, result: dict, now: float | None, seconds: float) -> None:
     "A block of code with what it printed and whom it asked."
     self._cells += 1
-    place, calls = dict(turn=turn, cell=self._cells, code=block.get('code') or ''), [one for one in result.get('rlm_calls') or () if isinstance(one, dict)]
+    place, calls = (
+        dict(turn=turn, cell=self._cells, code=block.get('code') or ''),
+        [one for one in result.get('rlm_calls') or () if isinstance(one, dict)],
+    )
     self.write('cell_start', now, **place)
     for call in calls:
         took = _number(call.get('execution_time'))
-        self.write('reply', None if now is None else now + took, call=self._call(), kind='subcall', model=call.get('root_model'), prompt=call.get('prompt'),
-                   text=_as_text(call.get('response')), usage=_logged_usage(call), seconds=took, error=call.get('error'))
+        self.write(
+            'reply',
+            None if now is None else now + took,
+            call=self._call(),
+            kind='subcall',
+            model=call.get('root_model'),
+            prompt=call.get('prompt'),
+            text=_as_text(call.get('response')),
+            usage=_logged_usage(call),
+            seconds=took,
+            error=call.get('error'),
+        )
     names = result.get('locals') if isinstance(result.get('locals'), dict) else {}
-    self.write('cell', None if now is None else now + seconds, **place, stdout=_as_text(result.get('stdout')), stderr=_as_text(result.get('stderr')),
-               value=None, error=None, seconds=seconds, calls=len(calls), variables={name: _as_text(value) for name, value in names.items()})
+    self.write(
+        'cell',
+        None if now is None else now + seconds,
+        **place,
+        stdout=_as_text(result.get('stdout')),
+        stderr=_as_text(result.get('stderr')),
+        value=None,
+        error=None,
+        seconds=seconds,
+        calls=len(calls),
+        variables={name: _as_text(value) for name, value in names.items()},
+    )
+
 
 def engine_events(
-    lines: Iterable[dict], # of a log, in order
-) -> list[dict]: # events as a journal has them
+    lines: Iterable[dict],  # of a log, in order
+) -> list[dict]:  # events as a journal has them
     "A log of the RLM engine as events, for `tree_text`, `to_html` and the viewer."
     fold = _LogFold()
-    for line in lines: fold.add(line)
+    for line in lines:
+        fold.add(line)
     return fold.events

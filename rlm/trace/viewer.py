@@ -31,360 +31,659 @@ from .run_tree import tree_text, TurnNode
 __all__ = ['view_page', 'read_run', 'write_view', 'view', 'add_command', 'View']
 
 # %% ../../nbs/trace/05_viewer.ipynb #21379d6f
-def _number(value: Any) -> float | None: # None: it is no number that can be drawn
+def _number(value: Any) -> float | None:  # None: it is no number that can be drawn
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15 else None
+
 
 class _Texts:
     "Texts of a page, each once."
-    def __init__(self): self.all, self._places = [], {}
 
-    def place(self, value: Any) -> int: # its number
+    def __init__(self):
+        self.all, self._places = [], {}
+
+    def place(self, value: Any) -> int:  # its number
         text = _visible(_as_text(value))
         if text not in self._places:
             self._places[text] = len(self.all)
             self.all.append(text)
         return self._places[text]
 
-    def within(self, room: int) -> list[str]: # characters of all together
+    def within(self, room: int) -> list[str]:  # characters of all together
         "The texts, the longest of them shortened to one length so that all fit."
         longest = _fair_length(map(len, self.all), room)
         return [_shorten(text, longest) for text in self.all]
 
-def _fair_length(lengths: Iterable[int], room: int) -> int: # characters that each may have
+
+def _fair_length(lengths: Iterable[int], room: int) -> int:  # characters that each may have
     "The length to which the longest must be cut; the short ones leave their room to them."
     lengths = sorted(lengths)
     for place, length in enumerate(lengths):
         left = len(lengths) - place
-        if length * left > room: return max(200, room // left)
+        if length * left > room:
+            return max(200, room // left)
         room -= length
     return max(lengths, default=0)
 
 # %% ../../nbs/trace/05_viewer.ipynb #618376e9
-_TEXT_FIELDS = ('call', 'parent', 'text', 'code', 'stdout', 'stderr', 'value', 'error', 'answer', 'stop_reason', 'model', 'query', 'method', 'role', 'content', 'stage', 'place', 'reason',
-                'preview', 'term', 'kind', 'task')
-_FORMS = {**dict.fromkeys(_TEXT_FIELDS, str), **dict.fromkeys(('usage', 'context', 'settings', 'variables'), dict), **dict.fromkeys(('time', 'seconds', 'max_cost'), float),
-          **dict.fromkeys(('turn', 'cell', 'planned', 'chunks', 'winner', 'chars', 'input', 'output', 'cached', 'reasoning', 'calls'), int), 'cost': float,
-          **dict.fromkeys(('tool_calls', 'scoreboard', 'runs'), list)}
+_TEXT_FIELDS = (
+    'call',
+    'parent',
+    'text',
+    'code',
+    'stdout',
+    'stderr',
+    'value',
+    'error',
+    'answer',
+    'stop_reason',
+    'model',
+    'query',
+    'method',
+    'role',
+    'content',
+    'stage',
+    'place',
+    'reason',
+    'preview',
+    'term',
+    'kind',
+    'task',
+)
+_FORMS = {
+    **dict.fromkeys(_TEXT_FIELDS, str),
+    **dict.fromkeys(('usage', 'context', 'settings', 'variables'), dict),
+    **dict.fromkeys(('time', 'seconds', 'max_cost'), float),
+    **dict.fromkeys(
+        ('turn', 'cell', 'planned', 'chunks', 'winner', 'chars', 'input', 'output', 'cached', 'reasoning', 'calls'), int
+    ),
+    'cost': float,
+    **dict.fromkeys(('tool_calls', 'scoreboard', 'runs'), list),
+}
 
-def _shaped(name: str, value: Any) -> Any: # None: it cannot be brought into form
+
+def _shaped(name: str, value: Any) -> Any:  # None: it cannot be brought into form
     "One field of an event."
     form = _FORMS.get(name)
-    if form is None or value is None: return value
-    if form is str: return _as_text(value)
-    if form is dict: return _formed(value) if name in ('usage', 'context') and isinstance(value, dict) else value if isinstance(value, dict) else None
-    if form is list: return list(value) if isinstance(value, (list, tuple)) else None
-    if name == 'calls' and isinstance(value, (list, tuple)): return [number for number in value if _number(number) is not None][:2]
+    if form is None or value is None:
+        return value
+    if form is str:
+        return _as_text(value)
+    if form is dict:
+        return (
+            _formed(value)
+            if name in ('usage', 'context') and isinstance(value, dict)
+            else value
+            if isinstance(value, dict)
+            else None
+        )
+    if form is list:
+        return list(value) if isinstance(value, (list, tuple)) else None
+    if name == 'calls' and isinstance(value, (list, tuple)):
+        return [number for number in value if _number(number) is not None][:2]
     number = _number(value)
     return number if number is None or form is float else int(number)
+
 
 def _formed(event: dict) -> dict:
     "An event whose fields have the form that ours have."
     return {name: _shaped(name, value) for name, value in event.items()}
 
 # %% ../../nbs/trace/05_viewer.ipynb #b14c7e66
-def _marks(code: str) -> list[int]: # colour, length, colour, length, ...
+def _marks(code: str) -> list[int]:  # colour, length, colour, length, ...
     "How `code` is coloured."
     return [number for colour, piece in colour_code(code) for number in (colour, len(piece.encode('utf-16-le')) // 2)]
 
 # %% ../../nbs/trace/05_viewer.ipynb #453ddea7
 class _Outline:
     "The rows of the page, parents first, and the texts that they show."
-    def __init__(self,
-        events: Iterable[dict], # a journal's events; the run need not have ended
+
+    def __init__(
+        self,
+        events: Iterable[dict],  # a journal's events; the run need not have ended
     ):
         self.steps, self.texts, self.code, self.asked = [], _Texts(), {}, {}
         self.tree = RunTree(map(_formed, events))
         self.total = _no_usage()
-        for root in self.tree.roots: _add_usage(self.total, self.run(root, -1))
+        for root in self.tree.roots:
+            _add_usage(self.total, self.run(root, -1))
 
-    def text(self, kind: str, label: str, value: Any, folded: bool = False) -> list: # of lists: none where there is no text
+    def text(
+        self, kind: str, label: str, value: Any, folded: bool = False
+    ) -> list:  # of lists: none where there is no text
         "A text of a step; `kind` is text, code, answer, error or plan."
-        if value is None or value == '' or value == []: return []
+        if value is None or value == '' or value == []:
+            return []
         place = self.texts.place(value)
-        if kind == 'code': self.code[place] = True
+        if kind == 'code':
+            self.code[place] = True
         return [[kind, label, place, *([1] if folded else [])]]
 
-    def step(self, parent: int, kind: str, name: str, note: Any = '', start: float | None = None, seconds: float | None = None, **more) -> int:
+    def step(
+        self,
+        parent: int,
+        kind: str,
+        name: str,
+        note: Any = '',
+        start: float | None = None,
+        seconds: float | None = None,
+        **more,
+    ) -> int:
         "Add a row; its number."
-        row = dict(parent=parent, kind=kind, name=_one_line(name, 60), note=_one_line(note, 200), start=_number(start), seconds=_number(seconds), **more)
+        row = dict(
+            parent=parent,
+            kind=kind,
+            name=_one_line(name, 60),
+            note=_one_line(note, 200),
+            start=_number(start),
+            seconds=_number(seconds),
+            **more,
+        )
         self.steps.append({field: value for field, value in row.items() if value is not None and value is not False})
         return len(self.steps) - 1
 
-    def used(self, place: int, usage: dict) -> dict: # the usage again
+    def used(self, place: int, usage: dict) -> dict:  # the usage again
         "Write down what a step used, with all below it."
         tokens = (_number(usage.get('input')) or 0) + (_number(usage.get('output')) or 0)
-        if tokens or usage.get('calls'): self.steps[place].update(tokens=tokens, cost=_number(usage.get('cost')))
+        if tokens or usage.get('calls'):
+            self.steps[place].update(tokens=tokens, cost=_number(usage.get('cost')))
         return usage
 
 # %% ../../nbs/trace/05_viewer.ipynb #48d1072a
-def _began(event: dict | None) -> float | None: # Unix seconds
+def _began(event: dict | None) -> float | None:  # Unix seconds
     "When what an event ends has begun."
     ended, took = _number((event or {}).get('time')), _number((event or {}).get('seconds'))
     return None if ended is None else ended - (took or 0)
 
-def _usage_facts(usage: dict | None) -> list[list[str]]: # pairs of name and value
+
+def _usage_facts(usage: dict | None) -> list[list[str]]:  # pairs of name and value
     usage = usage or {}
     names = dict(input='tokens in', output='tokens out', cached='of them cached', reasoning='of them reasoning')
     facts = [[name, f'{usage[field]:,}'] for field, name in names.items() if _number(usage.get(field))]
     return facts + ([['dollars', _money(_number(usage.get('cost')))]] if facts else [])
 
+
 @patch
-def call(self: _Outline, call: dict, parent: int) -> dict: # its usage
+def call(self: _Outline, call: dict, parent: int) -> dict:  # its usage
     "A sub-call, or a call that is still awaited; its number is that among its neighbours."
     self.asked[parent] = self.asked.get(parent, 0) + 1
     ended, error = call.get('type') == 'reply', call.get('error')
     kind = 'call' if call.get('kind') in (None, 'subcall') else call['kind']
     name = (call.get('place') or '').partition(',')[0] if call.get('stage') else ''
-    facts = [[name, _one_line(value, 200)] for name, value in (('model', call.get('model')), ('stage', call.get('stage')), ('place', call.get('place')), ('time', _took(call.get('seconds')))) if value]
+    facts = [
+        [name, _one_line(value, 200)]
+        for name, value in (
+            ('model', call.get('model')),
+            ('stage', call.get('stage')),
+            ('place', call.get('place')),
+            ('time', _took(call.get('seconds'))),
+        )
+        if value
+    ]
     parts = [['facts', '', facts + _usage_facts(call.get('usage'))]]
-    parts += self.text('error', 'error', error) + self.text('text', 'prompt', call.get('prompt') if ended else call.get('preview')) + self.text('answer', 'reply', call.get('text'))
-    place = self.step(parent, 'call', name or f'{kind} {self.asked[parent]:,}', error or call.get('text') if ended else 'no reply recorded',
-        _began(call), call.get('seconds'), parts=parts, bad=bool(error), open=not ended, title=_one_line(f'Call of {call.get("model") or "a model"}'))
+    parts += (
+        self.text('error', 'error', error)
+        + self.text('text', 'prompt', call.get('prompt') if ended else call.get('preview'))
+        + self.text('answer', 'reply', call.get('text'))
+    )
+    place = self.step(
+        parent,
+        'call',
+        name or f'{kind} {self.asked[parent]:,}',
+        error or call.get('text') if ended else 'no reply recorded',
+        _began(call),
+        call.get('seconds'),
+        parts=parts,
+        bad=bool(error),
+        open=not ended,
+        title=_one_line(f'Call of {call.get("model") or "a model"}'),
+    )
     return self.used(place, call.get('usage') or {})
 
 # %% ../../nbs/trace/05_viewer.ipynb #d480937c
 @patch
-def cell(self: _Outline, cell: CellNode, parent: int) -> dict: # usage of all below it
+def cell(self: _Outline, cell: CellNode, parent: int) -> dict:  # usage of all below it
     "A cell of code with its sub-calls and children, in the order in which they began."
     end, start = cell.end or {}, _number(cell.start.get('time'))
     error = end.get('error')
     note = _last_line(error) or end.get('stdout') or end.get('value') or ('did not end' if cell.end is None else '')
-    place = self.step(parent, 'cell', f'cell {cell.start.get("cell") or ""}', note, start, end.get('seconds'), bad=bool(error), open=cell.end is None,
-        parts=self.cell_texts(cell) + self.variables(end), title=_one_line(f'Cell {cell.start.get("cell") or ""} · {_took(end.get("seconds"))} · {_calls_label(cell)}'.rstrip(' ·')))
+    place = self.step(
+        parent,
+        'cell',
+        f'cell {cell.start.get("cell") or ""}',
+        note,
+        start,
+        end.get('seconds'),
+        bad=bool(error),
+        open=cell.end is None,
+        parts=self.cell_texts(cell) + self.variables(end),
+        title=_one_line(
+            f'Cell {cell.start.get("cell") or ""} · {_took(end.get("seconds"))} · {_calls_label(cell)}'.rstrip(' ·')
+        ),
+    )
     return self.used(place, self.below(cell, place))
+
 
 @patch
 def cell_texts(self: _Outline, cell: CellNode, label: str = 'code') -> list:
     "What a cell did, as texts."
-    outputs = [part for label, text in _outputs(cell.end or {}) for part in self.text('error' if label == 'Error' else 'text', label.lower(), text)]
+    outputs = [
+        part
+        for label, text in _outputs(cell.end or {})
+        for part in self.text('error' if label == 'Error' else 'text', label.lower(), text)
+    ]
     return self.text('code', label, cell.start.get('code')) + outputs
+
 
 @patch
 def variables(self: _Outline, end: dict) -> list:
     "Names, types and sizes, after a cell."
     names = end.get('variables')
-    if not isinstance(names, dict) or not names: return []
+    if not isinstance(names, dict) or not names:
+        return []
     return [['facts', 'variables', [[_one_line(name), _one_line(value, 200)] for name, value in names.items()], 1]]
 
+
 @patch
-def below(self: _Outline, node: Node, parent: int) -> dict: # their usage
+def below(self: _Outline, node: Node, parent: int) -> dict:  # their usage
     "Sub-calls and child runs of a part of a run, and its notices."
     total = _no_usage()
-    parts = [(_began(call) if call.get('type') == 'reply' else call.get('time'), self.call, call) for call in node.calls.values()]
+    parts = [
+        (_began(call) if call.get('type') == 'reply' else call.get('time'), self.call, call)
+        for call in node.calls.values()
+    ]
     parts += [(child.start.get('time'), self.run, child) for child in node.children]
-    for _, add, part in sorted(parts, key=lambda part: _number(part[0]) or 0): _add_usage(total, add(part, parent))
-    for text in _notices(node): self.step(parent, 'note', 'note', text, parts=self.text('text', '', text))
+    for _, add, part in sorted(parts, key=lambda part: _number(part[0]) or 0):
+        _add_usage(total, add(part, parent))
+    for text in _notices(node):
+        self.step(parent, 'note', 'note', text, parts=self.text('text', '', text))
     return total
 
 # %% ../../nbs/trace/05_viewer.ipynb #957d3fa8
 @patch
-def turn(self: _Outline, turn: TurnNode, parent: int) -> dict: # usage of all below it
+def turn(self: _Outline, turn: TurnNode, parent: int) -> dict:  # usage of all below it
     "A turn with its cells."
     reply, end = turn.reply or {}, turn.end or {}
     text, error = _as_text(reply.get('text')), reply.get('error')
     failed = [cell for cell in turn.cells if (cell.end or {}).get('error')]
     parts = self.text('error', 'error', error) + self.text('text', 'reply', text, folded=bool(turn.cells))
     for call in reply.get('tool_calls') or ():
-        if isinstance(call, dict): parts += self.text('text', f'tool call: {_one_line(call.get("name"))}', call.get('arguments'), folded=True)
-    for cell in turn.cells: parts += self.cell_texts(cell, f'code · {_took((cell.end or {}).get("seconds")) or "did not end"}')
-    if len(turn.cells) == 1: parts += self.variables(turn.cells[0].end or {})
-    for message in turn.sent: parts += self.text('text', f'sent to the model · {_one_line(message.get("role"))}', message.get('content'), folded=True)
+        if isinstance(call, dict):
+            parts += self.text('text', f'tool call: {_one_line(call.get("name"))}', call.get('arguments'), folded=True)
+    for cell in turn.cells:
+        parts += self.cell_texts(cell, f'code · {_took((cell.end or {}).get("seconds")) or "did not end"}')
+    if len(turn.cells) == 1:
+        parts += self.variables(turn.cells[0].end or {})
+    for message in turn.sent:
+        parts += self.text(
+            'text', f'sent to the model · {_one_line(message.get("role"))}', message.get('content'), folded=True
+        )
     wrong = error or next((_last_line(cell.end['error']) for cell in failed), None)
     note = wrong or _gist(text, turn.cells) if turn.reply else 'no reply recorded'
-    place = self.step(parent, 'turn', f'turn {turn.number}', note, _began(turn.end or turn.reply), end.get('seconds', reply.get('seconds')), bad=bool(error or failed),
-        asked=_number(reply.get('seconds')) if turn.cells else None, open=turn.end is None and not error, parts=[['facts', '', ([['model', _one_line(reply.get('model'))]] if reply.get('model') else []) + _usage_facts(reply.get('usage'))], *parts], title=f'Turn {turn.number}')
+    place = self.step(
+        parent,
+        'turn',
+        f'turn {turn.number}',
+        note,
+        _began(turn.end or turn.reply),
+        end.get('seconds', reply.get('seconds')),
+        bad=bool(error or failed),
+        asked=_number(reply.get('seconds')) if turn.cells else None,
+        open=turn.end is None and not error,
+        parts=[
+            [
+                'facts',
+                '',
+                ([['model', _one_line(reply.get('model'))]] if reply.get('model') else [])
+                + _usage_facts(reply.get('usage')),
+            ],
+            *parts,
+        ],
+        title=f'Turn {turn.number}',
+    )
     total = self.below(turn, place)
-    for cell in turn.cells: _add_usage(total, self.below(cell, place) if len(turn.cells) == 1 else self.cell(cell, place))
+    for cell in turn.cells:
+        _add_usage(total, self.below(cell, place) if len(turn.cells) == 1 else self.cell(cell, place))
     _add_usage(total, reply.get('usage'))
     return self.used(place, total)
 
 # %% ../../nbs/trace/05_viewer.ipynb #ddfed8ba
 @patch
-def stage(self: _Outline, run: RunNode, name: str, calls: list[dict], parent: int) -> dict: # usage of its calls
+def stage(self: _Outline, run: RunNode, name: str, calls: list[dict], parent: int) -> dict:  # usage of its calls
     "The calls of one stage of a plan."
     ends = [call for call in calls if call.get('type') == 'reply']
-    starts = [start for start in (_began(call) if call in ends else call.get('time') for call in calls) if _number(start) is not None]
+    starts = [
+        start
+        for start in (_began(call) if call in ends else call.get('time') for call in calls)
+        if _number(start) is not None
+    ]
     last = max((end['time'] for end in ends if _number(end.get('time')) is not None), default=None)
-    planned, failed = _number((run.progress.get(name) or {}).get('planned')), sum(bool(call.get('error')) for call in ends)
-    done = _many(len(ends), 'call') + (f', {planned:,} planned' if planned and planned > len(ends) else '') + (f', {failed:,} failed' if failed else '')
-    place = self.step(parent, 'stage', name, done, min(starts, default=None),
-        last - min(starts) if starts and last is not None else None, open=len(ends) < len(calls), title=f'Stage {name}: {done}')
+    planned, failed = (
+        _number((run.progress.get(name) or {}).get('planned')),
+        sum(bool(call.get('error')) for call in ends),
+    )
+    done = (
+        _many(len(ends), 'call')
+        + (f', {planned:,} planned' if planned and planned > len(ends) else '')
+        + (f', {failed:,} failed' if failed else '')
+    )
+    place = self.step(
+        parent,
+        'stage',
+        name,
+        done,
+        min(starts, default=None),
+        last - min(starts) if starts and last is not None else None,
+        open=len(ends) < len(calls),
+        title=f'Stage {name}: {done}',
+    )
     total = _no_usage()
-    for call in calls: _add_usage(total, self.call(call, place))
+    for call in calls:
+        _add_usage(total, self.call(call, place))
     self.steps[place]['parts'] = [['facts', '', _usage_facts(total)]]
     return self.used(place, total)
 
+
 @patch
-def plan(self: _Outline, plan: dict, parent: int) -> list: # parts for the run as well
+def plan(self: _Outline, plan: dict, parent: int) -> list:  # parts for the run as well
     "The plan of a run."
     # The explanation is lines of a name and what it says, then the tree.
     lines, _, tree = (plan.get('text') or '').partition('\ntree\n')
-    pairs = [line.strip().partition(' ') for line in lines.split('\n') if line.strip()] or [('term', '', plan.get('term') or '')]
+    pairs = [line.strip().partition(' ') for line in lines.split('\n') if line.strip()] or [
+        ('term', '', plan.get('term') or '')
+    ]
     parts = [['facts', 'plan', [[_one_line(name), _one_line(value, 500)] for name, _, value in pairs]]]
     parts = self.text('plan', 'stages, the last one first', textwrap.dedent(tree)) + parts
-    self.step(parent, 'plan', 'plan', _plan_label(plan).removeprefix('plan '), plan.get('time'), parts=parts, title='The plan')
+    self.step(
+        parent, 'plan', 'plan', _plan_label(plan).removeprefix('plan '), plan.get('time'), parts=parts, title='The plan'
+    )
     return [[*part, 1] for part in parts]
 
+
 @patch
-def scoreboard(self: _Outline, run: RunNode, parent: int, places: dict[str, int]) -> list: # parts for the run as well
+def scoreboard(self: _Outline, run: RunNode, parent: int, places: dict[str, int]) -> list:  # parts for the run as well
     "All candidates of a choice with their figures."
     choice, names = run.choice, ['#', 'answer', 'cluster', 'VC', 'Len', 's', '']
-    rows = [[_one_line(cell, 300) for cell in row] for row in choice.get('scoreboard') or () if isinstance(row, (list, tuple))]
+    rows = [
+        [_one_line(cell, 300) for cell in row]
+        for row in choice.get('scoreboard') or ()
+        if isinstance(row, (list, tuple))
+    ]
     runs = {number: child for child, number in _candidates(run).items()}
     won = next((line for line, row in enumerate(rows) if row and row[0] == str(choice.get('winner'))), None)
-    used = [place for place, name in enumerate(names) if place < 2 or any(place < len(row) and row[place] for row in rows)]
+    used = [
+        place for place, name in enumerate(names) if place < 2 or any(place < len(row) and row[place] for row in rows)
+    ]
     rows = [[row[place] if place < len(row) else '' for place in used] for row in rows]
-    content = dict(columns=[names[place] for place in used], rows=rows, right=[line for line, place in enumerate(used) if place in (2, 3, 4, 5)], won=won, to=[places.get(runs.get(line)) for line in range(1, len(rows) + 1)])
+    content = dict(
+        columns=[names[place] for place in used],
+        rows=rows,
+        right=[line for line, place in enumerate(used) if place in (2, 3, 4, 5)],
+        won=won,
+        to=[places.get(runs.get(line)) for line in range(1, len(rows) + 1)],
+    )
     parts = [['table', 'scoreboard', content], *self.text('text', 'why', choice.get('reason'))]
-    self.step(parent, 'vote', 'scoreboard', choice.get('reason'), choice.get('time'), parts=parts, title='The candidates')
+    self.step(
+        parent, 'vote', 'scoreboard', choice.get('reason'), choice.get('time'), parts=parts, title='The candidates'
+    )
     return parts
 
 # %% ../../nbs/trace/05_viewer.ipynb #171012cf
 _METHODS = dict(rlm='RLM', direct='plain call', srlm='SRLM', lambda_rlm='LambdaRLM', **{'lambda': 'LambdaRLM'})
 
-def _method(run: RunNode) -> str: return _METHODS.get(run.start.get('method'), _one_line(run.start.get('method')))
 
-def _limits(run: RunNode) -> dict[str, float]: # those that are set
+def _method(run: RunNode) -> str:
+    return _METHODS.get(run.start.get('method'), _one_line(run.start.get('method')))
+
+
+def _limits(run: RunNode) -> dict[str, float]:  # those that are set
     limits = (run.start.get('settings') or {}).get('limits')
-    return {name: value for name, value in limits.items() if _number(value) is not None} if isinstance(limits, dict) else {}
+    return (
+        {name: value for name, value in limits.items() if _number(value) is not None}
+        if isinstance(limits, dict)
+        else {}
+    )
 
-def _ended(run: RunNode) -> str: return _not_ended(run) if run.end is None else _one_line(run.end.get('stop_reason')) or 'ended'
+
+def _ended(run: RunNode) -> str:
+    return _not_ended(run) if run.end is None else _one_line(run.end.get('stop_reason')) or 'ended'
+
 
 @patch
-def run(self: _Outline, run: RunNode, parent: int) -> dict: # usage of all below it
+def run(self: _Outline, run: RunNode, parent: int) -> dict:  # usage of all below it
     "A run with everything in it."
     start, end, numbers = run.start, run.end or {}, self.numbers
     number, above = numbers.get(start['run']), self.winners
     name = f'candidate {number}' if number else _one_line(' '.join((start['run'], _method(run))), 40)
     seconds = end.get('seconds') if run.end else None
-    place = self.step(parent, 'run', name + (' ★' if start['run'] in above else ''), start.get('query') if parent < 0 else end.get('answer') or start.get('query'), start.get('time'), seconds,
-        open=run.end is None, folded=bool(number), bad=bool(end.get('error') or run.end and end.get('stop_reason') not in (None, 'final', 'abstained', 'cancelled')),
-        title=_one_line(start.get('query'), 300) if parent < 0 else '')
+    place = self.step(
+        parent,
+        'run',
+        name + (' ★' if start['run'] in above else ''),
+        start.get('query') if parent < 0 else end.get('answer') or start.get('query'),
+        start.get('time'),
+        seconds,
+        open=run.end is None,
+        folded=bool(number),
+        bad=bool(
+            end.get('error') or run.end and end.get('stop_reason') not in (None, 'final', 'abstained', 'cancelled')
+        ),
+        title=_one_line(start.get('query'), 300) if parent < 0 else '',
+    )
     total, more = self.inside(run, place)
     self.steps[place]['parts'] = self.run_texts(run, total, more)
     return self.used(place, total)
 
+
 @patch
-def inside(self: _Outline, run: RunNode, place: int) -> tuple[dict, list]: # usage, and further parts of the run
+def inside(self: _Outline, run: RunNode, place: int) -> tuple[dict, list]:  # usage, and further parts of the run
     "What is below a run."
     total, more = _no_usage(), self.plan(run.plan, place) if run.plan else []
     # Calls of stages first; the others stand where they began.
     stages = {name: calls for name, calls in _by_stage(run).items() if name}
-    for name, calls in stages.items(): _add_usage(total, self.stage(run, name, calls, place))
+    for name, calls in stages.items():
+        _add_usage(total, self.stage(run, name, calls, place))
     rest = Node({key: call for key, call in run.calls.items() if not call.get('stage')}, run.children, _notices(run))
-    for turn in run.turns: _add_usage(total, self.turn(turn, place))
+    for turn in run.turns:
+        _add_usage(total, self.turn(turn, place))
     before = len(self.steps)
     _add_usage(total, self.below(rest, place))
     if run.choice:
-        names = {self.steps[row]['name'].removesuffix(' ★'): row for row in range(before, len(self.steps)) if self.steps[row]['kind'] == 'run' and self.steps[row]['parent'] == place}
-        places = {child: names[f'candidate {number}'] for child, number in _candidates(run).items() if f'candidate {number}' in names}
+        names = {
+            self.steps[row]['name'].removesuffix(' ★'): row
+            for row in range(before, len(self.steps))
+            if self.steps[row]['kind'] == 'run' and self.steps[row]['parent'] == place
+        }
+        places = {
+            child: names[f'candidate {number}']
+            for child, number in _candidates(run).items()
+            if f'candidate {number}' in names
+        }
         more = self.scoreboard(run, place, places) + more
     return total, more
+
 
 @patch
 def run_texts(self: _Outline, run: RunNode, total: dict, more: list) -> list:
     "Question, answer, figures, and what the run was told."
     start, end, context = run.start, run.end or {}, run.start.get('context')
     context = context if isinstance(context, dict) else {}
-    size = f'{_one_line(context.get("type"))} of {_many(context["chars"], "character")}' if isinstance(context.get('chars'), int) else _one_line(context.get('type'))
+    size = (
+        f'{_one_line(context.get("type"))} of {_many(context["chars"], "character")}'
+        if isinstance(context.get('chars'), int)
+        else _one_line(context.get('type'))
+    )
     limits = [f'{name.removeprefix("max_")} {value:,}' for name, value in (_limits(run)).items()]
     files = ', '.join(map(str, context['sources'])) if isinstance(context.get('sources'), list) else ''
-    facts = [['strategy', _method(run)], ['model', _one_line(start.get('model'))], ['context', size], ['files', _one_line(files, 200)], ['ended', _ended(run)], ['time', _took(end.get('seconds'))],
-             ['turns', f'{len(run.turns):,}' if run.turns else ''], ['calls', f'{total["calls"]:,}'], *_usage_facts(total), ['limits', ', '.join(limits)]]
+    facts = [
+        ['strategy', _method(run)],
+        ['model', _one_line(start.get('model'))],
+        ['context', size],
+        ['files', _one_line(files, 200)],
+        ['ended', _ended(run)],
+        ['time', _took(end.get('seconds'))],
+        ['turns', f'{len(run.turns):,}' if run.turns else ''],
+        ['calls', f'{total["calls"]:,}'],
+        *_usage_facts(total),
+        ['limits', ', '.join(limits)],
+    ]
     asked = _as_text(start.get('query'))
-    parts = (self.text('text', 'question', asked) if len(asked) > 300 or '\n' in asked.strip() else []) + self.text('error', 'error', end.get('error')) + self.text('answer', 'answer', end.get('answer'))
-    parts += more + [['facts', '', [fact for fact in facts if fact[1]]]] 
+    parts = (
+        (self.text('text', 'question', asked) if len(asked) > 300 or '\n' in asked.strip() else [])
+        + self.text('error', 'error', end.get('error'))
+        + self.text('answer', 'answer', end.get('answer'))
+    )
+    parts += more + [['facts', '', [fact for fact in facts if fact[1]]]]
     whole = (run.context or {}).get('text')
-    parts += self.text('text', 'context', whole, folded=True) if whole else self.text('text', 'context, its beginning', context.get('preview'), folded=True)
+    parts += (
+        self.text('text', 'context', whole, folded=True)
+        if whole
+        else self.text('text', 'context, its beginning', context.get('preview'), folded=True)
+    )
     settings = start.get('settings')
-    return parts + self.text('text', 'settings', json.dumps(settings, indent=1, ensure_ascii=False) if settings else None, folded=True)
+    return parts + self.text(
+        'text', 'settings', json.dumps(settings, indent=1, ensure_ascii=False) if settings else None, folded=True
+    )
 
 # %% ../../nbs/trace/05_viewer.ipynb #7433d7cf
 @patch(as_prop=True)
-def numbers(self: _Outline) -> dict[str, int]: # id of a run -> number of the candidate
+def numbers(self: _Outline) -> dict[str, int]:  # id of a run -> number of the candidate
     "All candidates of the run."
-    if not hasattr(self, '_numbers'): self._numbers = {child: number for run in self.tree.runs.values() for child, number in _candidates(run).items()}
+    if not hasattr(self, '_numbers'):
+        self._numbers = {child: number for run in self.tree.runs.values() for child, number in _candidates(run).items()}
     return self._numbers
 
+
 @patch(as_prop=True)
-def winners(self: _Outline) -> set[str]: # ids of runs
+def winners(self: _Outline) -> set[str]:  # ids of runs
     "The candidates that were chosen."
     if not hasattr(self, '_winners'):
         chosen = [(run, run.choice.get('winner')) for run in self.tree.runs.values() if run.choice]
-        self._winners = {child for run, winner in chosen for child, number in _candidates(run).items() if number == winner}
+        self._winners = {
+            child for run, winner in chosen for child, number in _candidates(run).items() if number == winner
+        }
     return self._winners
 
 # %% ../../nbs/trace/05_viewer.ipynb #a011f5db
-_ROOM = 16_000_000 # characters of all texts of a page together
-_CODE_ROOM = 1_000_000 # characters of code that are coloured: about a second
+_ROOM = 16_000_000  # characters of all texts of a page together
+_CODE_ROOM = 1_000_000  # characters of code that are coloured: about a second
+
 
 @lru_cache(maxsize=None)
 def _asset(name: str) -> str:
     "A file of the package."
     from importlib.resources import files
+
     return files('rlm.trace').joinpath(name).read_text(encoding='utf-8')
 
-def _digest(text: str) -> str: return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
 
 def _data(outline: _Outline, room: int) -> dict:
     "What the script of the page reads."
     texts, marks, left = outline.texts.within(room), {}, _CODE_ROOM
     for place in outline.code:
         left -= len(texts[place])
-        if left >= 0: marks[place] = _marks(texts[place])
+        if left >= 0:
+            marks[place] = _marks(texts[place])
     began = min((step['start'] for step in outline.steps if 'start' in step), default=0)
     for step in outline.steps:
-        if 'start' in step: step['start'] = round(step['start'] - began, 4)
-        if 'seconds' in step: step['seconds'] = round(step['seconds'], 4)
+        if 'start' in step:
+            step['start'] = round(step['start'] - began, 4)
+        if 'seconds' in step:
+            step['seconds'] = round(step['seconds'], 4)
     seconds = max((step['start'] + step.get('seconds', 0) for step in outline.steps if 'start' in step), default=0)
-    return dict(title=_title(outline), facts=_facts(outline), nodes=outline.steps, texts=texts, marks=marks, colours=COLOURS, seconds=seconds)
+    return dict(
+        title=_title(outline),
+        facts=_facts(outline),
+        nodes=outline.steps,
+        texts=texts,
+        marks=marks,
+        colours=COLOURS,
+        seconds=seconds,
+    )
+
 
 def _title(outline: _Outline) -> str:
     root = next(iter(outline.tree.roots), None)
-    return (_one_line(root.start.get('query'), 200) or _one_line(f'{root.start["run"]} {_method(root)}')) if root else 'An empty run'
+    return (
+        (_one_line(root.start.get('query'), 200) or _one_line(f'{root.start["run"]} {_method(root)}'))
+        if root
+        else 'An empty run'
+    )
 
-def _facts(outline: _Outline) -> list[list]: # pairs of text and whether it is bad
+
+def _facts(outline: _Outline) -> list[list]:  # pairs of text and whether it is bad
     "The line below the title."
     roots, used = outline.tree.roots, outline.total
-    if not roots: return []
+    if not roots:
+        return []
     root, end = roots[0], roots[0].end or {}
     more = [[f'and {_many(len(roots) - 1, "run")} more', 0]] if len(roots) > 1 else []
-    figures = [_took(end.get('seconds')), _many(used['calls'], 'call'), *([_many(used['input'] + used['output'], 'token'), _money(used['cost'])] if used['input'] or used['output'] else [])]
+    figures = [
+        _took(end.get('seconds')),
+        _many(used['calls'], 'call'),
+        *(
+            [_many(used['input'] + used['output'], 'token'), _money(used['cost'])]
+            if used['input'] or used['output']
+            else []
+        ),
+    ]
     failed = sum('bad' in step and step['kind'] != 'run' for step in outline.steps)
-    if failed: figures.append(_many(failed, 'failure'))
-    first = [[_method(root), 0], [_one_line(root.start.get('model')), 0], [_ended(root), int(_ended(root) not in ('final', 'abstained'))]]
+    if failed:
+        figures.append(_many(failed, 'failure'))
+    first = [
+        [_method(root), 0],
+        [_one_line(root.start.get('model')), 0],
+        [_ended(root), int(_ended(root) not in ('final', 'abstained'))],
+    ]
     return [fact for fact in first + more + [[figure, int('failure' in figure)] for figure in figures] if fact[0]]
 
 # %% ../../nbs/trace/05_viewer.ipynb #bc9f7770
 def view_page(
-    events: Iterable[dict], # a journal's events; the run need not have ended
-    room: int = _ROOM, # characters of all texts together; the longest are cut in the middle, with the count of what is left out
-) -> str: # a whole HTML document, in ASCII but for what the template says
+    events: Iterable[dict],  # a journal's events; the run need not have ended
+    room: int = _ROOM,  # characters of all texts together; the longest are cut in the middle, with the count of what is left out
+) -> str:  # a whole HTML document, in ASCII but for what the template says
     "The run as a page to go through: keys, search, timeline, light and dark. Nothing is fetched."
     # In a script block only these could end it or be read as markup.
-    data = json.dumps(_data(_Outline(events), room), separators=(',', ':')).replace('<', '\\u003c').replace('>', '\\u003e').replace('&', '\\u0026')
+    data = (
+        json.dumps(_data(_Outline(events), room), separators=(',', ':'))
+        .replace('<', '\\u003c')
+        .replace('>', '\\u003e')
+        .replace('&', '\\u0026')
+    )
     script, style = _asset('viewer.js'), _asset('viewer.css')
     values = dict(data=data, script=script, style=style, script_hash=_digest(script), style_hash=_digest(style))
     return re.sub(r'\{\{(\w+)\}\}', lambda slot: values[slot[1]], _asset('viewer.html'))
 
 # %% ../../nbs/trace/05_viewer.ipynb #1df4976c
-def _json_of(line: bytes) -> Any: # None: it is no JSON
-    try: return json.loads(line.decode())
-    except (ValueError, RecursionError): return None
+def _json_of(line: bytes) -> Any:  # None: it is no JSON
+    try:
+        return json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+
 
 def read_run(
-    path: str | os.PathLike, # a journal, or a log in the engine's format
-) -> list[dict]: # events
+    path: str | os.PathLike,  # a journal, or a log in the engine's format
+) -> list[dict]:  # events
     "Read what a run wrote. Raises `BadInput` for a file that is none of it."
     path = Path(path)
     try:
-        with open(path, 'rb') as lines: first = next((line for line in lines if line.strip()), b'')
-    except OSError as error: raise BadInput(f'{path} cannot be read ({_reason(error)}): give the .jsonl file that a run wrote.') from error
-    if not first: raise BadInput(f'{path} is empty: give the .jsonl file that a run wrote.')
+        with open(path, 'rb') as lines:
+            first = next((line for line in lines if line.strip()), b'')
+    except OSError as error:
+        raise BadInput(f'{path} cannot be read ({_reason(error)}): give the .jsonl file that a run wrote.') from error
+    if not first:
+        raise BadInput(f'{path} is empty: give the .jsonl file that a run wrote.')
     kind = _json_of(first)
-    if isinstance(kind, dict) and kind.get('type') in ('metadata', 'iteration') and 'seq' not in kind: return engine_events(_log_lines(path))
-    if _event_of(first) is None and not first.startswith(b'{'): raise BadInput(f'{path} is no trace of a run: give the .jsonl file that a run wrote.')
+    if isinstance(kind, dict) and kind.get('type') in ('metadata', 'iteration') and 'seq' not in kind:
+        return engine_events(_log_lines(path))
+    if _event_of(first) is None and not first.startswith(b'{'):
+        raise BadInput(f'{path} is no trace of a run: give the .jsonl file that a run wrote.')
     return Journal.read(path)
+
 
 def _log_lines(path: Path) -> list[dict]:
     "The lines of a log, up to a torn last one."
@@ -392,68 +691,94 @@ def _log_lines(path: Path) -> list[dict]:
     with open(path, 'rb') as lines:
         for number, line in enumerate(lines, 1):
             value = _json_of(line)
-            if value is None and line.strip() and line.endswith(b'\n'): raise BadInput(f'{path}, line {number} is no line of a log: cut the file before that line.')
-            if isinstance(value, dict): found.append(value)
+            if value is None and line.strip() and line.endswith(b'\n'):
+                raise BadInput(f'{path}, line {number} is no line of a log: cut the file before that line.')
+            if isinstance(value, dict):
+                found.append(value)
     return found
 
 # %% ../../nbs/trace/05_viewer.ipynb #96add8b7
 def write_view(
-    events: Iterable[dict], # a journal's events
-    path: str | os.PathLike, # of the page
-    replace: bool = True, # write over whatever the file holds; False: only over a page of this kind
-) -> Path: # where it is
+    events: Iterable[dict],  # a journal's events
+    path: str | os.PathLike,  # of the page
+    replace: bool = True,  # write over whatever the file holds; False: only over a page of this kind
+) -> Path:  # where it is
     "Write the page of a run. Raises `BadInput` where the file cannot be written."
     path, page = Path(path), view_page(events)
     try:
         if not replace and path.exists() and b'content="rlm view"' not in path.read_bytes()[:4096]:
             raise BadInput(f'{path} exists and is no page of rlm view: say with -o where the page shall go.')
         path.write_text(page, encoding='utf-8')
-    except OSError as error: raise BadInput(f'{path} cannot be written ({_reason(error)}): say with -o where the page shall go.') from error
+    except OSError as error:
+        raise BadInput(f'{path} cannot be written ({_reason(error)}): say with -o where the page shall go.') from error
     return path
 
+
 def view(
-    args: argparse.Namespace, # of `rlm view`
-) -> int: # exit code
+    args: argparse.Namespace,  # of `rlm view`
+) -> int:  # exit code
     "Write the page and open it; its path goes to standard output."
     source = _newest(Path(args.file))
     path = write_view(read_run(source), args.output or source.with_suffix('.html'), replace=args.output is not None)
     print(path)
-    if not args.no_open and not _opened(path): print('No browser could be opened here: open the file yourself.', file=sys.stderr)
+    if not args.no_open and not _opened(path):
+        print('No browser could be opened here: open the file yourself.', file=sys.stderr)
     return 0
 
-def _newest(path: Path) -> Path: # of a folder the run that was written to last
-    if not path.is_dir(): return path
+
+def _newest(path: Path) -> Path:  # of a folder the run that was written to last
+    if not path.is_dir():
+        return path
     runs = sorted(path.glob('*.jsonl'), key=lambda run: run.stat().st_mtime)
-    if not runs: raise BadInput(f'{path} is a folder without a .jsonl file: give the file that a run wrote.')
+    if not runs:
+        raise BadInput(f'{path} is a folder without a .jsonl file: give the file that a run wrote.')
     return runs[-1]
+
 
 def _opened(path: Path) -> bool:
     "Whether a browser took the page."
     import webbrowser
-    try: return webbrowser.open(path.resolve().as_uri())
-    except webbrowser.Error: return False
+
+    try:
+        return webbrowser.open(path.resolve().as_uri())
+    except webbrowser.Error:
+        return False
+
 
 def add_command(
-    name: str, # of the command: "view"
-    commands: Any, # the subparsers of `rlm`
+    name: str,  # of the command: "view"
+    commands: Any,  # the subparsers of `rlm`
 ) -> None:
     "Add `rlm view` to the command."
-    parser = commands.add_parser(name, help='show a recorded run in the browser', description='Write one HTML file that shows a recorded run, and open it. It needs no server and no network.')
-    parser.add_argument('file', metavar='RUN.jsonl', help='what --trace wrote, finished or not; of a folder the newest; or a log of the RLM engine')
-    parser.add_argument('-o', '--output', metavar='FILE', help='where the page goes (default: beside the journal, as .html)')
+    parser = commands.add_parser(
+        name,
+        help='show a recorded run in the browser',
+        description='Write one HTML file that shows a recorded run, and open it. It needs no server and no network.',
+    )
+    parser.add_argument(
+        'file',
+        metavar='RUN.jsonl',
+        help='what --trace wrote, finished or not; of a folder the newest; or a log of the RLM engine',
+    )
+    parser.add_argument(
+        '-o', '--output', metavar='FILE', help='where the page goes (default: beside the journal, as .html)'
+    )
     parser.add_argument('--no-open', action='store_true', help='only write the page')
     parser.set_defaults(run=view)
 
 # %% ../../nbs/trace/05_viewer.ipynb #d435b97d
 class View:
     "A run to look at in a notebook."
-    def __init__(self,
-        events: Iterable[dict], # a journal's events
-        height: int = 480, # of the frame, in pixels
+
+    def __init__(
+        self,
+        events: Iterable[dict],  # a journal's events
+        height: int = 480,  # of the frame, in pixels
     ):
         self.events, self.height = list(events), height
 
-    def __repr__(self) -> str: return tree_text(self.events)
+    def __repr__(self) -> str:
+        return tree_text(self.events)
 
     def _repr_html_(self) -> str:
         "The page in a frame, and the static page."

@@ -22,30 +22,41 @@ __all__ = ['normal_number', 'normal_text', 'answer_key', 'same_answer', 'join_pa
 
 # %% ../../nbs/vote/01_answers.ipynb #ff41af92
 _ROUNDING = decimal.Context(prec=15)
-_LONGEST_NUMBER = 400 # characters; longer digit strings are compared as they are written
+_LONGEST_NUMBER = 400  # characters; longer digit strings are compared as they are written
+
 
 def normal_number(
-    number: str | numbers.Real, # a numeral without thousands separators, or a number
-) -> str: # one spelling for one value
+    number: str | numbers.Real,  # a numeral without thousands separators, or a number
+) -> str:  # one spelling for one value
     "The value of a number, written in one way."
-    value = number if isinstance(number, Decimal) else Decimal(number if isinstance(number, (str, int)) else repr(float(number)))
-    if not value.is_finite(): return str(value).casefold()
+    value = (
+        number
+        if isinstance(number, Decimal)
+        else Decimal(number if isinstance(number, (str, int)) else repr(float(number)))
+    )
+    if not value.is_finite():
+        return str(value).casefold()
     sign, digits, exponent = value.as_tuple()
     # Binary floats carry noise beyond 15 digits: 0.1 + 0.2 prints as 0.30000000000000004.
-    if exponent < 0 and len(digits) > 15 and -300 < value.adjusted() < 300: sign, digits, exponent = _ROUNDING.plus(value).as_tuple()
+    if exponent < 0 and len(digits) > 15 and -300 < value.adjusted() < 300:
+        sign, digits, exponent = _ROUNDING.plus(value).as_tuple()
     text = ''.join(map(str, digits)).lstrip('0')
     kept = text.rstrip('0')
-    if not kept: return '0'
+    if not kept:
+        return '0'
     exponent += len(text) - len(kept)
-    if 0 <= exponent <= _LONGEST_NUMBER: plain = kept + '0'*exponent
+    if 0 <= exponent <= _LONGEST_NUMBER:
+        plain = kept + '0' * exponent
     elif -_LONGEST_NUMBER <= exponent < 0:
         padded = kept.rjust(1 - exponent, '0')
         plain = f'{padded[:exponent]}.{padded[exponent:]}'
-    else: plain = f'{kept}e{exponent}'
-    return '-'*sign + plain
+    else:
+        plain = f'{kept}e{exponent}'
+    return '-' * sign + plain
 
 # %% ../../nbs/vote/01_answers.ipynb #340ef3b7
 _NUMERAL = re.compile(r'(?<![\w.,+-])[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d{1,6})?(?![\w]|[.,]\d)')
+
 
 def _numbers_by_value(text: str) -> str:
     "The text with its numerals in one spelling."
@@ -53,23 +64,49 @@ def _numbers_by_value(text: str) -> str:
     return _NUMERAL.sub(value, text)
 
 # %% ../../nbs/vote/01_answers.ipynb #6c9c26cf
-_PLAIN = str.maketrans({**dict.fromkeys('\u2018\u2019\u201a\u201b\u00b4', "'"), **dict.fromkeys('\u201c\u201d\u201e\u201f\u00ab\u00bb', '"'), '\u2212': '-'})
-_OPENING = re.compile(r'(?:(?:so|thus|hence|therefore)\b,? )?(?:(?:(?:the|my) )?(?:final |correct |best )?answer(?: is(?: that)?|:| =)) ?[:=]? ?(?=.)')
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys('\u2018\u2019\u201a\u201b\u00b4', "'"),
+        **dict.fromkeys('\u201c\u201d\u201e\u201f\u00ab\u00bb', '"'),
+        '\u2212': '-',
+    }
+)
+_OPENING = re.compile(
+    r'(?:(?:so|thus|hence|therefore)\b,? )?(?:(?:(?:the|my) )?(?:final |correct |best )?answer(?: is(?: that)?|:| =)) ?[:=]? ?(?=.)'
+)
 _CLOSING = re.compile(r' is (?:the|my) (?:final |correct |best )?answer$')
-_WRAPS = [("'", "'"), ('"', '"'), ('`', '`'), ('**', '**'), ('__', '__'), ('$', '$'), (r'\boxed{', '}'), (r'\text{', '}')]
+_WRAPS = [
+    ("'", "'"),
+    ('"', '"'),
+    ('`', '`'),
+    ('**', '**'),
+    ('__', '__'),
+    ('$', '$'),
+    (r'\boxed{', '}'),
+    (r'\text{', '}'),
+]
+
 
 def _unwrap(text: str) -> str:
     "The text without one layer of what only dresses it."
     for opening, closing in _WRAPS:
-        inner = text[len(opening):len(text) - len(closing)]
-        if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening + closing) and opening not in inner and closing not in inner:
+        inner = text[len(opening) : len(text) - len(closing)]
+        if (
+            text.startswith(opening)
+            and text.endswith(closing)
+            and len(text) > len(opening + closing)
+            and opening not in inner
+            and closing not in inner
+        ):
             return inner
-    if opening := _OPENING.match(text): return text[opening.end():]
+    if opening := _OPENING.match(text):
+        return text[opening.end() :]
     return _CLOSING.sub('', text)
 
+
 def normal_text(
-    text: str, # an answer
-) -> str: # '' where there is nothing but white space
+    text: str,  # an answer
+) -> str:  # '' where there is nothing but white space
     "An answer's text in one spelling."
     text = unicodedata.normalize('NFC', unicodedata.normalize('NFC', text).casefold()).translate(_PLAIN)
     text, before = ' '.join(text.split()), None
@@ -80,90 +117,116 @@ def normal_text(
     return _numbers_by_value(text)
 
 # %% ../../nbs/vote/01_answers.ipynb #8320d386
-_LONGEST_LITERAL = 100_000 # characters; longer texts are compared as text
+_LONGEST_LITERAL = 100_000  # characters; longer texts are compared as text
 
-def _literal(text: str) -> Any: # None: it is none
+
+def _literal(text: str) -> Any:  # None: it is none
     "The list, dict, set or tuple that a text spells out, as JSON or as Python."
-    if not (text[:1] in '[({' and text[-1:] in '])}') or len(text) > _LONGEST_LITERAL: return None
-    try: return json.loads(text, parse_int=Decimal)
-    except (ValueError, RecursionError): pass
+    if not (text[:1] in '[({' and text[-1:] in '])}') or len(text) > _LONGEST_LITERAL:
+        return None
+    try:
+        return json.loads(text, parse_int=Decimal)
+    except (ValueError, RecursionError):
+        pass
     # Python warns about escapes that it does not know, and a filter for warnings is everybody's.
-    if '\\' in text: return None
-    try: return ast.literal_eval(syntax_tree(text.strip(), mode='eval'))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError): return None
+    if '\\' in text:
+        return None
+    try:
+        return ast.literal_eval(syntax_tree(text.strip(), mode='eval'))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
+
 
 def _value_key(value: Any, levels: int) -> Hashable:
-    if isinstance(value, (bool, type(None))): return str(value).casefold()
-    if isinstance(value, (numbers.Real, Decimal)): return _number_key(value)
-    if not levels or not isinstance(value, (str, list, tuple, set, frozenset, dict)): return normal_text(str(value))
+    if isinstance(value, (bool, type(None))):
+        return str(value).casefold()
+    if isinstance(value, (numbers.Real, Decimal)):
+        return _number_key(value)
+    if not levels or not isinstance(value, (str, list, tuple, set, frozenset, dict)):
+        return normal_text(str(value))
     inner = lambda part: _value_key(part, levels - 1)
-    if isinstance(value, (list, tuple)): return ('list', *map(inner, value))
-    if isinstance(value, (set, frozenset)): return 'set', frozenset(map(inner, value))
-    if isinstance(value, dict): return 'dict', frozenset((inner(key), inner(part)) for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ('list', *map(inner, value))
+    if isinstance(value, (set, frozenset)):
+        return 'set', frozenset(map(inner, value))
+    if isinstance(value, dict):
+        return 'dict', frozenset((inner(key), inner(part)) for key, part in value.items())
     spelled = _literal(value.strip())
     return normal_text(value) if spelled is None else _value_key(spelled, levels - 1)
 
+
 def _number_key(value: numbers.Real | Decimal) -> str:
     whole = int(value) if isinstance(value, numbers.Integral) else value
-    if isinstance(whole, int) and whole.bit_length() > 1300: return hex(whole)
+    if isinstance(whole, int) and whole.bit_length() > 1300:
+        return hex(whole)
     return normal_number(whole)
 
+
 def answer_key(
-    answer: Any, # a text, or an object
-) -> Hashable: # the same for answers that agree
+    answer: Any,  # a text, or an object
+) -> Hashable:  # the same for answers that agree
     "What stands for an answer when answers are compared."
     return _value_key(answer, levels=50)
 
 # %% ../../nbs/vote/01_answers.ipynb #6c0160e5
 def same_answer(
-    one: Any, # a text, or an object
-    other: Any, # likewise
-) -> bool: # symmetric, and transitive
+    one: Any,  # a text, or an object
+    other: Any,  # likewise
+) -> bool:  # symmetric, and transitive
     "Whether two answers say the same."
     return answer_key(one) == answer_key(other)
 
 # %% ../../nbs/vote/01_answers.ipynb #b4173b9e
 def join_pairs(
-    groups: Sequence[Sequence[int]], # lists of places
-    pairs: Iterable[tuple[int, int]], # numbers of two groups that are one
-) -> list[list[int]]: # as `cluster_answers` orders them
+    groups: Sequence[Sequence[int]],  # lists of places
+    pairs: Iterable[tuple[int, int]],  # numbers of two groups that are one
+) -> list[list[int]]:  # as `cluster_answers` orders them
     "Join groups that belong together, and those that are joined through others."
     owner = list(range(len(groups)))
     for one, other in pairs:
         old, new = owner[other], owner[one]
         owner = [new if number == old else number for number in owner]
     joined: dict[int, list[int]] = {}
-    for number, group in zip(owner, groups): joined.setdefault(number, []).extend(group)
+    for number, group in zip(owner, groups):
+        joined.setdefault(number, []).extend(group)
     return sorted(map(sorted, joined.values()), key=lambda group: (-len(group), group))
 
+
 def cluster_answers(
-    answers: Sequence[Any], # texts or objects
-    equivalent: Callable[[Any, Any], bool] = same_answer, # whether two answers say the same
-) -> list[list[int]]: # places in `answers`: the largest cluster first, of equal ones that with the earliest answer
+    answers: Sequence[Any],  # texts or objects
+    equivalent: Callable[[Any, Any], bool] = same_answer,  # whether two answers say the same
+) -> list[list[int]]:  # places in `answers`: the largest cluster first, of equal ones that with the earliest answer
     "Group the answers that agree."
     by_key: dict[Hashable, list[int]] = {}
     for place, answer in enumerate(answers):
         key = answer_key(answer) if equivalent is same_answer else place
         by_key.setdefault(key, []).append(place)
     groups = list(by_key.values())
-    if equivalent is same_answer: return join_pairs(groups, ())
-    agree = lambda one, other: bool(equivalent(answers[one], answers[other]) and equivalent(answers[other], answers[one]))
+    if equivalent is same_answer:
+        return join_pairs(groups, ())
+    agree = lambda one, other: bool(
+        equivalent(answers[one], answers[other]) and equivalent(answers[other], answers[one])
+    )
     return join_pairs(groups, [pair for pair in combinations(range(len(groups)), 2) if agree(*pair)])
 
 # %% ../../nbs/vote/01_answers.ipynb #336d06e7
 _ERROR_TEXT = re.compile(r'(?:\w+\.)*(?:\w*(?:Error|Exception|Exceeded|Interrupt)|error)(?:\((?=[\'"])|\s*:\s)')
 
+
 def is_empty(
-    answer: Any, # a text, or an object
-) -> bool: # for None and white space; 0, False and [] are answers
+    answer: Any,  # a text, or an object
+) -> bool:  # for None and white space; 0, False and [] are answers
     "Whether there is nothing in an answer."
     return answer is None or isinstance(answer, str) and not answer.strip()
 
+
 def is_error_text(
-    answer: Any, # a text, or an object
-) -> bool: # for an exception, and for a text that reads like one: "NameError: ...", a traceback
+    answer: Any,  # a text, or an object
+) -> bool:  # for an exception, and for a text that reads like one: "NameError: ...", a traceback
     "Whether an answer is what some exception said."
-    if isinstance(answer, BaseException): return True
-    if not isinstance(answer, str): return False
+    if isinstance(answer, BaseException):
+        return True
+    if not isinstance(answer, str):
+        return False
     text = answer.strip()
     return text.startswith('Traceback (most recent call last)') or bool(_ERROR_TEXT.match(text))

@@ -22,103 +22,126 @@ __all__ = ['read_confidence', 'without_reports', 'Candidate', 'verbal_confidence
 # %% ../../nbs/vote/02_selection.ipynb #b365cd2a
 _QUOTE = '["\'\u201c\u201d]'
 _NUMBER = r'[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?'
-_REPORT = re.compile(rf'\{{\s*{_QUOTE}?confidence{_QUOTE}?\s*:\s*{_QUOTE}?\s*({_NUMBER})\s*%?\s*{_QUOTE}?\s*[,}}]', re.I)
+_REPORT = re.compile(
+    rf'\{{\s*{_QUOTE}?confidence{_QUOTE}?\s*:\s*{_QUOTE}?\s*({_NUMBER})\s*%?\s*{_QUOTE}?\s*[,}}]', re.I
+)
 _WHOLE_REPORT = rf'\{{\s*{_QUOTE}?confidence{_QUOTE}?\s*:\s*{_QUOTE}?\s*{_NUMBER}\s*%?\s*{_QUOTE}?\s*\}}'
 _AROUND = re.compile(rf'\A(?:\s*{_WHOLE_REPORT}[^\S\n]*(?:\n|\Z))+|(?:\s*{_WHOLE_REPORT})+\s*\Z', re.I)
 
+
 def read_confidence(
-    reply: str, # what the model said in one step
-) -> float | None: # 0 to 100; None: it reported nothing
+    reply: str,  # what the model said in one step
+) -> float | None:  # 0 to 100; None: it reported nothing
     "The confidence that a reply reports."
     reports = _REPORT.findall(reply or '')
     return min(100.0, max(0.0, float(reports[-1]))) if reports else None
 
+
 def without_reports(
-    answer: str, # as the model gave it
-) -> str: # without reports before or after it
+    answer: str,  # as the model gave it
+) -> str:  # without reports before or after it
     "An answer without the reports of confidence that stand around it."
     return _AROUND.sub('', answer).strip() if _AROUND.search(answer) else answer
 
 # %% ../../nbs/vote/02_selection.ipynb #adfac738
 class _Redacted:
     "A dataclass whose repr shows no key: a model may quote one that it was shown."
-    def __repr__(self) -> str: return redact(f"{type(self).__name__}({', '.join(f'{part.name}={getattr(self, part.name)!r}' for part in fields(self) if part.repr)})")
+
+    def __repr__(self) -> str:
+        return redact(
+            f"{type(self).__name__}({', '.join(f'{part.name}={getattr(self, part.name)!r}' for part in fields(self) if part.repr)})"
+        )
+
 
 @dataclass(repr=False)
 class Candidate(_Redacted):
     "What one trajectory came to."
-    number: int # from 1, in the order in which they were started
-    answer: str | None = None # as text
-    value: Any = None # the answer as an object; the text where None
-    confidences: tuple[float | None, ...] = () # the report of each step, 0 to 100; None: it had none
-    tokens: int | None = None # output tokens, reasoning included; None: not known
-    seconds: float = 0.0 # wall time
-    state: str = 'answered' # answered, failed, cancelled
-    problem: str | None = None # why it does not vote
-    temperature: float | None = None # that it was asked with; None: the model's own
-    run: str | None = None # its id in the trace
-    usage: Usage = Usage() # of this candidate with all its sub-calls
+
+    number: int  # from 1, in the order in which they were started
+    answer: str | None = None  # as text
+    value: Any = None  # the answer as an object; the text where None
+    confidences: tuple[float | None, ...] = ()  # the report of each step, 0 to 100; None: it had none
+    tokens: int | None = None  # output tokens, reasoning included; None: not known
+    seconds: float = 0.0  # wall time
+    state: str = 'answered'  # answered, failed, cancelled
+    problem: str | None = None  # why it does not vote
+    temperature: float | None = None  # that it was asked with; None: the model's own
+    run: str | None = None  # its id in the trace
+    usage: Usage = Usage()  # of this candidate with all its sub-calls
 
     @property
-    def votes(self) -> bool: return self.state == 'answered'
+    def votes(self) -> bool:
+        return self.state == 'answered'
 
     @property
-    def said(self) -> Any: # what is compared
+    def said(self) -> Any:  # what is compared
         "The answer as an object where there is one, else as text."
         return self.answer if self.value is None else self.value
 
 # %% ../../nbs/vote/02_selection.ipynb #5fce368d
 def verbal_confidence(
-    reports: Sequence[float | None], # one a step, 0 to 100; None: the step had none
-) -> float | None: # at most 0; -inf where a report is 0; None: no step had a report
+    reports: Sequence[float | None],  # one a step, 0 to 100; None: the step had none
+) -> float | None:  # at most 0; -inf where a report is 0; None: no step had a report
     "VC: the sum over steps of log(report/100); a missing report is the mean of the others."
     known = [report for report in reports if report is not None]
-    if not known: return None
-    if min(known) == 0: return -math.inf
-    mean = sum(known)/len(known)
+    if not known:
+        return None
+    if min(known) == 0:
+        return -math.inf
+    mean = sum(known) / len(known)
     return sum(min(0.0, math.log(mean if report is None else report) - math.log(100)) for report in reports)
 
 # %% ../../nbs/vote/02_selection.ipynb #2e8e9113
 def trace_lengths(
-    candidates: Sequence[Candidate], # that are compared with each other
-) -> tuple[list[float], str]: # one length each, and their unit: "tokens" or "s"
+    candidates: Sequence[Candidate],  # that are compared with each other
+) -> tuple[list[float], str]:  # one length each, and their unit: "tokens" or "s"
     "Len: how much each candidate wrote, or how long it took."
-    if all(candidate.tokens for candidate in candidates): return [candidate.tokens for candidate in candidates], 'tokens'
+    if all(candidate.tokens for candidate in candidates):
+        return [candidate.tokens for candidate in candidates], 'tokens'
     return [candidate.seconds for candidate in candidates], 's'
 
+
 def joint_score(
-    vc: float, # at most 0
-    length: float, # tokens or seconds
-) -> float: # at most 0; the closest to 0 is the best
+    vc: float,  # at most 0
+    length: float,  # tokens or seconds
+) -> float:  # at most 0; the closest to 0 is the best
     "s = VC x Len."
-    return -math.inf if vc == -math.inf else vc*length
+    return -math.inf if vc == -math.inf else vc * length
 
 # %% ../../nbs/vote/02_selection.ipynb #160a9759
 @dataclass(frozen=True)
 class Score:
     "The figures of one candidate that votes."
-    cluster: int # from 1, the largest first
-    vc: float | None # VC; None: it reported nothing
-    length: float # Len, in the choice's unit
-    s: float | None # VC x Len
+
+    cluster: int  # from 1, the largest first
+    vc: float | None  # VC; None: it reported nothing
+    length: float  # Len, in the choice's unit
+    s: float | None  # VC x Len
+
 
 @dataclass(repr=False)
 class Choice(_Redacted):
     "Who won, and why."
-    candidates: list[Candidate] # all, with those that do not vote
-    clusters: list[list[int]] = field(default_factory=list) # numbers of candidates: the largest cluster first
-    leaders: list[int] = field(default_factory=list) # numbers of the candidates among which the winner was chosen
-    scores: dict[int, Score] = field(default_factory=dict) # by the candidate's number
-    unit: str = 'tokens' # of Len: "tokens" or "s"
-    winner: Candidate | None = None # None: nobody voted
-    agreement: float = 0.0 # share of the candidates that came to an end and say what the winner says
-    reason: str = 'No candidate gave an answer.' # why the winner won
+
+    candidates: list[Candidate]  # all, with those that do not vote
+    clusters: list[list[int]] = field(default_factory=list)  # numbers of candidates: the largest cluster first
+    leaders: list[int] = field(default_factory=list)  # numbers of the candidates among which the winner was chosen
+    scores: dict[int, Score] = field(default_factory=dict)  # by the candidate's number
+    unit: str = 'tokens'  # of Len: "tokens" or "s"
+    winner: Candidate | None = None  # None: nobody voted
+    agreement: float = 0.0  # share of the candidates that came to an end and say what the winner says
+    reason: str = 'No candidate gave an answer.'  # why the winner won
 
 # %% ../../nbs/vote/02_selection.ipynb #f425366e
 def _numbered(voters: Sequence[Candidate], clusters: list[list[int]] | None, equivalent: Callable) -> list[list[int]]:
     "Clusters as numbers of candidates."
-    if clusters is not None: return clusters
-    return [[voters[place].number for place in group] for group in cluster_answers([voter.said for voter in voters], equivalent)]
+    if clusters is not None:
+        return clusters
+    return [
+        [voters[place].number for place in group]
+        for group in cluster_answers([voter.said for voter in voters], equivalent)
+    ]
+
 
 def _plurality(clusters: list[list[int]]) -> list[int]:
     "The members of the largest clusters, in order."
@@ -127,35 +150,39 @@ def _plurality(clusters: list[list[int]]) -> list[int]:
 
 # %% ../../nbs/vote/02_selection.ipynb #72bc5e11
 def choose(
-    candidates: Sequence[Candidate], # all, in any order
-    equivalent: Callable[[Any, Any], bool] = same_answer, # whether two answers say the same
-    confidence: bool = True, # whether reports count; False: the shortest trace of the plurality wins
-    clusters: list[list[int]] | None = None, # numbers of candidates, where they are known already, the largest first
-) -> Choice: # with the winner and all figures
+    candidates: Sequence[Candidate],  # all, in any order
+    equivalent: Callable[[Any, Any], bool] = same_answer,  # whether two answers say the same
+    confidence: bool = True,  # whether reports count; False: the shortest trace of the plurality wins
+    clusters: list[list[int]] | None = None,  # numbers of candidates, where they are known already, the largest first
+) -> Choice:  # with the winner and all figures
     "Choose a candidate: plurality first, then s = VC x Len."
     candidates = sorted(candidates, key=lambda candidate: candidate.number)
     voters = [candidate for candidate in candidates if candidate.votes]
-    if not voters: return Choice(candidates)
+    if not voters:
+        return Choice(candidates)
     by_number = {voter.number: voter for voter in voters}
     clusters = _numbered(voters, clusters, equivalent)
     leaders = _plurality(clusters)
     unit = trace_lengths([by_number[number] for number in leaders])[1]
     scores = {}
     for place, cluster in enumerate(clusters, 1):
-        for number in cluster: scores[number] = _score(by_number[number], place, unit, confidence)
+        for number in cluster:
+            scores[number] = _score(by_number[number], place, unit, confidence)
     best = min(leaders, key=lambda number: _rank(scores[number], number))
     place = scores[best].cluster
     ended = sum(candidate.state != 'cancelled' for candidate in candidates)
-    choice = Choice(candidates, clusters, leaders, scores, unit, by_number[best], len(clusters[place - 1])/ended)
+    choice = Choice(candidates, clusters, leaders, scores, unit, by_number[best], len(clusters[place - 1]) / ended)
     choice.reason = _why(choice)
     return choice
+
 
 def _score(voter: Candidate, cluster: int, unit: str, confidence: bool) -> Score:
     length = (voter.tokens or 0) if unit == 'tokens' else voter.seconds
     vc = verbal_confidence(voter.confidences) if confidence else None
     return Score(cluster, vc, length, None if vc is None else joint_score(vc, length))
 
-def _rank(score: Score, number: int) -> tuple: # the smallest is the best
+
+def _rank(score: Score, number: int) -> tuple:  # the smallest is the best
     return math.inf if score.s is None else -score.s, score.s is None, score.length, number
 
 # %% ../../nbs/vote/02_selection.ipynb #1c501c6c
@@ -164,53 +191,83 @@ def _why(choice: Choice) -> str:
     number, score = choice.winner.number, choice.scores[choice.winner.number]
     size, many = len(choice.clusters[score.cluster - 1]), len(choice.candidates)
     tied = sum(len(cluster) == size for cluster in choice.clusters)
-    votes = f'{size} of {many} candidates agree' if tied == 1 else f'{tied} clusters tie with {size} of {many} candidates each'
-    if len(choice.leaders) == 1: return f'{votes}; candidate {number} has the answer.' if many > 1 else 'There is one candidate.'
+    votes = (
+        f'{size} of {many} candidates agree'
+        if tied == 1
+        else f'{tied} clusters tie with {size} of {many} candidates each'
+    )
+    if len(choice.leaders) == 1:
+        return f'{votes}; candidate {number} has the answer.' if many > 1 else 'There is one candidate.'
     length = f'{score.length:,.4g} {choice.unit}' if choice.unit == 's' else f'{score.length:,} {choice.unit}'
-    if score.s is None: return f'{votes}; candidate {number} has the shortest trace of them ({length}).'
+    if score.s is None:
+        return f'{votes}; candidate {number} has the shortest trace of them ({length}).'
     return f'{votes}; candidate {number} has the largest s = VC x Len of them ({score.vc:.3f} x {length} = {score.s:,.1f}).'
 
 # %% ../../nbs/vote/02_selection.ipynb #e1f8d464
 def is_settled(
-    candidates: Sequence[Candidate], # that came to an end
-    outstanding: int, # candidates that did not
-    equivalent: Callable[[Any, Any], bool] = same_answer, # whether two answers say the same
-    confidence: bool = True, # whether reports count
-    abstain_below: float = 0.0, # agreement that the answer must have
-    may_join: bool | None = None, # whether clusters may still turn out to be one; None: for a relation of one's own
-) -> bool: # True: waiting for the others cannot change which answer wins
+    candidates: Sequence[Candidate],  # that came to an end
+    outstanding: int,  # candidates that did not
+    equivalent: Callable[[Any, Any], bool] = same_answer,  # whether two answers say the same
+    confidence: bool = True,  # whether reports count
+    abstain_below: float = 0.0,  # agreement that the answer must have
+    may_join: bool | None = None,  # whether clusters may still turn out to be one; None: for a relation of one's own
+) -> bool:  # True: waiting for the others cannot change which answer wins
     "Whether the plurality is certain, and with confidence a score in it is known."
     voters = [candidate for candidate in candidates if candidate.votes]
-    if outstanding <= 0: return True
-    if not voters: return False
+    if outstanding <= 0:
+        return True
+    if not voters:
+        return False
     clusters = _numbered(voters, None, equivalent)
     first, *others = map(len, clusters)
     # A relation that is not transitive lets a later answer join clusters that were apart.
-    if may_join is None: may_join = equivalent is not same_answer
+    if may_join is None:
+        may_join = equivalent is not same_answer
     against = sum(others) if may_join else max(others, default=0)
-    if first <= against + outstanding: return False
-    if first/(len(candidates) + outstanding) < abstain_below: return False
+    if first <= against + outstanding:
+        return False
+    if first / (len(candidates) + outstanding) < abstain_below:
+        return False
     leaders = [voter for voter in voters if voter.number in clusters[0]]
     return not confidence or any(verbal_confidence(leader.confidences) is not None for leader in leaders)
 
 # %% ../../nbs/vote/02_selection.ipynb #4bf5ce38
 _COLUMNS = ('candidate', 'answer', 'cluster', 'VC', 'Len', 's', '')
 
-def _figure(value: float | None, digits: int = 1) -> str: return '' if value is None else '-inf' if value == -math.inf else f'{value:,.{digits}f}'
+
+def _figure(value: float | None, digits: int = 1) -> str:
+    return '' if value is None else '-inf' if value == -math.inf else f'{value:,.{digits}f}'
+
 
 def _shown(answer: str, width: int = 40) -> str:
     "The beginning of an answer in one line."
-    text = ' '.join(redact(answer[:10*width]).encode('utf-8', 'backslashreplace').decode().split())
-    return text if len(text) <= width and len(answer) <= 10*width else text[:width - 1] + '…'
+    text = ' '.join(redact(answer[: 10 * width]).encode('utf-8', 'backslashreplace').decode().split())
+    return text if len(text) <= width and len(answer) <= 10 * width else text[: width - 1] + '…'
+
 
 @patch(as_prop=True)
-def rows(self: Choice) -> list[tuple[str, ...]]: # candidate, answer, cluster, VC, Len, s, remark
+def rows(self: Choice) -> list[tuple[str, ...]]:  # candidate, answer, cluster, VC, Len, s, remark
     "The scoreboard, one row a candidate."
     lines = []
     for candidate in self.candidates:
         score = self.scores.get(candidate.number)
-        figures = (str(score.cluster), _figure(score.vc, 3), _figure(score.length, 0 if self.unit == 'tokens' else 2), _figure(score.s)) if score else ('',)*4
-        remark = 'winner' if candidate is self.winner else candidate.state + (f': {candidate.problem}' if candidate.problem else '') if not score else ''
+        figures = (
+            (
+                str(score.cluster),
+                _figure(score.vc, 3),
+                _figure(score.length, 0 if self.unit == 'tokens' else 2),
+                _figure(score.s),
+            )
+            if score
+            else ('',) * 4
+        )
+        remark = (
+            'winner'
+            if candidate is self.winner
+            else candidate.state + (f': {candidate.problem}' if candidate.problem else '')
+            if not score
+            else ''
+        )
         lines.append((str(candidate.number), _shown(candidate.answer or ''), *figures, _shown(remark, 60)))
     return lines
 
@@ -219,45 +276,73 @@ def rows(self: Choice) -> list[tuple[str, ...]]: # candidate, answer, cluster, V
 def __str__(self: Choice) -> str:
     table = [_COLUMNS, *self.rows]
     widths = [max(map(len, column)) for column in zip(*table)]
-    lines = ['  '.join(cell.ljust(width) if place in (1, 6) else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in table]
+    lines = [
+        '  '.join(
+            cell.ljust(width) if place in (1, 6) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in table
+    ]
     return '\n'.join([*lines, self.reason])
+
 
 @patch
 def _repr_html_(self: Choice) -> str:
-    line = lambda tag, row: '<tr>' + ''.join(f'<{tag} style="text-align:left">{escape(cell)}</{tag}>' for cell in row) + '</tr>'
+    line = lambda tag, row: (
+        '<tr>' + ''.join(f'<{tag} style="text-align:left">{escape(cell)}</{tag}>' for cell in row) + '</tr>'
+    )
     body = ''.join(line('td', row) for row in self.rows)
     return f'<table><thead>{line("th", _COLUMNS)}</thead><tbody>{body}</tbody></table><p>{escape(self.reason)}</p>'
 
 # %% ../../nbs/vote/02_selection.ipynb #339edea9
-def _height(score: Score, floor: float) -> float: return floor if score.vc is None or score.vc == -math.inf else score.vc
+def _height(score: Score, floor: float) -> float:
+    return floor if score.vc is None or score.vc == -math.inf else score.vc
+
 
 @patch
-def plot(self: Choice,
-    ax: Any = None, # matplotlib axes; new ones where None
-) -> Any: # the axes
+def plot(
+    self: Choice,
+    ax: Any = None,  # matplotlib axes; new ones where None
+) -> Any:  # the axes
     "Draw Len against VC; raises `BadInput` where matplotlib is not installed."
-    try: import matplotlib.pyplot as pyplot
-    except ImportError: raise BadInput("The figure needs matplotlib: pip install 'rlm[bench]'.") from None
-    if ax is None: ax = pyplot.figure(figsize=(6, 3.5), layout='constrained').gca()
+    try:
+        import matplotlib.pyplot as pyplot
+    except ImportError:
+        raise BadInput("The figure needs matplotlib: pip install 'rlm[bench]'.") from None
+    if ax is None:
+        ax = pyplot.figure(figsize=(6, 3.5), layout='constrained').gca()
     known = [score.vc for score in self.scores.values() if score.vc not in (None, -math.inf)]
-    floor = min(known, default=0.0)*1.15 - 0.05
+    floor = min(known, default=0.0) * 1.15 - 0.05
     for place, cluster in enumerate(self.clusters, 1):
-        label = f'{_shown(next(one.answer for one in self.candidates if one.number == cluster[0]) or "", 24)} ({len(cluster)})'.replace('$', r'\$')
+        label = f'{_shown(next(one.answer for one in self.candidates if one.number == cluster[0]) or "", 24)} ({len(cluster)})'.replace(
+            '$', r'\$'
+        )
         points = [(self.scores[number].length, _height(self.scores[number], floor)) for number in cluster]
-        ax.scatter(*zip(*points), color=f'C{(place - 1)%10}', label=label, zorder=3)
-        for number, point in zip(cluster, points): ax.annotate(str(number), point, xytext=(5, 4), textcoords='offset points', fontsize=8)
-    if self.winner: self._ring(ax, floor)
-    if len(known) < len(self.scores): ax.axhline(floor, color='0.8', linewidth=1, zorder=1, label='VC: -inf, or no report')
+        ax.scatter(*zip(*points), color=f'C{(place - 1) % 10}', label=label, zorder=3)
+        for number, point in zip(cluster, points):
+            ax.annotate(str(number), point, xytext=(5, 4), textcoords='offset points', fontsize=8)
+    if self.winner:
+        self._ring(ax, floor)
+    if len(known) < len(self.scores):
+        ax.axhline(floor, color='0.8', linewidth=1, zorder=1, label='VC: -inf, or no report')
     ax.set(xlabel=f'Len ({self.unit})', ylabel='VC', title='Candidates: length and confidence')
-    if self.scores: ax.legend(fontsize=8, title='answer (votes)', title_fontsize=8)
+    if self.scores:
+        ax.legend(fontsize=8, title='answer (votes)', title_fontsize=8)
     return ax
+
 
 @patch
 def _ring(self: Choice, ax: Any, floor: float) -> None:
     "Mark the winner, and the line of points with its s."
     score = self.scores[self.winner.number]
-    ax.scatter([score.length], [_height(score, floor)], s=180, facecolors='none', edgecolors='black', linewidths=1.5, zorder=4)
-    if not score.s or score.s == -math.inf: return
-    longest = max(one.length for one in self.scores.values())*1.05
-    lengths = [max(score.s/floor, longest*0.02) + (longest - max(score.s/floor, longest*0.02))*step/60 for step in range(61)]
-    ax.plot(lengths, [score.s/length for length in lengths], color='0.6', linestyle='--', linewidth=1, zorder=2)
+    ax.scatter(
+        [score.length], [_height(score, floor)], s=180, facecolors='none', edgecolors='black', linewidths=1.5, zorder=4
+    )
+    if not score.s or score.s == -math.inf:
+        return
+    longest = max(one.length for one in self.scores.values()) * 1.05
+    lengths = [
+        max(score.s / floor, longest * 0.02) + (longest - max(score.s / floor, longest * 0.02)) * step / 60
+        for step in range(61)
+    ]
+    ax.plot(lengths, [score.s / length for length in lengths], color='0.6', linestyle='--', linewidth=1, zorder=2)

@@ -18,7 +18,7 @@ from ..base import prompts
 from ..base.errors import BadInput, IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.ledger import Ledger, Usage
 from ..models.lm import as_lm, LM, Reply
-from ..runs.call_tree import Tree
+from ..runs.call_tree import CallTree
 from ..runs.compat import native_settings
 from ..runs.direct import Direct
 from ..runs.recipe import answer_of
@@ -36,29 +36,36 @@ __all__ = ['Share', 'Branch', 'candidate_engine', 'SRLMSettings', 'SRLMResult', 
 # %% ../../nbs/vote/03_strategy.ipynb #33c3b200
 class Share:
     "A ledger that keeps the account of one candidate besides that of the whole tree."
-    def __init__(self,
-        whole: Ledger, # of the tree: its limits hold
+
+    def __init__(
+        self,
+        whole: Ledger,  # of the tree: its limits hold
     ):
         self.whole, self.by_model = whole, {}
 
-    def __getattr__(self, name: str) -> Any: return getattr(self.whole, name)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
 
     @property
-    def own(self) -> Usage: # of this candidate
+    def own(self) -> Usage:  # of this candidate
         "What the candidate used so far."
         return sum(self.by_model.values(), Usage())
 
     def settle(self, number: int, used: Usage, model: str = '') -> None:
         "As the ledger's own, for both accounts."
-        if used != Usage(): self.by_model[model] = self.by_model.get(model, Usage()) + used
+        if used != Usage():
+            self.by_model[model] = self.by_model.get(model, Usage()) + used
         self.whole.settle(number, used, model)
 
 # %% ../../nbs/vote/03_strategy.ipynb #de228cce
 class _BranchJournal:
     "A journal in which a run that nobody started belongs to the run above the branch."
-    def __init__(self, journal: Any, branch: Tree): self._journal, self._branch = journal, branch
 
-    def __getattr__(self, name: str) -> Any: return getattr(self._journal, name)
+    def __init__(self, journal: Any, branch: CallTree):
+        self._journal, self._branch = journal, branch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
 
     def new_run(self, parent: str | None = None) -> str:
         run = self._journal.new_run(parent or self._branch.above)
@@ -66,18 +73,22 @@ class _BranchJournal:
         return run
 
     def write(self, type: str, run: str, **payload) -> dict:
-        if type == 'run_start' and payload.get('parent') is None: payload['parent'] = self._branch.above
-        if type == 'run_end': payload['usage'] = vars(self._branch.ledger.own)
+        if type == 'run_start' and payload.get('parent') is None:
+            payload['parent'] = self._branch.above
+        if type == 'run_end':
+            payload['usage'] = vars(self._branch.ledger.own)
         return self._journal.write(type, run, **payload)
 
 # %% ../../nbs/vote/03_strategy.ipynb #b58b88a6
-class Branch(Tree):
+class Branch(CallTree):
     "The tree as one candidate sees it."
-    def __init__(self,
-        tree: Tree, # that it is a part of
-        above: str, # the run that compares the candidates
-        sampling: Mapping[str, Any] | None = None, # for all calls that do not say otherwise
-        subcalls: bool = True, # whether the cells may ask models
+
+    def __init__(
+        self,
+        tree: CallTree,  # that it is a part of
+        above: str,  # the run that compares the candidates
+        sampling: Mapping[str, Any] | None = None,  # for all calls that do not say otherwise
+        subcalls: bool = True,  # whether the cells may ask models
     ):
         self.above, self.run, self.level = above, None, above.count('.') + 1
         self.journal, self.ledger = _BranchJournal(tree.journal, self), Share(tree.ledger)
@@ -91,14 +102,25 @@ class Branch(Tree):
         self.run = self.run or run
         return run
 
-    async def ask(self, run: str, lm: LM, messages: list[dict], kind: str, tools: list | None = None, params: Mapping[str, Any] | None = None, **where) -> Reply:
+    async def ask(
+        self,
+        run: str,
+        lm: LM,
+        messages: list[dict],
+        kind: str,
+        tools: list | None = None,
+        params: Mapping[str, Any] | None = None,
+        **where,
+    ) -> Reply:
         "As the tree's own, with this candidate's sampling."
-        if kind == 'subcall' and not self.subcalls: raise RLMError('There are no sub-calls in this run (recursion=False): read what you print yourself.')
+        if kind == 'subcall' and not self.subcalls:
+            raise RLMError('There are no sub-calls in this run (recursion=False): read what you print yourself.')
         return await super().ask(run, lm, messages, kind, tools, self.sampling | dict(params or {}), **where)
 
     def count_known(self, used: Usage, model: str) -> None:
         "As the tree's own; the candidate's share counts a recorded reply in any case."
-        if self.record.counts_anew: return super().count_known(used, model)
+        if self.record.counts_anew:
+            return super().count_known(used, model)
         share = self.ledger
         while isinstance(share, Share):
             share.by_model[model] = share.by_model.get(model, Usage()) + used
@@ -108,83 +130,123 @@ class Branch(Tree):
         "As the tree's own, with the candidate's share of the account."
         result = super().finish(run, *end, **counts)
         result.usage, result.by_model = self.ledger.own, dict(self.ledger.by_model)
-        if run == self.run: self.result = result
+        if run == self.run:
+            self.result = result
         return result
 
 # %% ../../nbs/vote/03_strategy.ipynb #34ec8e81
 def candidate_engine(
-    engine: Strategy, # as the user made it
-    confidence: bool = True, # ask for reports; only RLM and Direct know how
-    recursion: bool = True, # False: no sub-calls; for RLM only
-) -> Strategy: # a copy; other strategies come back as they are
+    engine: Strategy,  # as the user made it
+    confidence: bool = True,  # ask for reports; only RLM and Direct know how
+    recursion: bool = True,  # False: no sub-calls; for RLM only
+) -> Strategy:  # a copy; other strategies come back as they are
     "The strategy that a candidate runs."
-    if isinstance(engine, RLM) and engine.settings.persistent: raise BadInput('persistent=True: candidates work in fresh shells; leave it out.')
-    if not recursion and not isinstance(engine, RLM): raise BadInput(f'recursion=False is for RLM candidates, and the engine is {type(engine).__name__}; leave it out.')
-    if not isinstance(engine, (RLM, Direct)): return engine
+    if isinstance(engine, RLM) and engine.settings.persistent:
+        raise BadInput('persistent=True: candidates work in fresh shells; leave it out.')
+    if not recursion and not isinstance(engine, RLM):
+        raise BadInput(
+            f'recursion=False is for RLM candidates, and the engine is {type(engine).__name__}; leave it out.'
+        )
+    if not isinstance(engine, (RLM, Direct)):
+        return engine
     made = copy.copy(engine)
-    if isinstance(engine, RLM): made.settings = _told(engine.settings, confidence, recursion)
+    if isinstance(engine, RLM):
+        made.settings = _told(engine.settings, confidence, recursion)
     elif confidence:
-        made.settings = replace(engine.settings, prompt=f'{engine.settings.prompt or prompts.DIRECT_PROMPT}\n\n{prompts.CONFIDENCE_PROMPT}')
+        made.settings = replace(
+            engine.settings, prompt=f'{engine.settings.prompt or prompts.DIRECT_PROMPT}\n\n{prompts.CONFIDENCE_PROMPT}'
+        )
     return made
+
 
 def _told(settings: RLMSettings, confidence: bool, recursion: bool) -> RLMSettings:
     "Settings of an RLM that says more in its system prompt."
     texts = {}
-    for name, solo in dict(RLM_SYSTEM_PROMPT='SOLO_SYSTEM_PROMPT', REPL_SYSTEM_PROMPT='SOLO_REPL_SYSTEM_PROMPT').items():
+    for name, solo in dict(
+        RLM_SYSTEM_PROMPT='SOLO_SYSTEM_PROMPT', REPL_SYSTEM_PROMPT='SOLO_REPL_SYSTEM_PROMPT'
+    ).items():
         said, own = settings.text(name), bool(settings.system_prompt or name in settings.prompts)
-        if not recursion: said = f'{said}\n{prompts.NO_SUBCALLS_PROMPT}' if own else settings.text(solo)
+        if not recursion:
+            said = f'{said}\n{prompts.NO_SUBCALLS_PROMPT}' if own else settings.text(solo)
         texts[name] = f'{said.rstrip()}\n\n{settings.text("CONFIDENCE_PROMPT")}' if confidence else said
-    child = settings.child_system_prompt or settings.text('REPL_SYSTEM_PROMPT' if settings.tool_calls else 'RLM_SYSTEM_PROMPT')
+    child = settings.child_system_prompt or settings.text(
+        'REPL_SYSTEM_PROMPT' if settings.tool_calls else 'RLM_SYSTEM_PROMPT'
+    )
     limits = settings.limits if recursion else replace(settings.limits, max_depth=1)
-    return replace(settings, prompts={**settings.prompts, **texts}, system_prompt=None, child_system_prompt=child, limits=limits)
+    return replace(
+        settings, prompts={**settings.prompts, **texts}, system_prompt=None, child_system_prompt=child, limits=limits
+    )
 
 # %% ../../nbs/vote/03_strategy.ipynb #b158ae5d
 @dataclass(kw_only=True)
 class SRLMSettings(Settings):
     "What `SRLM` can be told besides its engine's settings."
-    k: int = 8 # candidates; `n_candidates` means the same
-    candidate_parallel: int | None = None # candidates that run at once; None: all
-    candidate_temperature: float | Sequence[float] | None = 0.7 # for every candidate, or one for each; None: the model's own
-    confidence_elicitation: bool = True # ask for confidence at each step; False: the shortest trace of the plurality wins
-    direct_threshold: int | None = None # characters: a context of at most so many is put into one plain call
-    recursion: bool = True # False: RLM candidates work without sub-calls
-    early_stop: bool = True # stop as soon as the rest cannot change which answer wins
-    equivalent: Callable[[Any, Any], bool] = same_answer # whether two answers say the same
-    judge: str | Callable | LM | None = None # a model that is asked, once for each pair of clusters, whether they say the same
-    abstain_below: float = 0.0 # share of the candidates that must agree; below it there is no answer
+
+    k: int = 8  # candidates; `n_candidates` means the same
+    candidate_parallel: int | None = None  # candidates that run at once; None: all
+    candidate_temperature: float | Sequence[float] | None = (
+        0.7  # for every candidate, or one for each; None: the model's own
+    )
+    confidence_elicitation: bool = (
+        True  # ask for confidence at each step; False: the shortest trace of the plurality wins
+    )
+    direct_threshold: int | None = None  # characters: a context of at most so many is put into one plain call
+    recursion: bool = True  # False: RLM candidates work without sub-calls
+    early_stop: bool = True  # stop as soon as the rest cannot change which answer wins
+    equivalent: Callable[[Any, Any], bool] = same_answer  # whether two answers say the same
+    judge: str | Callable | LM | None = (
+        None  # a model that is asked, once for each pair of clusters, whether they say the same
+    )
+    abstain_below: float = 0.0  # share of the candidates that must agree; below it there is no answer
 
     def __post_init__(self):
         super().__post_init__()
         whole = lambda value, least: isinstance(value, int) and not isinstance(value, bool) and value >= least
-        if not whole(self.k, 1): raise BadInput(f'k={self.k!r}: give the number of candidates, from 1 up.')
-        if self.candidate_parallel is not None and not whole(self.candidate_parallel, 1): raise BadInput(f'candidate_parallel={self.candidate_parallel!r}: give a number from 1 up, or None for all at once.')
-        if self.direct_threshold is not None and not whole(self.direct_threshold, 0): raise BadInput(f'direct_threshold={self.direct_threshold!r}: give a number of characters, or None for never.')
-        if not 0 <= self.abstain_below <= 1: raise BadInput(f'abstain_below={self.abstain_below!r}: give a share from 0 to 1.')
-        if not callable(self.equivalent): raise BadInput(f'equivalent={self.equivalent!r}: give a function of two answers.')
-        if self.judge is not None: self.judge = as_lm(self.judge)
+        if not whole(self.k, 1):
+            raise BadInput(f'k={self.k!r}: give the number of candidates, from 1 up.')
+        if self.candidate_parallel is not None and not whole(self.candidate_parallel, 1):
+            raise BadInput(
+                f'candidate_parallel={self.candidate_parallel!r}: give a number from 1 up, or None for all at once.'
+            )
+        if self.direct_threshold is not None and not whole(self.direct_threshold, 0):
+            raise BadInput(
+                f'direct_threshold={self.direct_threshold!r}: give a number of characters, or None for never.'
+            )
+        if not 0 <= self.abstain_below <= 1:
+            raise BadInput(f'abstain_below={self.abstain_below!r}: give a share from 0 to 1.')
+        if not callable(self.equivalent):
+            raise BadInput(f'equivalent={self.equivalent!r}: give a function of two answers.')
+        if self.judge is not None:
+            self.judge = as_lm(self.judge)
         self.temperatures = self._temperatures()
 
-    def _temperatures(self) -> list[float | None]: # one a candidate
+    def _temperatures(self) -> list[float | None]:  # one a candidate
         given = self.candidate_temperature
-        each = [given]*self.k if given is None or isinstance(given, (int, float)) else list(given)
-        if len(each) != self.k: raise BadInput(f'candidate_temperature has {len(each)} values for {self.k} candidates: give one number, or one for each.')
+        each = [given] * self.k if given is None or isinstance(given, (int, float)) else list(given)
+        if len(each) != self.k:
+            raise BadInput(
+                f'candidate_temperature has {len(each)} values for {self.k} candidates: give one number, or one for each.'
+            )
         if wrong := [one for one in each if one is not None and not (isinstance(one, (int, float)) and one >= 0)]:
-            raise BadInput(f'candidate_temperature={wrong[0]!r}: give a number from 0 up, or None for the model\'s own.')
+            raise BadInput(
+                f'candidate_temperature={wrong[0]!r}: give a number from 0 up, or None for the model\'s own.'
+            )
         return each
 
 # %% ../../nbs/vote/03_strategy.ipynb #58d6fd82
 @dataclass(repr=False)
 class SRLMResult(Result):
     "The outcome of a vote; `iterations` and `history` are the winner's, `usage` is that of all."
-    choice: Choice | None = field(default=None, repr=False) # all candidates, their figures, and the reason
+
+    choice: Choice | None = field(default=None, repr=False)  # all candidates, their figures, and the reason
 
     @property
-    def candidates(self) -> list[Candidate]: # in order of their numbers
+    def candidates(self) -> list[Candidate]:  # in order of their numbers
         "All candidates, those that failed or were cancelled too."
         return self.choice.candidates
 
     @property
-    def agreement(self) -> float: # 0 to 1
+    def agreement(self) -> float:  # 0 to 1
         "The share of the candidates that came to an end and say what the winner says."
         return self.choice.agreement
 
@@ -193,58 +255,89 @@ def _with_choice(plain: Result, choice: Choice) -> SRLMResult:
     "A result with the choice in it."
     return SRLMResult(**{part.name: getattr(plain, part.name) for part in fields(Result)}, choice=choice)
 
+
 def _one_call(plain: Result, chars: int, threshold: int) -> SRLMResult:
     "The result where there was nothing to choose."
-    choice = choose([Candidate(1, plain.answer, plain.value, (), plain.usage.output or None, plain.seconds, run=plain.run, usage=plain.usage)], confidence=False)
+    choice = choose(
+        [
+            Candidate(
+                1,
+                plain.answer,
+                plain.value,
+                (),
+                plain.usage.output or None,
+                plain.seconds,
+                run=plain.run,
+                usage=plain.usage,
+            )
+        ],
+        confidence=False,
+    )
     choice.reason = f'One plain call: the context has {chars:,} characters, and direct_threshold={threshold:,}.'
     return _with_choice(plain, choice)
 
 # %% ../../nbs/vote/03_strategy.ipynb #b8a61f01
 _OWN = {part.name for part in fields(SRLMSettings)} - {'limits'}
 
+
 class SRLM(Strategy):
     "Several candidates for an answer, run at once; their agreement, confidence and length decide."
+
     method = 'srlm'
+
     @takes(SRLMSettings)
-    def __init__(self,
-        model: str | Callable | LM | None = None, # of the candidates; None: `backend_kwargs` or the engine names it
-        sub_lm: str | Callable | LM | None = None, # what sub-calls ask; the candidates' model where None
-        engine: Strategy | type[Strategy] = RLM, # what a candidate is: a strategy, or its class, which then gets the settings that are not ours
-        **kwargs, # settings; limits by name; the engine's settings, in its spellings
+    def __init__(
+        self,
+        model: str | Callable | LM | None = None,  # of the candidates; None: `backend_kwargs` or the engine names it
+        sub_lm: str | Callable | LM | None = None,  # what sub-calls ask; the candidates' model where None
+        engine: Strategy
+        | type[
+            Strategy
+        ] = RLM,  # what a candidate is: a strategy, or its class, which then gets the settings that are not ours
+        **kwargs,  # settings; limits by name; the engine's settings, in its spellings
     ):
         count = kwargs.pop('n_candidates', None)
-        if count is not None and kwargs.setdefault('k', count) != count: raise BadInput(f'k={kwargs["k"]!r} and n_candidates={count!r} mean the same: give one of them.')
+        if count is not None and kwargs.setdefault('k', count) != count:
+            raise BadInput(f'k={kwargs["k"]!r} and n_candidates={count!r} mean the same: give one of them.')
         own = {name: kwargs.pop(name) for name in list(kwargs) if name in _OWN}
         if isinstance(engine, type):
-            if sub_lm is not None: kwargs['sub_lm'] = sub_lm
+            if sub_lm is not None:
+                kwargs['sub_lm'] = sub_lm
             engine = _make(engine, model, kwargs)
             limits = engine.settings.limits
         else:
-            if model is not None or sub_lm is not None: raise BadInput(f'The engine {engine!r} has its models: leave model and sub_lm out.')
+            if model is not None or sub_lm is not None:
+                raise BadInput(f'The engine {engine!r} has its models: leave model and sub_lm out.')
             limits = native_settings(kwargs, ()).get('limits', engine.settings.limits)
         super().__init__(engine.lm, SRLMSettings(**own, limits=limits))
-        self.given_engine = engine # the candidates' own says more
+        self.given_engine = engine  # the candidates' own says more
         self.engine = candidate_engine(engine, self.settings.confidence_elicitation, self.settings.recursion)
 
-    def __repr__(self) -> str: return f'SRLM({self.engine!r}, k={self.settings.k})'
+    def __repr__(self) -> str:
+        return f'SRLM({self.engine!r}, k={self.settings.k})'
 
-    def ingredients(self) -> dict[str, Any]: # keyword -> value
+    def ingredients(self) -> dict[str, Any]:  # keyword -> value
         "The engine has the models."
         return dict(engine=self.given_engine)
 
     @classmethod
-    def divide(cls, given: Mapping[str, Any]) -> tuple[dict, dict]: # ours, and the engine's
+    def divide(cls, given: Mapping[str, Any]) -> tuple[dict, dict]:  # ours, and the engine's
         "Settings that are not ours are the engine's."
         ours = {*_OWN, 'engine', 'limits', 'n_candidates'}
-        return {name: value for name, value in given.items() if name in ours}, {name: value for name, value in given.items() if name not in ours}
+        return {name: value for name, value in given.items() if name in ours}, {
+            name: value for name, value in given.items() if name not in ours
+        }
+
 
 def _make(engine: type[Strategy], model: Any, kwargs: dict) -> Strategy:
     "An engine of the settings that are not ours; of a misspelled one it cannot know that it was meant for us."
-    try: return engine(model, **kwargs)
+    try:
+        return engine(model, **kwargs)
     except BadInput as error:
         wrong = next((name for name in kwargs if f'{name}= is no setting' in str(error)), '')
         near = difflib.get_close_matches(wrong, [*_OWN, 'n_candidates'], 1)
-        if near: raise BadInput(f'{wrong}= is no setting; did you mean {near[0]}=?') from None
+        if near:
+            raise BadInput(f'{wrong}= is no setting; did you mean {near[0]}=?') from None
         raise
 
 # %% ../../nbs/vote/03_strategy.ipynb #7e98c2e1
@@ -253,16 +346,20 @@ def check(self: SRLM, context: Any, query: str | None, optional: bool = False) -
     "As the engine checks."
     self.engine.check(context, query, optional)
 
+
 @patch
-async def solve(self: SRLM,
-    tree: Tree, # the account and the journal of this run
-    context: Any, # what the question is about; all candidates share it
-    query: str | None, # the question
-) -> SRLMResult: # the outcome
+async def solve(
+    self: SRLM,
+    tree: CallTree,  # the account and the journal of this run
+    context: Any,  # what the question is about; all candidates share it
+    query: str | None,  # the question
+) -> SRLMResult:  # the outcome
     "Answer the question by a vote, or by one plain call where the context is short."
     threshold, chars = self.settings.direct_threshold, describe_context(context)['chars']
     if threshold and chars is not None and chars <= threshold:
-        plain = await Direct(self.lm, sampling_args=getattr(self.engine.settings, 'sampling_args', None)).solve(tree, context, query)
+        plain = await Direct(self.lm, sampling_args=getattr(self.engine.settings, 'sampling_args', None)).solve(
+            tree, context, query
+        )
         tree.result = _one_call(plain, chars, threshold)
         return tree.result
     return await Vote(self, tree, context, query).solve()
@@ -270,22 +367,24 @@ async def solve(self: SRLM,
 # %% ../../nbs/vote/03_strategy.ipynb #dbafaf4f
 class Vote:
     "Candidates for one answer."
-    def __init__(self,
-        strategy: SRLM, # with its settings and engine
-        tree: Tree, # what the candidates share
-        context: Any, # what the question is about
-        query: str | None, # the question; None: it stands in the context
+
+    def __init__(
+        self,
+        strategy: SRLM,  # with its settings and engine
+        tree: CallTree,  # what the candidates share
+        context: Any,  # what the question is about
+        query: str | None,  # the question; None: it stands in the context
     ):
         self.settings, self.engine, self.lm = strategy.settings, strategy.engine, strategy.lm
         self.tree, self.context, self.query = tree, context, query
         self.run, self.started = tree.new_run(None, context, query), time.perf_counter()
-        self.branches: dict[int, Branch] = {} # of the candidates that were started
+        self.branches: dict[int, Branch] = {}  # of the candidates that were started
         self.ended: dict[int, Candidate] = {}
         self.errors: dict[int, Exception] = {}
-        self.clusters: list[list[int]] | None = None # as the judge joined them
+        self.clusters: list[list[int]] | None = None  # as the judge joined them
 
     @property
-    def rules(self) -> dict: # for `choose` and `is_settled`
+    def rules(self) -> dict:  # for `choose` and `is_settled`
         return dict(equivalent=self.settings.equivalent, confidence=self.settings.confidence_elicitation)
 
     def note(self, text: str) -> None:
@@ -295,10 +394,29 @@ class Vote:
     def begin(self) -> None:
         "Write the beginning down."
         settings = self.settings
-        names = ('k', 'candidate_parallel', 'candidate_temperature', 'confidence_elicitation', 'recursion', 'early_stop', 'abstain_below')
-        self.tree.start(self.run, 'srlm', self.lm, self.context, self.query,
-            dict(root_model=self.lm.name, engine=self.engine.method, judge=settings.judge.name if settings.judge else None,
-                limits=vars(settings.limits), **{name: getattr(settings, name) for name in names}))
+        names = (
+            'k',
+            'candidate_parallel',
+            'candidate_temperature',
+            'confidence_elicitation',
+            'recursion',
+            'early_stop',
+            'abstain_below',
+        )
+        self.tree.start(
+            self.run,
+            'srlm',
+            self.lm,
+            self.context,
+            self.query,
+            dict(
+                root_model=self.lm.name,
+                engine=self.engine.method,
+                judge=settings.judge.name if settings.judge else None,
+                limits=vars(settings.limits),
+                **{name: getattr(settings, name) for name in names},
+            ),
+        )
 
 # %% ../../nbs/vote/03_strategy.ipynb #5acc5bc2
 @patch
@@ -313,16 +431,22 @@ async def collect(self: Vote) -> None:
                 numbers[task] = number
                 pending.add(task)
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in sorted(done, key=numbers.get): self.keep(numbers[task], RLMError('It was cancelled.') if task.cancelled() else task.result())
+            for task in sorted(done, key=numbers.get):
+                self.keep(numbers[task], RLMError('It was cancelled.') if task.cancelled() else task.result())
             if self.settings.early_stop and len(self.ended) < k and self.is_settled(k - len(self.ended)):
-                self.note(f'Stopped after {len(self.ended)} of {k} candidates: the others cannot change which answer wins.')
+                self.note(
+                    f'Stopped after {len(self.ended)} of {k} candidates: the others cannot change which answer wins.'
+                )
                 break
     finally:
-        for task in pending: task.cancel()
-        if pending: await asyncio.wait(pending)
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending)
+
 
 @patch
-async def run_candidate(self: Vote, number: int) -> Exception | None: # why it failed
+async def run_candidate(self: Vote, number: int) -> Exception | None:  # why it failed
     "One candidate."
     temperature = self.settings.temperatures[number - 1]
     sampling = dict(sample=number) | (dict(temperature=temperature) if temperature is not None else {})
@@ -330,15 +454,25 @@ async def run_candidate(self: Vote, number: int) -> Exception | None: # why it f
     try:
         branch.result = await self.engine.solve(branch, self._context, self.query)
         # Who came first decides who is left out: a resumed run keeps to the order that there was.
-        if self.tree.record: await self.tree.record.wait_for_end(branch.run)
+        if self.tree.record:
+            await self.tree.record.wait_for_end(branch.run)
     # A strategy may be anybody's: whatever it raises ends this candidate and not the others.
-    except Exception as error: return error
+    except Exception as error:
+        return error
+
 
 @patch
 def is_settled(self: Vote, outstanding: int) -> bool:
     "Whether the candidates that have not ended can be left out."
     may_join = True if self.settings.judge else None
-    return is_settled(list(self.ended.values()), outstanding, **self.rules, abstain_below=self.settings.abstain_below, may_join=may_join)
+    return is_settled(
+        list(self.ended.values()),
+        outstanding,
+        **self.rules,
+        abstain_below=self.settings.abstain_below,
+        may_join=may_join,
+    )
+
 
 @patch(as_prop=True)
 def _context(self: Vote) -> Any:
@@ -350,61 +484,121 @@ def _context(self: Vote) -> Any:
 @patch
 def keep(self: Vote, number: int, error: Exception | None) -> None:
     "Take a candidate that has ended to the others."
-    if error: self.errors[number] = error
-    candidate = self.ended[number] = self.candidate(number, 'failed' if error else 'answered', str(error) if error else None)
-    if candidate.problem is None: candidate.problem = self._objection(candidate)
+    if error:
+        self.errors[number] = error
+    candidate = self.ended[number] = self.candidate(
+        number, 'failed' if error else 'answered', str(error) if error else None
+    )
+    if candidate.problem is None:
+        candidate.problem = self._objection(candidate)
     if candidate.problem:
         candidate.state = 'failed'
         self.note(f'Candidate {number} does not vote: {candidate.problem}')
+
 
 @patch
 def candidate(self: Vote, number: int, state: str, problem: str | None = None) -> Candidate:
     "What there is of a candidate, ended or not."
     branch = self.branches.get(number)
-    if branch is None: return Candidate(number, state=state, problem=problem, temperature=self.settings.temperatures[number - 1])
-    result, replies = branch.result, [event for event in self.tree.journal.events if event['type'] == 'reply' and _is_below(event['run'], branch.run)]
-    steps = [event['text'] for event in replies if event['run'] == branch.run and event['kind'] == 'turn' and not event['error']]
+    if branch is None:
+        return Candidate(number, state=state, problem=problem, temperature=self.settings.temperatures[number - 1])
+    result, replies = (
+        branch.result,
+        [
+            event
+            for event in self.tree.journal.events
+            if event['type'] == 'reply' and _is_below(event['run'], branch.run)
+        ],
+    )
+    steps = [
+        event['text']
+        for event in replies
+        if event['run'] == branch.run and event['kind'] == 'turn' and not event['error']
+    ]
     value, used = result.value if result else None, branch.ledger.own
-    if isinstance(value, str) and self.settings.confidence_elicitation: value = without_reports(value)
+    if isinstance(value, str) and self.settings.confidence_elicitation:
+        value = without_reports(value)
     # A cache keeps no count of tokens; a quarter of the characters is what they come to.
-    cached = sum(math.ceil(len(event['text'] + ''.join(call['arguments'] for call in event['tool_calls']))/4) for event in replies if event['usage'].get('hits'))
-    return Candidate(number, None if value is None else str(value), value, tuple(map(read_confidence, steps)), used.output + cached or None,
-        result.seconds if result else 0.0, state, problem, self.settings.temperatures[number - 1], branch.run, used)
+    cached = sum(
+        math.ceil(len(event['text'] + ''.join(call['arguments'] for call in event['tool_calls'])) / 4)
+        for event in replies
+        if event['usage'].get('hits')
+    )
+    return Candidate(
+        number,
+        None if value is None else str(value),
+        value,
+        tuple(map(read_confidence, steps)),
+        used.output + cached or None,
+        result.seconds if result else 0.0,
+        state,
+        problem,
+        self.settings.temperatures[number - 1],
+        branch.run,
+        used,
+    )
 
-def _is_below(run: str, root: str | None) -> bool: return root is not None and (run == root or run.startswith(f'{root}.'))
+
+def _is_below(run: str, root: str | None) -> bool:
+    return root is not None and (run == root or run.startswith(f'{root}.'))
+
 
 @patch
 def _objection(self: Vote, candidate: Candidate) -> str | None:
     "Why an answer is none."
-    if is_empty(candidate.said): return 'its answer is empty.'
-    if is_error_text(candidate.said) and not _stands_in(candidate.said, self.context): return f'its answer is the text of an error ({candidate.answer[:200]}).'
+    if is_empty(candidate.said):
+        return 'its answer is empty.'
+    if is_error_text(candidate.said) and not _stands_in(candidate.said, self.context):
+        return f'its answer is the text of an error ({candidate.answer[:200]}).'
     return None
+
 
 def _stands_in(text: Any, context: Any) -> bool:
     "Whether a text is a quotation from the context."
-    if not isinstance(text, str): return False
-    if isinstance(context, str): return text in context
-    return isinstance(context, (list, tuple, dict)) and any(isinstance(part, str) and text in part for part in (context.values() if isinstance(context, dict) else context))
+    if not isinstance(text, str):
+        return False
+    if isinstance(context, str):
+        return text in context
+    return isinstance(context, (list, tuple, dict)) and any(
+        isinstance(part, str) and text in part for part in (context.values() if isinstance(context, dict) else context)
+    )
 
 # %% ../../nbs/vote/03_strategy.ipynb #da5b43c2
-_JUDGED_CHARS = 4000 # of each answer
+_JUDGED_CHARS = 4000  # of each answer
+
 
 @patch
 async def ask_judge(self: Vote) -> None:
     "Let the judge join clusters; a pair for which it fails stays apart."
     voters = [candidate for number, candidate in sorted(self.ended.items()) if candidate.votes]
-    groups = [[voters[place].number for place in group] for group in cluster_answers([voter.said for voter in voters], self.settings.equivalent)]
-    shortest = [min((self.ended[number].answer for number in group), key=lambda answer: (len(answer), answer)) for group in groups]
+    groups = [
+        [voters[place].number for place in group]
+        for group in cluster_answers([voter.said for voter in voters], self.settings.equivalent)
+    ]
+    shortest = [
+        min((self.ended[number].answer for number in group), key=lambda answer: (len(answer), answer))
+        for group in groups
+    ]
     pairs = list(combinations(range(len(groups)), 2))
     verdicts = await asyncio.gather(*[self._same(*sorted((shortest[one], shortest[other]))) for one, other in pairs])
     self.clusters = join_pairs(groups, [pair for pair, same in zip(pairs, verdicts) if same])
 
+
 @patch
 async def _same(self: Vote, one: str, other: str) -> bool:
-    one, other = (answer if len(answer) <= _JUDGED_CHARS else f'{answer[:_JUDGED_CHARS]} [... {len(answer) - _JUDGED_CHARS:,} more characters]' for answer in (one, other))
+    one, other = (
+        answer
+        if len(answer) <= _JUDGED_CHARS
+        else f'{answer[:_JUDGED_CHARS]} [... {len(answer) - _JUDGED_CHARS:,} more characters]'
+        for answer in (one, other)
+    )
     prompt = prompts.fill(prompts.JUDGE_PROMPT, query=self.query or prompts.NO_QUERY, one=one, other=other)
-    try: reply = await self.tree.ask(self.run, self.settings.judge, [dict(role='user', content=prompt)], 'subcall', prompt=prompt)
-    except LimitExceeded: raise
+    try:
+        reply = await self.tree.ask(
+            self.run, self.settings.judge, [dict(role='user', content=prompt)], 'subcall', prompt=prompt
+        )
+    except LimitExceeded:
+        raise
     except RLMError as error:
         self.note(f'The judge failed, so two clusters stay apart: {error}')
         return False
@@ -418,97 +612,161 @@ async def solve(self: Vote) -> SRLMResult:
     self.begin()
     try:
         await self.collect()
-        if self.settings.judge: await self.ask_judge()
+        if self.settings.judge:
+            await self.ask_judge()
         reason, problem = self.verdict()
-    except LimitExceeded as error: reason, problem = error.stop_reason, error
+    except LimitExceeded as error:
+        reason, problem = error.stop_reason, error
     finally:
         reason = reason or ('time' if self.tree.ledger.remaining_seconds == 0 else 'cancelled')
         result = self.end(reason, problem)
     if problem:
-        if not isinstance(problem, BadInput): problem.result = result
+        if not isinstance(problem, BadInput):
+            problem.result = result
         raise problem from next(iter(self.errors.values()), None)
     return result
 
+
 @patch
-def verdict(self: Vote) -> tuple[str, Exception | None]: # the stop reason, and what is to be raised
+def verdict(self: Vote) -> tuple[str, Exception | None]:  # the stop reason, and what is to be raised
     "How the run ends, once all candidates have."
-    stopped = [number for number, error in self.errors.items() if isinstance(error, LimitExceeded) and not isinstance(error, IterationsExceeded)]
+    stopped = [
+        number
+        for number, error in self.errors.items()
+        if isinstance(error, LimitExceeded) and not isinstance(error, IterationsExceeded)
+    ]
     others = [candidate for number, candidate in self.ended.items() if number not in stopped]
-    if not any(candidate.votes for candidate in others): return self.all_failed(stopped)
+    if not any(candidate.votes for candidate in others):
+        return self.all_failed(stopped)
     missing = len(stopped)
-    if missing and not is_settled(others, missing, **self.rules | dict(confidence=False), may_join=True if self.settings.judge else None):
+    if missing and not is_settled(
+        others, missing, **self.rules | dict(confidence=False), may_join=True if self.settings.judge else None
+    ):
         error = self.errors[stopped[0]]
         text = f'{error} {missing} of {self.settings.k} candidates were stopped by it; the best answer of the others is in this exception.'
         return error.stop_reason, type(error)(text)
-    if choose(list(self.ended.values()), **self.rules, clusters=self.clusters).agreement < self.settings.abstain_below: return 'abstained', None
+    if choose(list(self.ended.values()), **self.rules, clusters=self.clusters).agreement < self.settings.abstain_below:
+        return 'abstained', None
     return 'final', None
 
 # %% ../../nbs/vote/03_strategy.ipynb #67f1bfca
 @patch
-def all_failed(self: Vote, stopped: list[int]) -> tuple[str, Exception]: # the stop reason, and the exception
+def all_failed(self: Vote, stopped: list[int]) -> tuple[str, Exception]:  # the stop reason, and the exception
     "What to raise when nobody votes: every reason, once."
     by_reason: dict[str, list[str]] = {}
-    for number, candidate in sorted(self.ended.items()): by_reason.setdefault(candidate.problem, []).append(str(number))
-    named = '; '.join(f'candidate{"s" if len(numbers) > 1 else ""} {", ".join(numbers)}: {reason.rstrip(".")}' for reason, numbers in by_reason.items())
+    for number, candidate in sorted(self.ended.items()):
+        by_reason.setdefault(candidate.problem, []).append(str(number))
+    named = '; '.join(
+        f'candidate{"s" if len(numbers) > 1 else ""} {", ".join(numbers)}: {reason.rstrip(".")}'
+        for reason, numbers in by_reason.items()
+    )
     reasons = next(iter(by_reason)).rstrip('.') if len(by_reason) == 1 else named
     text = f'None of the {len(self.ended)} candidates gave an answer: {reasons}.'
     errors = list(self.errors.values())
-    if stopped: return self.errors[stopped[0]].stop_reason, type(self.errors[stopped[0]])(text)
+    if stopped:
+        return self.errors[stopped[0]].stop_reason, type(self.errors[stopped[0]])(text)
     for kind in (IterationsExceeded, BadInput):
-        if len(errors) == len(self.ended) and all(isinstance(error, kind) for error in errors): return getattr(kind, 'stop_reason', 'model'), kind(text)
+        if len(errors) == len(self.ended) and all(isinstance(error, kind) for error in errors):
+            return getattr(kind, 'stop_reason', 'model'), kind(text)
     statuses = {getattr(error, 'status', None) for error in errors}
     return 'model', ModelError(text, self.lm.name, statuses.pop() if len(statuses) == 1 else None)
+
 
 @patch
 def end(self: Vote, reason: str, problem: Exception | None = None) -> SRLMResult:
     "Choose among what there is, write the end down, and make the result."
     for number in range(1, self.settings.k + 1):
-        if number not in self.ended: self.ended[number] = self.candidate(number, 'cancelled', 'its vote was not needed.' if reason in ('final', 'abstained') else 'the run ended first.')
+        if number not in self.ended:
+            self.ended[number] = self.candidate(
+                number,
+                'cancelled',
+                'its vote was not needed.' if reason in ('final', 'abstained') else 'the run ended first.',
+            )
     choice = choose(list(self.ended.values()), **self.rules, clusters=self.clusters)
     winner, value = choice.winner, choice.winner.said if choice.winner else self._best_partial()
     self.tree.sub_calls += sum(branch.sub_calls for branch in self.branches.values())
-    if reason == 'abstained': value = self._abstain(choice)
+    if reason == 'abstained':
+        value = self._abstain(choice)
     self.write_choice(choice)
     best = self.branches[winner.number].result if winner else None
-    plain = self.tree.finish(self.run, self.lm.name, self.query, reason, value, self.started, problem,
-        iterations=best.iterations if best else 0, code_executions=best.code_executions if best else 0)
+    plain = self.tree.finish(
+        self.run,
+        self.lm.name,
+        self.query,
+        reason,
+        value,
+        self.started,
+        problem,
+        iterations=best.iterations if best else 0,
+        code_executions=best.code_executions if best else 0,
+    )
     result = self.tree.result = _with_choice(plain, choice)
-    if best: result.run = best.run
+    if best:
+        result.run = best.run
     return result
+
 
 @patch
 def write_choice(self: Vote, choice: Choice) -> None:
     "Write down who won and why, and what it takes to choose once more."
     winner = choice.winner
-    self.tree.journal.write('choice', self.run, winner=winner.number if winner else None, reason=choice.reason, agreement=choice.agreement, scoreboard=choice.rows,
-        runs=[candidate.run for candidate in choice.candidates], clusters=choice.clusters,
-        candidates=[{name: getattr(candidate, name) for name in _KEPT} for candidate in choice.candidates])
-    if winner: self.note(choice.reason)
+    self.tree.journal.write(
+        'choice',
+        self.run,
+        winner=winner.number if winner else None,
+        reason=choice.reason,
+        agreement=choice.agreement,
+        scoreboard=choice.rows,
+        runs=[candidate.run for candidate in choice.candidates],
+        clusters=choice.clusters,
+        candidates=[{name: getattr(candidate, name) for name in _KEPT} for candidate in choice.candidates],
+    )
+    if winner:
+        self.note(choice.reason)
 
-_KEPT = ('number', 'run', 'state', 'problem', 'confidences', 'tokens', 'seconds', 'temperature', 'usage') # of a candidate; its answer stands at the end of its run
+
+_KEPT = (
+    'number',
+    'run',
+    'state',
+    'problem',
+    'confidences',
+    'tokens',
+    'seconds',
+    'temperature',
+    'usage',
+)  # of a candidate; its answer stands at the end of its run
+
 
 @patch
 def _abstain(self: Vote, choice: Choice) -> None:
     choice.reason = f'No answer: {choice.agreement:.0%} of the candidates agree, and abstain_below={self.settings.abstain_below:g} asks for more. {choice.reason}'
 
+
 @patch
-def _best_partial(self: Vote) -> Any: # None: there is nothing
+def _best_partial(self: Vote) -> Any:  # None: there is nothing
     "What a candidate had when it was stopped; nobody has voted."
     found = (candidate.said for _, candidate in sorted(self.ended.items()))
     return next((said for said in found if not is_empty(said) and not is_error_text(said)), None)
 
 # %% ../../nbs/vote/03_strategy.ipynb #2b7006a8
 @patch(cls_method=True)
-def recall(cls: SRLM,
-    plain: Result, # with what every result has
-    again: Callable, # not needed: everything stands in the journal
-) -> Result: # an `SRLMResult`
+def recall(
+    cls: SRLM,
+    plain: Result,  # with what every result has
+    again: Callable,  # not needed: everything stands in the journal
+) -> Result:  # an `SRLMResult`
     "The vote as it was held, from its journal."
     events = [event for event in plain.trace.events if _is_below(event['run'], plain.run)]
     of_type = lambda kind: [event for event in events if event['type'] == kind]
-    start, told = of_type('run_start')[0], [event for event in of_type('choice') if event['run'] == plain.run and 'candidates' in event]
-    if start['method'] == 'direct': return _one_call(plain, start['context']['chars'], start['settings']['recipe']['settings']['direct_threshold'])
-    if not told: return plain
+    start, told = (
+        of_type('run_start')[0],
+        [event for event in of_type('choice') if event['run'] == plain.run and 'candidates' in event],
+    )
+    if start['method'] == 'direct':
+        return _one_call(plain, start['context']['chars'], start['settings']['recipe']['settings']['direct_threshold'])
+    if not told:
+        return plain
     reports = start['settings']['confidence_elicitation']
     ends = {event['run']: event for event in of_type('run_end')}
     candidates = [_recalled(kept, ends.get(kept['run']), reports) for kept in told[-1]['candidates']]
@@ -517,12 +775,16 @@ def recall(cls: SRLM,
     result = _with_choice(plain, choice)
     if choice.winner:
         result.run = choice.winner.run
-        result.iterations, result.code_executions = (sum(event['run'] == result.run for event in of_type(kind)) for kind in ('turn_start', 'cell'))
+        result.iterations, result.code_executions = (
+            sum(event['run'] == result.run for event in of_type(kind)) for kind in ('turn_start', 'cell')
+        )
     return result
+
 
 def _recalled(kept: Mapping[str, Any], end: Mapping[str, Any] | None, reports: bool) -> Candidate:
     "A candidate as it is written down; `end` is that of its run."
     value = answer_of(end) if end else None
-    if isinstance(value, str) and reports: value = without_reports(value)
+    if isinstance(value, str) and reports:
+        value = without_reports(value)
     about = dict(kept, usage=Usage(**kept['usage']), confidences=tuple(kept['confidences']))
     return Candidate(answer=None if value is None else str(value), value=value, **about)

@@ -20,72 +20,113 @@ from .samples import count_tokens, dataset, Sample
 __all__ = ['CODE_KINDS', 'library_files', 'source_of', 'library_text', 'code']
 
 # %% ../../../nbs/bench/data/04_code_questions.ipynb #d8224e48
-_LEFT_OUT = {'test', 'tests', 'idlelib', 'lib2to3', 'site-packages', 'dist-packages', 'turtledemo', 'ensurepip', '__pycache__', 'pydoc_data', 'encodings'}
+_LEFT_OUT = {
+    'test',
+    'tests',
+    'idlelib',
+    'lib2to3',
+    'site-packages',
+    'dist-packages',
+    'turtledemo',
+    'ensurepip',
+    '__pycache__',
+    'pydoc_data',
+    'encodings',
+}
+
 
 @cache
-def library_files() -> tuple[str, ...]: # paths below the library's folder, in the order of the alphabet
+def library_files() -> tuple[str, ...]:  # paths below the library's folder, in the order of the alphabet
     "The modules that questions can be about."
     root = Path(sysconfig.get_path('stdlib'))
-    found = (path.relative_to(root).as_posix() for path in root.rglob('*.py') if not _LEFT_OUT & set(path.relative_to(root).parts[:-1]))
+    found = (
+        path.relative_to(root).as_posix()
+        for path in root.rglob('*.py')
+        if not _LEFT_OUT & set(path.relative_to(root).parts[:-1])
+    )
     return tuple(sorted(name for name in found if not name.startswith('_sysconfigdata')))
+
 
 @cache
 def source_of(
-    path: str, # of `library_files`
-) -> str: # '' where it is no readable text
+    path: str,  # of `library_files`
+) -> str:  # '' where it is no readable text
     "The source of a module."
-    try: return (Path(sysconfig.get_path('stdlib'))/path).read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError): return ''
+    try:
+        return (Path(sysconfig.get_path('stdlib')) / path).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError):
+        return ''
 
-def _header(path: str) -> str: return f'# ==== {path} ====\n'
+
+def _header(path: str) -> str:
+    return f'# ==== {path} ====\n'
 
 # %% ../../../nbs/bench/data/04_code_questions.ipynb #b7391026
 _STATEMENT = re.compile(r'^(?=[@A-Za-z_])(?!else\b|elif\b|except\b|finally\b)', re.M)
 
-def _beginning(source: str, room: int) -> str: # '' where no good part of the room would be filled
+
+def _beginning(source: str, room: int) -> str:  # '' where no good part of the room would be filled
     "As many whole statements as fit."
     ends = [found.start() for found in _STATEMENT.finditer(source, 0, room + 1)]
     for end in reversed(ends[-8:]):
-        if end < 0.75*room: return ''
-        if _parsed(source[:end]).body: return source[:end]
+        if end < 0.75 * room:
+            return ''
+        if _parsed(source[:end]).body:
+            return source[:end]
     return ''
 
-def _parsed(source: str) -> ast.Module: # empty where another Python is meant
-    try: return syntax_tree(source)
-    except (SyntaxError, ValueError): return ast.Module([], [])
+
+def _parsed(source: str) -> ast.Module:  # empty where another Python is meant
+    try:
+        return syntax_tree(source)
+    except (SyntaxError, ValueError):
+        return ast.Module([], [])
+
 
 def library_text(
-    chars: int, # how long at most
-    dice: Dice, # where chance comes from
-) -> dict[str, str]: # source by path
+    chars: int,  # how long at most
+    dice: Dice,  # where chance comes from
+) -> dict[str, str]:  # source by path
     "Modules, or their beginnings, whose length together with their headers is at most that."
     chosen: dict[str, str] = {}
     left = chars
     for path in dice.mix(library_files()):
         source, room = source_of(path), left - len(_header(path)) - 1
-        if len(source) > room: source = _beginning(source, room)
-        if not source.strip(): continue
+        if len(source) > room:
+            source = _beginning(source, room)
+        if not source.strip():
+            continue
         chosen[path] = source
         left -= len(_header(path)) + len(source) + 1
-        if left < 200: break
+        if left < 200:
+            break
     return chosen
 
-def _joined(modules: dict[str, str]) -> str: return ''.join(_header(path) + source + '\n' for path, source in modules.items())
+
+def _joined(modules: dict[str, str]) -> str:
+    return ''.join(_header(path) + source + '\n' for path, source in modules.items())
 
 # %% ../../../nbs/bench/data/04_code_questions.ipynb #fe165a34
-CODE_KINDS = ('where', 'caller', 'base', 'parameters') # of questions
+CODE_KINDS = ('where', 'caller', 'base', 'parameters')  # of questions
 
-def _definitions(modules: dict[str, str], dice: Dice) -> Iterator[tuple[str, ast.AST, str]]: # path, definition, its full name
+
+def _definitions(
+    modules: dict[str, str], dice: Dice
+) -> Iterator[tuple[str, ast.AST, str]]:  # path, definition, its full name
     for path in dice.mix(modules):
         found = []
+
         def visit(node: ast.AST, name: str) -> None:
             for child in ast.iter_child_nodes(node):
                 if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                     found.append((path, child, f'{name}.{child.name}'.lstrip('.')))
                     visit(child, f'{name}.{child.name}')
-                elif not isinstance(child, ast.expr): visit(child, name)
+                elif not isinstance(child, ast.expr):
+                    visit(child, name)
+
         visit(_parsed(modules[path]), '')
         yield from dice.mix(found)[:40]
+
 
 def _once(pattern: str, text: str) -> bool:
     matches = re.finditer(pattern, text)
@@ -93,54 +134,115 @@ def _once(pattern: str, text: str) -> bool:
 
 # %% ../../../nbs/bench/data/04_code_questions.ipynb #b4e1a313
 def _where(path: str, node: ast.AST, name: str, text: str) -> tuple[str, str] | None:
-    if len(node.name) < 5 or node.name.startswith('__') or not _once(rf'\b(?:def|class) +{node.name}\b', text): return None
+    if len(node.name) < 5 or node.name.startswith('__') or not _once(rf'\b(?:def|class) +{node.name}\b', text):
+        return None
     what = 'class' if isinstance(node, ast.ClassDef) else 'function'
-    return f'In which file is the {what} {node.name} defined? Answer with its path, as the line before the file has it.', path
+    return (
+        f'In which file is the {what} {node.name} defined? Answer with its path, as the line before the file has it.',
+        path,
+    )
+
 
 def _caller(path: str, node: ast.AST, name: str, text: str) -> tuple[str, str] | None:
-    if isinstance(node, ast.ClassDef) or node.name.startswith('__') or not _once(rf'\b(?:def|class) +{node.name}\b', text): return None
-    inner = [child for child in ast.walk(node) if child is not node and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda))]
-    if inner: return None
+    if (
+        isinstance(node, ast.ClassDef)
+        or node.name.startswith('__')
+        or not _once(rf'\b(?:def|class) +{node.name}\b', text)
+    ):
+        return None
+    inner = [
+        child
+        for child in ast.walk(node)
+        if child is not node and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda))
+    ]
+    if inner:
+        return None
     # Decorators and defaults are evaluated outside of the function.
     for call in (inside for statement in node.body for inside in ast.walk(statement)):
-        called = getattr(getattr(call, 'func', None), 'attr', getattr(getattr(call, 'func', None), 'id', None)) if isinstance(call, ast.Call) else None
+        called = (
+            getattr(getattr(call, 'func', None), 'attr', getattr(getattr(call, 'func', None), 'id', None))
+            if isinstance(call, ast.Call)
+            else None
+        )
         # The name stands in the text as the call, perhaps a definition, and nothing else.
-        if called and len(called) > 5 and not called.startswith('__') and _once(rf'(?<!def )(?<!class )\b{called}\b', text):
+        if (
+            called
+            and len(called) > 5
+            and not called.startswith('__')
+            and _once(rf'(?<!def )(?<!class )\b{called}\b', text)
+        ):
             return f'Which function calls {called}? Answer with the name of the function.', node.name
 
+
 def _base(path: str, node: ast.AST, name: str, text: str) -> tuple[str, str] | None:
-    if not isinstance(node, ast.ClassDef) or len(node.bases) != 1 or not isinstance(node.bases[0], (ast.Name, ast.Attribute)) or node.keywords: return None
-    if not _once(rf'\bclass +{node.name}\b', text): return None
-    return f'Which class does the class {node.name} directly inherit from? Answer with its name as it is written there.', ast.unparse(node.bases[0])
+    if (
+        not isinstance(node, ast.ClassDef)
+        or len(node.bases) != 1
+        or not isinstance(node.bases[0], (ast.Name, ast.Attribute))
+        or node.keywords
+    ):
+        return None
+    if not _once(rf'\bclass +{node.name}\b', text):
+        return None
+    return (
+        f'Which class does the class {node.name} directly inherit from? Answer with its name as it is written there.',
+        ast.unparse(node.bases[0]),
+    )
+
 
 def _parameters(path: str, node: ast.AST, name: str, text: str) -> tuple[str, str] | None:
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name.startswith('__') or not _once(rf'\b(?:def|class) +{node.name}\b', text): return None
+    if (
+        not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        or node.name.startswith('__')
+        or not _once(rf'\b(?:def|class) +{node.name}\b', text)
+    ):
+        return None
     arguments = node.args
     names = [one.arg for one in (*arguments.posonlyargs, *arguments.args)]
-    if len(names) < 3 or arguments.vararg or arguments.kwonlyargs or arguments.kwarg: return None
+    if len(names) < 3 or arguments.vararg or arguments.kwonlyargs or arguments.kwarg:
+        return None
     return f'What is the name of the last parameter of the function {node.name}?', names[-1]
+
 
 _ASK: dict[str, Callable] = dict(where=_where, caller=_caller, base=_base, parameters=_parameters)
 
 # %% ../../../nbs/bench/data/04_code_questions.ipynb #c391213c
-@dataset('code', 'questions about the standard library that is installed: where defined, who calls, which base', 'code_style')
+@dataset(
+    'code', 'questions about the standard library that is installed: where defined, who calls, which base', 'code_style'
+)
 def code(
-    tokens: int, # how long
-    number: int = 0, # which sample; it decides the kind of question
-    seed: int = 0, # of all samples
-    kind: str | None = None, # one of `CODE_KINDS`; by the number where None
-) -> Sample: # the same for one version of Python, which `meta["python"]` names
+    tokens: int,  # how long
+    number: int = 0,  # which sample; it decides the kind of question
+    seed: int = 0,  # of all samples
+    kind: str | None = None,  # one of `CODE_KINDS`; by the number where None
+) -> Sample:  # the same for one version of Python, which `meta["python"]` names
     "Modules of the standard library and a question about them; raises `BadInput` for a kind that does not exist."
-    if kind is not None and kind not in CODE_KINDS: raise BadInput(f'kind={kind!r}: give one of {", ".join(CODE_KINDS)}.')
+    if kind is not None and kind not in CODE_KINDS:
+        raise BadInput(f'kind={kind!r}: give one of {", ".join(CODE_KINDS)}.')
     kind = kind or CODE_KINDS[number % len(CODE_KINDS)]
     for attempt in range(30):
         # Not of the length: a longer text of the same seed begins with the same modules.
         dice = Dice('code', number, seed, kind, attempt)
-        modules = library_text(4*tokens, dice)
+        modules = library_text(4 * tokens, dice)
         text = _joined(modules)
         for path, node, name in _definitions(modules, dice):
-            if not (asked := _ASK[kind](path, node, name, text)): continue
+            if not (asked := _ASK[kind](path, node, name, text)):
+                continue
             query, gold = asked
-            meta = dict(kind=kind, file=path, name=name, line=node.lineno, files=len(modules), python=platform.python_version(), seed=seed, number=number, counter='characters/4')
-            return Sample(f'code-{tokens}-{seed}-{number}', 'code', text, query, gold, 'contains', count_tokens(text), None, meta)
-    raise BadInput(f'code of {tokens:,} tokens: no question of the kind {kind} has a single answer; give more tokens, or another seed.')
+            meta = dict(
+                kind=kind,
+                file=path,
+                name=name,
+                line=node.lineno,
+                files=len(modules),
+                python=platform.python_version(),
+                seed=seed,
+                number=number,
+                counter='characters/4',
+            )
+            return Sample(
+                f'code-{tokens}-{seed}-{number}', 'code', text, query, gold, 'contains', count_tokens(text), None, meta
+            )
+    raise BadInput(
+        f'code of {tokens:,} tokens: no question of the kind {kind} has a single answer; give more tokens, or another seed.'
+    )

@@ -19,54 +19,58 @@ __all__ = ['HAYSTACKS', 'VALUES', 'Dice', 'new_name', 'some_names', 'haystack', 
 # %% ../../../nbs/bench/data/02_generators.ipynb #5af4c21a
 class Dice:
     "Chance from a seed, the same on every machine and in every version of Python."
-    def __init__(self,
-        *seed: Any, # whatever makes this use of chance different from others
+
+    def __init__(
+        self,
+        *seed: Any,  # whatever makes this use of chance different from others
     ):
         self.random = Random(' '.join(map(str, seed))).random
 
-    def below(self, number: int) -> int: # from 0 to number - 1
+    def below(self, number: int) -> int:  # from 0 to number - 1
         "A whole number."
-        return int(self.random()*number)
+        return int(self.random() * number)
 
-    def between(self, least: int, most: int) -> int: # both included
+    def between(self, least: int, most: int) -> int:  # both included
         "A whole number of a range."
-        return least + int(self.random()*(most - least + 1))
+        return least + int(self.random() * (most - least + 1))
 
-    def pick(self, options: Sequence) -> Any: # one of them
+    def pick(self, options: Sequence) -> Any:  # one of them
         "One of a sequence."
-        return options[int(self.random()*len(options))]
+        return options[int(self.random() * len(options))]
 
-    def mix(self, options: Iterable) -> list: # all of them
+    def mix(self, options: Iterable) -> list:  # all of them
         "A sequence in another order."
         mixed = list(options)
         for place in range(len(mixed) - 1, 0, -1):
-            other = int(self.random()*(place + 1))
+            other = int(self.random() * (place + 1))
             mixed[place], mixed[other] = mixed[other], mixed[place]
         return mixed
 
-    def some(self, options: Sequence, number: int) -> list: # different ones
+    def some(self, options: Sequence, number: int) -> list:  # different ones
         "Some of a sequence, without repetition."
         return self.mix(options)[:number]
 
-    def digits(self, number: int) -> str: # the first one is not 0
+    def digits(self, number: int) -> str:  # the first one is not 0
         "Decimal digits."
-        return str(self.between(10**(number - 1), 10**number - 1))
+        return str(self.between(10 ** (number - 1), 10**number - 1))
 
 # %% ../../../nbs/bench/data/02_generators.ipynb #e7fd12ff
 _STARTS = 'Al Bar Cor Del Ed Far Gil Hal Is Jor Kel Lor Mar Nor Or Pel Quin Ros Sel Tor Ul Var Wen Yor Zel'.split()
 _MIDDLES = 'a e i o u an en in ar er or il al em'.split()
 _ENDS = 'bert dale den dor fax gard ham ker land lin mond more nard ris son stad ter ton vale vik win worth'.split()
 
+
 def new_name(
-    dice: Dice, # where chance comes from
-) -> str: # capitalised
+    dice: Dice,  # where chance comes from
+) -> str:  # capitalised
     "A name of a person or place."
     return dice.pick(_STARTS) + (dice.pick(_MIDDLES) if dice.random() < 0.5 else '') + dice.pick(_ENDS)
 
+
 def some_names(
-    dice: Dice, # where chance comes from
-    number: int, # how many
-) -> list[str]: # all different
+    dice: Dice,  # where chance comes from
+    number: int,  # how many
+) -> list[str]:  # all different
     "Different names."
     found: dict[str, None] = {}
     while len(found) < number:
@@ -75,41 +79,128 @@ def some_names(
     return list(found)
 
 # %% ../../../nbs/bench/data/02_generators.ipynb #07b635b4
-_SUBJECTS = ('a patient reader', 'the harbour', 'every good workshop', 'a city', 'the old railway', 'a letter', 'the committee', 'most gardens', 'a young engineer',
+_SUBJECTS = (
+    'a patient reader',
+    'the harbour',
+    'every good workshop',
+    'a city',
+    'the old railway',
+    'a letter',
+    'the committee',
+    'most gardens',
+    'a young engineer',
     'the winter market',
-    'a translation', 'the first draft', 'an honest account', 'the orchestra', 'a small library', 'the river', 'a beginner', 'the long argument', 'a museum', 'the morning train')
-_VERBS = ('rewards', 'changes', 'outlives', 'explains', 'depends on', 'begins with', 'resembles', 'ignores', 'protects', 'needs', 'hides', 'repeats', 'measures',
-    'survives', 'forgets', 'corrects')
-_OBJECTS = ('careful questions', 'the work of many hands', 'a habit of attention', 'its own mistakes', 'the weather of that year', 'what was left unsaid',
-    'a plain sentence', 'the price of bread',
-    'an older custom', 'the people who arrive late', 'a good map', 'the quiet after a concert', 'small repairs', 'an idea that seemed finished', 'borrowed tools',
-        'the view from the hill')
-_OPENINGS = ('', '', '', '', 'In the end, ', 'For a while ', 'As a rule, ', 'On some days ', 'Without much noise ', 'Long before anyone noticed, ',
-    'It is often said that ', 'To my surprise, ')
-_CLOSINGS = ('', '', '', ', and nobody minds', ', which is seldom written down', ' even when the plan says otherwise', ', though not at once',
-    ' as long as the light lasts', ', and that is enough',
-    ' more than any rule does', ', or so it seemed to us', ' without asking for thanks')
+    'a translation',
+    'the first draft',
+    'an honest account',
+    'the orchestra',
+    'a small library',
+    'the river',
+    'a beginner',
+    'the long argument',
+    'a museum',
+    'the morning train',
+)
+_VERBS = (
+    'rewards',
+    'changes',
+    'outlives',
+    'explains',
+    'depends on',
+    'begins with',
+    'resembles',
+    'ignores',
+    'protects',
+    'needs',
+    'hides',
+    'repeats',
+    'measures',
+    'survives',
+    'forgets',
+    'corrects',
+)
+_OBJECTS = (
+    'careful questions',
+    'the work of many hands',
+    'a habit of attention',
+    'its own mistakes',
+    'the weather of that year',
+    'what was left unsaid',
+    'a plain sentence',
+    'the price of bread',
+    'an older custom',
+    'the people who arrive late',
+    'a good map',
+    'the quiet after a concert',
+    'small repairs',
+    'an idea that seemed finished',
+    'borrowed tools',
+    'the view from the hill',
+)
+_OPENINGS = (
+    '',
+    '',
+    '',
+    '',
+    'In the end, ',
+    'For a while ',
+    'As a rule, ',
+    'On some days ',
+    'Without much noise ',
+    'Long before anyone noticed, ',
+    'It is often said that ',
+    'To my surprise, ',
+)
+_CLOSINGS = (
+    '',
+    '',
+    '',
+    ', and nobody minds',
+    ', which is seldom written down',
+    ' even when the plan says otherwise',
+    ', though not at once',
+    ' as long as the light lasts',
+    ', and that is enough',
+    ' more than any rule does',
+    ', or so it seemed to us',
+    ' without asking for thanks',
+)
+
 
 def _sentence(dice: Dice) -> str:
-    said = f'{dice.pick(_OPENINGS)}{dice.pick(_SUBJECTS)} {dice.pick(_VERBS)} {dice.pick(_OBJECTS)}{dice.pick(_CLOSINGS)}.'
+    said = (
+        f'{dice.pick(_OPENINGS)}{dice.pick(_SUBJECTS)} {dice.pick(_VERBS)} {dice.pick(_OBJECTS)}{dice.pick(_CLOSINGS)}.'
+    )
     return said[0].upper() + said[1:]
+
 
 def _essay(dice: Dice) -> Iterator[str]:
     while True:
-        for _ in range(dice.between(3, 7)): yield _sentence(dice) + ' '
+        for _ in range(dice.between(3, 7)):
+            yield _sentence(dice) + ' '
         yield '\n\n'
 
+
 def _repeat(dice: Dice) -> Iterator[str]:
-    while True: yield from ('The grass is green. ', 'The sky is blue. ', 'The sun is yellow. ', 'The road goes up. ', 'The road goes down again.\n')
+    while True:
+        yield from (
+            'The grass is green. ',
+            'The sky is blue. ',
+            'The sun is yellow. ',
+            'The road goes up. ',
+            'The road goes down again.\n',
+        )
 
 # %% ../../../nbs/bench/data/02_generators.ipynb #b8427b30
 @cache
 def _topics() -> tuple[str, ...]:
     import pydoc_data.topics
+
     # The texts as they are, apart from the markup of their examples.
     text = '\n\n'.join(pydoc_data.topics.topics[name].strip() for name in sorted(pydoc_data.topics.topics))
     sentences = (part + ' ' for part in re.split(r'(?<=[.:])[ \n]+', text))
     return tuple(piece for one in sentences for piece in re.findall(r'(?s).{1,180}(?:\s+|$)|.{1,180}', one))
+
 
 def _of_topics(dice: Dice) -> Iterator[str]:
     parts = _topics()
@@ -118,26 +209,31 @@ def _of_topics(dice: Dice) -> Iterator[str]:
         yield parts[place % len(parts)]
         place += 1
 
-HAYSTACKS: dict[str, Callable[[Dice], Iterator[str]]] = dict(essay=_essay, repeat=_repeat, topics=_of_topics) # parts of texts, without end
+
+HAYSTACKS: dict[str, Callable[[Dice], Iterator[str]]] = dict(
+    essay=_essay, repeat=_repeat, topics=_of_topics
+)  # parts of texts, without end
+
 
 def haystack(
-    kind: str, # "essay", "repeat" or "topics"
-    chars: int, # how long
-    dice: Dice, # where chance comes from
-) -> list[str]: # sentences, whose length together is at most that
+    kind: str,  # "essay", "repeat" or "topics"
+    chars: int,  # how long
+    dice: Dice,  # where chance comes from
+) -> list[str]:  # sentences, whose length together is at most that
     "A text without needles."
     parts, left = [], chars
     for part in HAYSTACKS[kind](dice):
-        if len(part) > left: return parts
+        if len(part) > left:
+            return parts
         parts.append(part)
         left -= len(part)
 
 # %% ../../../nbs/bench/data/02_generators.ipynb #4bb9b25d
 def hide(
-    needles: Sequence[str], # sentences
-    depths: Sequence[float], # where each one goes, from 0 to 1
-    parts: Sequence[str], # of the haystack
-) -> str: # the whole
+    needles: Sequence[str],  # sentences
+    depths: Sequence[float],  # where each one goes, from 0 to 1
+    parts: Sequence[str],  # of the haystack
+) -> str:  # the whole
     "Put needles between the parts of a text."
     ends, total = [], 0
     for part in parts:
@@ -146,121 +242,229 @@ def hide(
     places = sorted(zip(depths, range(len(needles))))
     found, where = [], 0
     for depth, which in places:
-        while where < len(parts) and ends[where] <= depth*total:
+        while where < len(parts) and ends[where] <= depth * total:
             found.append(parts[where])
             where += 1
         found.append(needles[which].strip() + ' ')
     return ''.join(found) + ''.join(parts[where:])
 
-def _check_depth(depth: float | None) -> None:
-    if depth is not None and not (isinstance(depth, (int, float)) and 0 <= depth <= 1): raise BadInput(f'depth={depth!r}: give a number from 0 (the beginning) to 1 (the end).')
 
-def _fit(name: str, tokens: int, fixed: int) -> int: # characters that are left
+def _check_depth(depth: float | None) -> None:
+    if depth is not None and not (isinstance(depth, (int, float)) and 0 <= depth <= 1):
+        raise BadInput(f'depth={depth!r}: give a number from 0 (the beginning) to 1 (the end).')
+
+
+def _fit(name: str, tokens: int, fixed: int) -> int:  # characters that are left
     "The room for a haystack."
-    if 4*tokens < fixed: raise BadInput(f'{name} of {tokens:,} tokens is too short for what is hidden in it: give {fixed//4 + 1:,} or more.')
-    return 4*tokens - fixed
+    if 4 * tokens < fixed:
+        raise BadInput(
+            f'{name} of {tokens:,} tokens is too short for what is hidden in it: give {fixed // 4 + 1:,} or more.'
+        )
+    return 4 * tokens - fixed
 
 # %% ../../../nbs/bench/data/02_generators.ipynb #bdee508e
-def _uuid(dice: Dice) -> str: return '-'.join(''.join(dice.pick('0123456789abcdef') for _ in range(length)) for length in (8, 4, 4, 4, 12))
+def _uuid(dice: Dice) -> str:
+    return '-'.join(''.join(dice.pick('0123456789abcdef') for _ in range(length)) for length in (8, 4, 4, 4, 12))
+
 
 _ADJECTIVES = '''amber brisk calm candid copper damp eager faint fluent gentle hollow humble idle jagged keen lively mellow narrow nimble opaque placid quaint rapid
     rustic silent sturdy tender tidy upright vivid wary zesty'''.split()
 _NOUNS = '''anchor basket beacon bridge canvas cellar compass cradle drum ember engine fiddle garden hammer island jacket kettle ladder lantern marble needle
     orchard paddle pebble quarry ribbon saddle thimble tunnel valley window zipper'''.split()
-VALUES: dict[str, Callable[[Dice], str]] = dict(numbers=lambda dice: dice.digits(7), words=lambda dice: f'{dice.pick(_ADJECTIVES)}-{dice.pick(_NOUNS)}',
-    uuids=_uuid) # what can be hidden
+VALUES: dict[str, Callable[[Dice], str]] = dict(
+    numbers=lambda dice: dice.digits(7), words=lambda dice: f'{dice.pick(_ADJECTIVES)}-{dice.pick(_NOUNS)}', uuids=_uuid
+)  # what can be hidden
+
 
 def needle(
-    key: str, # what is asked for
-    value: str, # the answer
-    kind: str = 'numbers', # "numbers", "words" or "uuids"
-) -> str: # a sentence
+    key: str,  # what is asked for
+    value: str,  # the answer
+    kind: str = 'numbers',  # "numbers", "words" or "uuids"
+) -> str:  # a sentence
     "A sentence with a value under a key."
     return f'One of the special magic {kind} for {key} is: {value}.'
 
+
 def _keys(dice: Dice, number: int, kind: str) -> list[str]:
     found: dict[str, None] = {}
-    while len(found) < number: found[_uuid(dice) if kind == 'uuids' else f'{dice.pick(_ADJECTIVES)}-{dice.pick(_NOUNS)}-{dice.between(10, 99)}'] = None
+    while len(found) < number:
+        found[
+            _uuid(dice) if kind == 'uuids' else f'{dice.pick(_ADJECTIVES)}-{dice.pick(_NOUNS)}-{dice.between(10, 99)}'
+        ] = None
     return list(found)
 
 # %% ../../../nbs/bench/data/02_generators.ipynb #e1d140d8
 @dataset('sniah', 'a number, word or UUID under a key, in a haystack; RULER\'s needle tasks', 'niah', 's_niah')
 def sniah(
-    tokens: int, # how long
-    number: int = 0, # which sample
-    seed: int = 0, # of all samples
-    haystack: str = 'essay', # "essay", "repeat", "topics" or "needles"
-    values: str = 'numbers', # "numbers", "words" or "uuids"
-    depth: float | None = None, # of the needle, from 0 to 1; by chance where None
-    keys: str = 'words', # "words" or "uuids"
-    per_key: int = 1, # values under each key that is asked for
-    queries: int = 1, # keys that are asked for
-) -> Sample: # scored by the share of the values that are found
+    tokens: int,  # how long
+    number: int = 0,  # which sample
+    seed: int = 0,  # of all samples
+    haystack: str = 'essay',  # "essay", "repeat", "topics" or "needles"
+    values: str = 'numbers',  # "numbers", "words" or "uuids"
+    depth: float | None = None,  # of the needle, from 0 to 1; by chance where None
+    keys: str = 'words',  # "words" or "uuids"
+    per_key: int = 1,  # values under each key that is asked for
+    queries: int = 1,  # keys that are asked for
+) -> Sample:  # scored by the share of the values that are found
     "A needle in a haystack; raises `BadInput` for a kind that does not exist."
-    for name, given, known in (('haystack', haystack, (*HAYSTACKS, 'needles')), ('values', values, tuple(VALUES)), ('keys', keys, ('words', 'uuids'))):
-        if given not in known: raise BadInput(f'{name}={given!r}: give {", ".join(known[:-1])} or {known[-1]}.')
-    if min(per_key, queries) < 1: raise BadInput(f'per_key={per_key!r}, queries={queries!r}: give whole numbers from 1 up.')
+    for name, given, known in (
+        ('haystack', haystack, (*HAYSTACKS, 'needles')),
+        ('values', values, tuple(VALUES)),
+        ('keys', keys, ('words', 'uuids')),
+    ):
+        if given not in known:
+            raise BadInput(f'{name}={given!r}: give {", ".join(known[:-1])} or {known[-1]}.')
+    if min(per_key, queries) < 1:
+        raise BadInput(f'per_key={per_key!r}, queries={queries!r}: give whole numbers from 1 up.')
     _check_depth(depth)
     dice = Dice('sniah', tokens, number, seed, haystack, values, keys, per_key, queries)
     asked = _keys(dice, queries, keys)
-    golds = list(zip([key for key in asked for _ in range(per_key)], _values(dice, per_key*queries, values, ' '.join(asked) + ''.join(_topics() if haystack == 'topics' else ()))))
+    golds = list(
+        zip(
+            [key for key in asked for _ in range(per_key)],
+            _values(
+                dice, per_key * queries, values, ' '.join(asked) + ''.join(_topics() if haystack == 'topics' else ())
+            ),
+        )
+    )
     sentences = [needle(key, value, values) for key, value in golds]
-    parts = _stack(haystack, _fit('sniah', tokens, sum(map(len, sentences)) + len(sentences)), dice, {value for _, value in golds}, asked, values, keys)
+    parts = _stack(
+        haystack,
+        _fit('sniah', tokens, sum(map(len, sentences)) + len(sentences)),
+        dice,
+        {value for _, value in golds},
+        asked,
+        values,
+        keys,
+    )
     depths = [dice.random() if depth is None else depth for _ in sentences]
     text = hide(sentences, depths, parts)
     one = len(golds) == 1
     kind = values[:-1] if one else values
-    query = (f'What is the special magic {kind} for {asked[0]}' if one else f'What are all the special magic {kind} for {_and(asked)}') + ' mentioned in the provided text?'
-    meta = dict(haystack=haystack, values=values, depths=[round(depth, 4) for depth in depths], keys=asked, seed=seed, number=number, counter='characters/4')
-    if haystack == 'topics': meta['python'] = platform.python_version()
+    query = (
+        f'What is the special magic {kind} for {asked[0]}'
+        if one
+        else f'What are all the special magic {kind} for {_and(asked)}'
+    ) + ' mentioned in the provided text?'
+    meta = dict(
+        haystack=haystack,
+        values=values,
+        depths=[round(depth, 4) for depth in depths],
+        keys=asked,
+        seed=seed,
+        number=number,
+        counter='characters/4',
+    )
+    if haystack == 'topics':
+        meta['python'] = platform.python_version()
     answer = golds[0][1] if one else [value for _, value in golds]
-    return Sample(_id('sniah', tokens, seed, number), 'sniah', text, query, answer, 'match_all', count_tokens(text), 'search', meta)
+    return Sample(
+        _id('sniah', tokens, seed, number),
+        'sniah',
+        text,
+        query,
+        answer,
+        'match_all',
+        count_tokens(text),
+        'search',
+        meta,
+    )
 
 # %% ../../../nbs/bench/data/02_generators.ipynb #abcb22ad
-def _id(name: str, tokens: int, seed: int, number: int) -> str: return f'{name}-{tokens}-{seed}-{number}'
+def _id(name: str, tokens: int, seed: int, number: int) -> str:
+    return f'{name}-{tokens}-{seed}-{number}'
 
-def _and(words: Sequence[str]) -> str: return words[0] if len(words) == 1 else f'{", ".join(words[:-1])} and {words[-1]}'
 
-def _values(dice: Dice, number: int, kind: str, text: str) -> list[str]: # all different, and not in that text
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f'{", ".join(words[:-1])} and {words[-1]}'
+
+
+def _values(dice: Dice, number: int, kind: str, text: str) -> list[str]:  # all different, and not in that text
     found: dict[str, None] = {}
     while len(found) < number:
-        if (value := VALUES[kind](dice)) not in text: found[value] = None
+        if (value := VALUES[kind](dice)) not in text:
+            found[value] = None
     return list(found)
 
-def _stack(kind: str, chars: int, dice: Dice, golds: Iterable[str] = (), asked: Sequence[str] = (), values: str = 'numbers', keys: str = 'words') -> list[str]:
-    if kind != 'needles': return haystack(kind, chars, dice)
+
+def _stack(
+    kind: str,
+    chars: int,
+    dice: Dice,
+    golds: Iterable[str] = (),
+    asked: Sequence[str] = (),
+    values: str = 'numbers',
+    keys: str = 'words',
+) -> list[str]:
+    if kind != 'needles':
+        return haystack(kind, chars, dice)
     parts, left = [], chars
     while True:
         key, value = _keys(dice, 1, keys)[0], VALUES[values](dice)
         part = needle(key, value, values) + (' ' if dice.random() < 0.8 else '\n')
-        if len(part) > left: return parts
-        if key in asked or any(gold in part for gold in golds): continue
+        if len(part) > left:
+            return parts
+        if key in asked or any(gold in part for gold in golds):
+            continue
         parts.append(part)
         left -= len(part)
 
 # %% ../../../nbs/bench/data/02_generators.ipynb #79094180
-_POSTS = ('harbour pilot;court painter;town clerk;bridge keeper;night porter;beekeeper;clock maker;ship surgeon;map printer;choir leader;'
-    'lamp lighter;glass blower;stage director;grain inspector;school teacher;radio operator;tram driver;market judge;bell founder;park ranger').split(';')
+_POSTS = (
+    'harbour pilot;court painter;town clerk;bridge keeper;night porter;beekeeper;clock maker;ship surgeon;map printer;choir leader;'
+    'lamp lighter;glass blower;stage director;grain inspector;school teacher;radio operator;tram driver;market judge;bell founder;park ranger'
+).split(';')
 
-@dataset('ordered', 'facts of a life all over the text, asked for in the order of time; as in Sequential-NIAH', 'multi_niah', 'niah_order')
+
+@dataset(
+    'ordered',
+    'facts of a life all over the text, asked for in the order of time; as in Sequential-NIAH',
+    'multi_niah',
+    'niah_order',
+)
 def ordered(
-    tokens: int, # how long
-    number: int = 0, # which sample
-    seed: int = 0, # of all samples
-    haystack: str = 'essay', # "essay", "repeat" or "topics"
-    needles: int = 5, # facts that are asked for, up to 20
-    others: int = 3, # people of whom the text says the same kind of thing
-) -> Sample: # its answer is a list in the order of time
+    tokens: int,  # how long
+    number: int = 0,  # which sample
+    seed: int = 0,  # of all samples
+    haystack: str = 'essay',  # "essay", "repeat" or "topics"
+    needles: int = 5,  # facts that are asked for, up to 20
+    others: int = 3,  # people of whom the text says the same kind of thing
+) -> Sample:  # its answer is a list in the order of time
     "Facts that have to be found and put in order; raises `BadInput` for a kind that does not exist."
-    if haystack not in HAYSTACKS: raise BadInput(f'haystack={haystack!r}: give {", ".join(HAYSTACKS)}.')
-    if not 2 <= needles <= len(_POSTS): raise BadInput(f'needles={needles!r}: give a whole number from 2 to {len(_POSTS)}.')
+    if haystack not in HAYSTACKS:
+        raise BadInput(f'haystack={haystack!r}: give {", ".join(HAYSTACKS)}.')
+    if not 2 <= needles <= len(_POSTS):
+        raise BadInput(f'needles={needles!r}: give a whole number from 2 to {len(_POSTS)}.')
     dice = Dice('ordered', tokens, number, seed, haystack, needles, others)
     people = [' '.join(pair) for pair in zip(some_names(dice, others + 1), dice.mix(some_names(dice, others + 1)))]
-    lives = {person: list(zip(sorted(dice.some(range(1870, 1960), needles)), dice.some(_POSTS, needles))) for person in people}
-    sentences = dice.mix(f'In {year}, {person} became a {post}.' for person, life in lives.items() for year, post in life)
+    lives = {
+        person: list(zip(sorted(dice.some(range(1870, 1960), needles)), dice.some(_POSTS, needles)))
+        for person in people
+    }
+    sentences = dice.mix(
+        f'In {year}, {person} became a {post}.' for person, life in lives.items() for year, post in life
+    )
     parts = _stack(haystack, _fit('ordered', tokens, sum(map(len, sentences)) + len(sentences)), dice)
     text = hide(sentences, [dice.random() for _ in sentences], parts)
     query = f'Which posts did {people[0]} take up, in the order of time? List all {needles}, the earliest first, one to a line.'
-    meta = dict(haystack=haystack, person=people[0], years=[year for year, _ in lives[people[0]]], seed=seed, number=number, counter='characters/4')
-    if haystack == 'topics': meta['python'] = platform.python_version()
-    return Sample(_id('ordered', tokens, seed, number), 'ordered', text, query, [post for _, post in lives[people[0]]], 'sequence', count_tokens(text), 'multi_hop', meta)
+    meta = dict(
+        haystack=haystack,
+        person=people[0],
+        years=[year for year, _ in lives[people[0]]],
+        seed=seed,
+        number=number,
+        counter='characters/4',
+    )
+    if haystack == 'topics':
+        meta['python'] = platform.python_version()
+    return Sample(
+        _id('ordered', tokens, seed, number),
+        'ordered',
+        text,
+        query,
+        [post for _, post in lives[people[0]]],
+        'sequence',
+        count_tokens(text),
+        'multi_hop',
+        meta,
+    )

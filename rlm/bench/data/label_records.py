@@ -20,30 +20,39 @@ from ...plan.pairs import find_pairs, make_rule, Profile, profiles, Row
 __all__ = ['TEMPLATES', 'LABELS', 'KINDS', 'PAIR_KINDS', 'new_question', 'labelled_questions', 'Record', 'labels', 'pairs']
 
 # %% ../../../nbs/bench/data/03_label_records.ipynb #0d5c0412
-TEMPLATES: dict[str, tuple[str, ...]] = dict(zip(('abbreviation', 'description', 'entity', 'human being', 'location', 'numeric value'), (tuple(text.split(' / ')) for text in (
-    'What does {letters} stand for ? / What is the full form of {letters} ? / What do the letters {letters} mean on a {thing} from {place} ? / '
-    'What is the short form of {place} {body} ? / What are the initials of the {body} of {place} ? / '
-    'How is the {body} of {place} abbreviated ? / What is {letters} an acronym of ? / Which letters stand for {place} {body} ?',
-    'What is {concept} to the people of {place} ? / How do you repair a {thing} from {place} ? / Why did {person} give up {concept} ? / '
-    'How does a {place} {thing} work ? / What is the origin of the word {name} ? / '
-    'What causes {concept} in {place} ? / Why do the {jobs} of {place} fear {concept} ? / What did {person} mean by {concept} ? / '
-    'How did {person} lose a {thing} ? / Explain the {concept} of {person} .',
-    'What animal did {person} keep ? / What colour is the {thing} of {person} ? / What instrument did {person} play ? / '
-    'What is the {thing} of {person} made of ? / What book did {person} write about {concept} ? / What language is spoken in {place} ? / '
-    'What sport made {person} known ? / What fruit grows best near {place} ? / Which illness did the {jobs} of {place} suffer from ? / What product does the {place} {body} sell ?',
-    'Who invented the {place} {thing} ? / Who was the first {job} of {place} ? / Which {job} taught {person} ? / '
-    'Who wrote about the {concept} of {place} ? / Name the {job} who left {place} with a {thing} . / What {job} did {person} marry ? / '
-    'Whom did {person} call a master of {concept} ? / Who founded the {place} {body} ? / Which {jobs} signed the letter of {person} ? / '
-    'What is the name of the {job} in the story of {place} ?',
-    'Where is {place} ? / Where was {person} born ? / What town sold {person} a {thing} ? / Which country did {person} come from ? / '
-    'Where does the {place} {body} meet ? / What river flows through {place} ? / '
-    'Which city has the {thing} of {person} ? / Where did the {jobs} of {place} move ? / What is the capital of {place} ? / In which valley did {person} look for {concept} ?',
-    'How many {things} did {person} own ? / When was the {place} {body} founded ? / How far is {place} from the sea ? / '
-    'What year did {person} become a {job} ? / How much does a {place} {thing} weigh ? / What is the population of {place} ? / '
-    'How old was {person} at the time of the {body} ? / How long do the {jobs} of {place} work ? / What share of {place} believes in {concept} ? / '
-    'How tall is the {thing} of {place} ?'))))
+TEMPLATES: dict[str, tuple[str, ...]] = dict(
+    zip(
+        ('abbreviation', 'description', 'entity', 'human being', 'location', 'numeric value'),
+        (
+            tuple(text.split(' / '))
+            for text in (
+                'What does {letters} stand for ? / What is the full form of {letters} ? / What do the letters {letters} mean on a {thing} from {place} ? / '
+                'What is the short form of {place} {body} ? / What are the initials of the {body} of {place} ? / '
+                'How is the {body} of {place} abbreviated ? / What is {letters} an acronym of ? / Which letters stand for {place} {body} ?',
+                'What is {concept} to the people of {place} ? / How do you repair a {thing} from {place} ? / Why did {person} give up {concept} ? / '
+                'How does a {place} {thing} work ? / What is the origin of the word {name} ? / '
+                'What causes {concept} in {place} ? / Why do the {jobs} of {place} fear {concept} ? / What did {person} mean by {concept} ? / '
+                'How did {person} lose a {thing} ? / Explain the {concept} of {person} .',
+                'What animal did {person} keep ? / What colour is the {thing} of {person} ? / What instrument did {person} play ? / '
+                'What is the {thing} of {person} made of ? / What book did {person} write about {concept} ? / What language is spoken in {place} ? / '
+                'What sport made {person} known ? / What fruit grows best near {place} ? / Which illness did the {jobs} of {place} suffer from ? / What product does the {place} {body} sell ?',
+                'Who invented the {place} {thing} ? / Who was the first {job} of {place} ? / Which {job} taught {person} ? / '
+                'Who wrote about the {concept} of {place} ? / Name the {job} who left {place} with a {thing} . / What {job} did {person} marry ? / '
+                'Whom did {person} call a master of {concept} ? / Who founded the {place} {body} ? / Which {jobs} signed the letter of {person} ? / '
+                'What is the name of the {job} in the story of {place} ?',
+                'Where is {place} ? / Where was {person} born ? / What town sold {person} a {thing} ? / Which country did {person} come from ? / '
+                'Where does the {place} {body} meet ? / What river flows through {place} ? / '
+                'Which city has the {thing} of {person} ? / Where did the {jobs} of {place} move ? / What is the capital of {place} ? / In which valley did {person} look for {concept} ?',
+                'How many {things} did {person} own ? / When was the {place} {body} founded ? / How far is {place} from the sea ? / '
+                'What year did {person} become a {job} ? / How much does a {place} {thing} weigh ? / What is the population of {place} ? / '
+                'How old was {person} at the time of the {body} ? / How long do the {jobs} of {place} work ? / What share of {place} believes in {concept} ? / '
+                'How tall is the {thing} of {place} ?',
+            )
+        ),
+    )
+)
 
-LABELS = tuple(TEMPLATES) # in the order of the alphabet
+LABELS = tuple(TEMPLATES)  # in the order of the alphabet
 
 _THINGS = '''anchor basket bell boat bridge cabinet candle carriage clock compass drum engine fiddle furnace gate hammer kettle ladder lamp lock loom mill mirror
     oven plough pump saddle scale stove telescope tower wagon'''.split()
@@ -55,25 +64,40 @@ _BODIES = '''academy archive assembly bank bureau choir club college committee c
     museum office orchestra parliament press railway school senate society theatre treasury trust union'''.split()
 
 # %% ../../../nbs/bench/data/03_label_records.ipynb #511fa5c3
-def _name(dice: Dice, odd: int) -> str: # names of the two parts differ
-    while sum(map(ord, name := new_name(dice))) % 2 != odd: pass
+def _name(dice: Dice, odd: int) -> str:  # names of the two parts differ
+    while sum(map(ord, name := new_name(dice))) % 2 != odd:
+        pass
     return name
+
 
 def _fillings(odd: int) -> dict[str, Callable[[Dice], str]]:
     one = lambda words, plural='': lambda dice: dice.pick(words[odd::2]) + plural
     named = lambda dice: _name(dice, odd)
-    letters = lambda dice: ''.join(dice.pick('ACEGIKMOQSUWY' if odd else 'BDFHJLNPRTVXZ') for _ in range(dice.between(3, 5)))
-    return dict(thing=one(_THINGS), things=one(_THINGS, 's'), job=one(_JOBS), jobs=one(_JOBS, 's'), concept=one(_CONCEPTS), body=one(_BODIES), place=named, name=named,
+    letters = lambda dice: ''.join(
+        dice.pick('ACEGIKMOQSUWY' if odd else 'BDFHJLNPRTVXZ') for _ in range(dice.between(3, 5))
+    )
+    return dict(
+        thing=one(_THINGS),
+        things=one(_THINGS, 's'),
+        job=one(_JOBS),
+        jobs=one(_JOBS, 's'),
+        concept=one(_CONCEPTS),
+        body=one(_BODIES),
+        place=named,
+        name=named,
         letters=letters,
-        person=lambda dice: f'{named(dice)} {named(dice)}')
+        person=lambda dice: f'{named(dice)} {named(dice)}',
+    )
+
 
 _PARTS = dict(train=_fillings(0), test=_fillings(1))
 
+
 def new_question(
-    dice: Dice, # where chance comes from
-    label: str, # one of `LABELS`
-    part: str = 'test', # "train" or "test"
-) -> str: # as OOLONG writes them, with a space before the mark
+    dice: Dice,  # where chance comes from
+    label: str,  # one of `LABELS`
+    part: str = 'test',  # "train" or "test"
+) -> str:  # as OOLONG writes them, with a space before the mark
     "A question of a kind."
     templates, fillings = TEMPLATES[label], _PARTS[part]
     template = dice.pick(templates if part == 'test' else templates[:-2])
@@ -83,13 +107,15 @@ def new_question(
         said.append(fillings[name](dice) + rest if closed else piece)
     return ''.join(said)
 
+
 def labelled_questions(
-    number: int, # how many
-    seed: int = 0, # another seed gives others
-    part: str = 'train', # "train" or "test"
-) -> list[tuple[str, str]]: # questions with their labels, all different
+    number: int,  # how many
+    seed: int = 0,  # another seed gives others
+    part: str = 'train',  # "train" or "test"
+) -> list[tuple[str, str]]:  # questions with their labels, all different
     "Questions to train a classifier with, or to test it."
-    if part not in _PARTS: raise BadInput(f'part={part!r}: give train or test.')
+    if part not in _PARTS:
+        raise BadInput(f'part={part!r}: give train or test.')
     dice, found = Dice('questions', part, seed), {}
     while len(found) < number:
         label = dice.pick(LABELS)
@@ -104,38 +130,53 @@ You will be asked about the kinds of all {count} questions. Do not estimate: fin
 
 '''
 
+
 @dataclass(frozen=True)
 class Record:
     "A line of the text, with what does not stand there."
-    day: date # when
-    user: int # of five digits
-    instance: str # the question
-    label: str # its kind
+
+    day: date  # when
+    user: int  # of five digits
+    instance: str  # the question
+    label: str  # its kind
 
     @property
-    def line(self) -> str: # without the label
+    def line(self) -> str:  # without the label
         "The row as the text has it."
         return f'Date: {self.day:%b %d, %Y} || User: {self.user} || Instance: {self.instance}'
 
     @property
-    def row(self) -> dict: # plain values
+    def row(self) -> dict:  # plain values
         "The row as a sample's `meta` keeps it."
         return dict(date=f'{self.day:%b %d, %Y}', user=self.user, instance=self.instance, label=self.label)
 
-def _room(name: str, tokens: int) -> int: # characters for rows
-    room = 4*tokens - len(_text([], 9_999_999))
-    if room < 8*100: raise BadInput(f'{name} of {tokens:,} tokens is too short: give {(4*tokens - room + 800)//4 + 1:,} or more.')
+
+def _room(name: str, tokens: int) -> int:  # characters for rows
+    room = 4 * tokens - len(_text([], 9_999_999))
+    if room < 8 * 100:
+        raise BadInput(
+            f'{name} of {tokens:,} tokens is too short: give {(4 * tokens - room + 800) // 4 + 1:,} or more.'
+        )
     return room
+
 
 def _text(records: Sequence[Record], count: int | None = None) -> str:
     count = len(records) if count is None else count
-    return _INTRODUCTION.format(count=count, number=len(LABELS), labels=', '.join(f"'{label}'" for label in LABELS)) + '\n'.join(record.line for record in records) + '\n'
+    return (
+        _INTRODUCTION.format(count=count, number=len(LABELS), labels=', '.join(f"'{label}'" for label in LABELS))
+        + '\n'.join(record.line for record in records)
+        + '\n'
+    )
 
-def _day(dice: Dice) -> date: return _FIRST + timedelta(dice.below(_DAYS))
+
+def _day(dice: Dice) -> date:
+    return _FIRST + timedelta(dice.below(_DAYS))
+
 
 def _users(dice: Dice, number: int) -> list[int]:
     found: dict[int, None] = {}
-    while len(found) < number: found[dice.between(10_000, 99_999)] = None
+    while len(found) < number:
+        found[dice.between(10_000, 99_999)] = None
     return list(found)
 
 # %% ../../../nbs/bench/data/03_label_records.ipynb #1d076b75
@@ -145,55 +186,95 @@ def _fill(dice: Dice, chars: int, draw: Callable[[], tuple[date, int, str]], rec
     while True:
         day, user, label = draw()
         instance = new_question(dice, label)
-        if instance in used: continue
+        if instance in used:
+            continue
         record = Record(day, user, instance, label)
         left -= len(record.line) + 1
-        if left < 0: return records
+        if left < 0:
+            return records
         used.add(instance)
         records.append(record)
 
 # %% ../../../nbs/bench/data/03_label_records.ipynb #e6e8cbf3
-KINDS = ('most', 'least', 'count', 'compare', 'user', 'date', 'month', 'before') # of questions about statistics
+KINDS = ('most', 'least', 'count', 'compare', 'user', 'date', 'month', 'before')  # of questions about statistics
 _MONTHS = 'January February March April May June July August September October November December'.split()
 _CHOICES = "'{one}' more common, less common, or the same frequency"
 
-def _top(counted: Counter, least: bool = False) -> Any: # None: several are
+
+def _top(counted: Counter, least: bool = False) -> Any:  # None: several are
     ordered = sorted(counted.items(), key=lambda item: item[1], reverse=not least)
     return ordered[0][0] if len(ordered) < 2 or ordered[0][1] != ordered[1][1] else None
 
-def _compared(one: float, other: float) -> str: return 'more common' if one > other else 'less common' if one < other else 'same frequency'
 
-def _ask(kind: str, records: Sequence[Record], dice: Dice) -> tuple[str, Any, str] | None: # question, gold, type; None: there is no single answer
+def _compared(one: float, other: float) -> str:
+    return 'more common' if one > other else 'less common' if one < other else 'same frequency'
+
+
+def _ask(
+    kind: str, records: Sequence[Record], dice: Dice
+) -> tuple[str, Any, str] | None:  # question, gold, type; None: there is no single answer
     labels, form = ', '.join(LABELS), "Give your final answer in the form 'Answer: number'."
     counted = Counter(record.label for record in records)
     one, other = dice.some(LABELS, 2)
     if kind in ('most', 'least'):
         # A label that never occurs is the least common one.
         full = Counter({label: counted[label] for label in LABELS})
-        return (f"In the above data, which of the labels is the {kind} common? Give your final answer in the form 'Label: answer', where answer is one of: {labels}.",
-            _top(full, kind == 'least'), 'LABEL')
-    if kind == 'count': return f"In the above data, how many questions are of the kind '{one}'? {form}", counted[one], 'NUMERIC'
+        return (
+            f"In the above data, which of the labels is the {kind} common? Give your final answer in the form 'Label: answer', where answer is one of: {labels}.",
+            _top(full, kind == 'least'),
+            'LABEL',
+        )
+    if kind == 'count':
+        return f"In the above data, how many questions are of the kind '{one}'? {form}", counted[one], 'NUMERIC'
     if kind == 'user':
         users = Counter(record.user for record in records if record.label == one)
-        return f"In the above data, which user has the most questions of the kind '{one}'? Give your final answer in the form 'User: number'.", _top(users) if users else None, 'USER'
+        return (
+            f"In the above data, which user has the most questions of the kind '{one}'? Give your final answer in the form 'User: number'.",
+            _top(users) if users else None,
+            'USER',
+        )
     if kind == 'date':
-        return "In the above data, which date occurs most often? Give your final answer in the form 'Date: MM/DD/YYYY'.", _top(Counter(record.day for record in records)), 'DATE'
+        return (
+            "In the above data, which date occurs most often? Give your final answer in the form 'Date: MM/DD/YYYY'.",
+            _top(Counter(record.day for record in records)),
+            'DATE',
+        )
     if kind == 'month':
         month = dice.below(12)
         number = sum(record.label == one and record.day.month == month + 1 for record in records)
-        return f"Among the questions dated in {_MONTHS[month]} of any year, how many are of the kind '{one}'? {form}", number, 'NUMERIC'
+        return (
+            f"Among the questions dated in {_MONTHS[month]} of any year, how many are of the kind '{one}'? {form}",
+            number,
+            'NUMERIC',
+        )
     if kind == 'before':
-        day = sorted(record.day for record in records)[len(records)//2]
-        before, after = ([record.label for record in records if (record.day < day if early else record.day > day)] for early in (True, False))
-        if not before or not after: return None
-        gold = _compared(before.count(one)*len(after), after.count(one)*len(before))
-        return (f"In the above data, is the kind {_CHOICES.format(one=one)} before {day:%b %d, %Y}, compared with after that day, as a share of all questions of that time? "
-            f"Give your final answer in the form 'Answer: {one} is [X]', where [X] is 'more common', 'less common' or 'same frequency'."), gold, 'COMPARISON'
+        day = sorted(record.day for record in records)[len(records) // 2]
+        before, after = (
+            [record.label for record in records if (record.day < day if early else record.day > day)]
+            for early in (True, False)
+        )
+        if not before or not after:
+            return None
+        gold = _compared(before.count(one) * len(after), after.count(one) * len(before))
+        return (
+            (
+                f"In the above data, is the kind {_CHOICES.format(one=one)} before {day:%b %d, %Y}, compared with after that day, as a share of all questions of that time? "
+                f"Give your final answer in the form 'Answer: {one} is [X]', where [X] is 'more common', 'less common' or 'same frequency'."
+            ),
+            gold,
+            'COMPARISON',
+        )
     equal = [pair for pair in combinations(LABELS, 2) if counted[pair[0]] == counted[pair[1]]]
     one, other = dice.pick(equal) if equal and dice.random() < 0.7 else (one, other)
     said = _compared(counted[one], counted[other])
-    return (f"In the above data, is the kind {_CHOICES.format(one=one)} as the kind '{other}'? Give your final answer in the form 'Answer: {one} is [X] {other}', "
-        "where [X] is 'more common than', 'less common than' or 'same frequency as'."), said + (' as' if said == 'same frequency' else ' than'), 'COMPARISON'
+    return (
+        (
+            f"In the above data, is the kind {_CHOICES.format(one=one)} as the kind '{other}'? Give your final answer in the form 'Answer: {one} is [X] {other}', "
+            "where [X] is 'more common than', 'less common than' or 'same frequency as'."
+        ),
+        said + (' as' if said == 'same frequency' else ' than'),
+        'COMPARISON',
+    )
 
 # %% ../../../nbs/bench/data/03_label_records.ipynb #efc88b23
 def _uneven(dice: Dice, options: Sequence) -> Callable[[], Any]:
@@ -202,86 +283,121 @@ def _uneven(dice: Dice, options: Sequence) -> Callable[[], Any]:
     for _ in options:
         total += 0.25 + dice.random()
         weights.append(total)
-    return lambda: options[bisect(weights, dice.random()*total)]
+    return lambda: options[bisect(weights, dice.random() * total)]
+
 
 def _draw_rows(dice: Dice, room: int, kind: str) -> list[Record]:
-    users = _users(dice, min(max(3, room//600), 300))
+    users = _users(dice, min(max(3, room // 600), 300))
     label, user, favourite = _uneven(dice, LABELS), _uneven(dice, users), _day(dice)
     often = 0.15 if kind == 'date' else 0.0
     return _fill(dice, room, lambda: (favourite if dice.random() < often else _day(dice), user(), label()), [])
 
+
 @dataset('labels', 'statistics of labels that have to be inferred; as in OOLONG', 'oolong_style', 'aggregate')
 def labels(
-    tokens: int, # how long
-    number: int = 0, # which sample; it decides the kind of question
-    seed: int = 0, # of all samples
-    kind: str | None = None, # one of `KINDS`; by the number where None
-) -> Sample: # scored as OOLONG scores; `meta["rows"]` has the labels
+    tokens: int,  # how long
+    number: int = 0,  # which sample; it decides the kind of question
+    seed: int = 0,  # of all samples
+    kind: str | None = None,  # one of `KINDS`; by the number where None
+) -> Sample:  # scored as OOLONG scores; `meta["rows"]` has the labels
     "A text of records and a question about its statistics; raises `BadInput` for a kind that does not exist."
-    if kind is not None and kind not in KINDS: raise BadInput(f'kind={kind!r}: give one of {", ".join(KINDS)}.')
+    if kind is not None and kind not in KINDS:
+        raise BadInput(f'kind={kind!r}: give one of {", ".join(KINDS)}.')
     kind, room = kind or KINDS[number % len(KINDS)], _room('labels', tokens)
     for attempt in range(100):
         dice = Dice('labels', tokens, number, seed, kind, attempt)
         records = _draw_rows(dice, room, kind)
         asked = _ask(kind, records, dice)
-        if asked and asked[1] is not None: break
-    else: raise BadInput(f'labels of {tokens:,} tokens: no question of the kind {kind} has a single answer; give more tokens, or another seed.')
+        if asked and asked[1] is not None:
+            break
+    else:
+        raise BadInput(
+            f'labels of {tokens:,} tokens: no question of the kind {kind} has a single answer; give more tokens, or another seed.'
+        )
     query, gold, answer_type = asked
     text = _text(records)
-    meta = dict(kind=kind, answer_type=f'ANSWER_TYPE.{answer_type}', labels=list(LABELS), rows=[record.row for record in records], seed=seed, number=number, counter='characters/4')
-    return Sample(f'labels-{tokens}-{seed}-{number}', 'labels', text, query, gold, 'oolong', count_tokens(text), 'aggregate', meta)
+    meta = dict(
+        kind=kind,
+        answer_type=f'ANSWER_TYPE.{answer_type}',
+        labels=list(LABELS),
+        rows=[record.row for record in records],
+        seed=seed,
+        number=number,
+        counter='characters/4',
+    )
+    return Sample(
+        f'labels-{tokens}-{seed}-{number}', 'labels', text, query, gold, 'oolong', count_tokens(text), 'aggregate', meta
+    )
 
 # %% ../../../nbs/bench/data/03_label_records.ipynb #fb5a5af5
-PAIR_KINDS = ('any', 'dated', 'counts') # of questions about pairs
-_ASK_PAIRS = ('In the above data, list all pairs of user IDs (no duplicate pairs, list lower ID first) {rule}. '
+PAIR_KINDS = ('any', 'dated', 'counts')  # of questions about pairs
+_ASK_PAIRS = (
+    'In the above data, list all pairs of user IDs (no duplicate pairs, list lower ID first) {rule}. '
     'The kinds of questions are: {labels}; the data does not say them, you need to find them out. '
-    'In your answer, list all pairs in the form (user_id_1, user_id_2), separated by newlines.')
+    'In your answer, list all pairs in the form (user_id_1, user_id_2), separated by newlines.'
+)
 _NUMBERS = ('no', 'one', 'two', 'three')
 
-def _counted(label: str, how: str, number: int) -> str: return f'{how} {_NUMBERS[number]} question{"" if number == 1 else "s"} of the kind \'{label}\''
 
-def _some_rule(kind: str, users: Sequence[Profile], dice: Dice) -> tuple[str, dict]: # in English, and as `rlm.plan.pairs` takes it
+def _counted(label: str, how: str, number: int) -> str:
+    return f'{how} {_NUMBERS[number]} question{"" if number == 1 else "s"} of the kind \'{label}\''
+
+
+def _some_rule(
+    kind: str, users: Sequence[Profile], dice: Dice
+) -> tuple[str, dict]:  # in English, and as `rlm.plan.pairs` takes it
     one, other, third = dice.some(LABELS, 3)
     if kind == 'counts':
-        first = [[one, 'at least', dice.between(1, 2)], [other, 'at least', 1]][:dice.between(1, 2)]
+        first = [[one, 'at least', dice.between(1, 2)], [other, 'at least', 1]][: dice.between(1, 2)]
         second = [[third, dice.pick(('exactly', 'at least')), dice.between(1, 2)]]
         said = ' and '.join(_counted(*part) for part in first)
-        return f'such that one user has {said}, and the other user has {_counted(*second[0])}', dict(one=dict(counts=first), other=dict(counts=second))
+        return f'such that one user has {said}, and the other user has {_counted(*second[0])}', dict(
+            one=dict(counts=first), other=dict(counts=second)
+        )
     said = f"where both users have at least one question of the kind '{one}' or '{other}'"
-    if kind == 'any': return said, dict(one=dict(any_of=[one, other]))
+    if kind == 'any':
+        return said, dict(one=dict(any_of=[one, other]))
     after = dice.random() < 0.5
     ends = sorted((min if after else max)(days) for user in users if (days := user.days(one)))
-    day = ends[len(ends)//2] - timedelta(1 if after else -1) if ends else _FIRST
+    day = ends[len(ends) // 2] - timedelta(1 if after else -1) if ends else _FIRST
     when = 'after' if after else 'before'
-    return f"{said}, and all questions of the kind '{one}' of both users are dated {when} {day:%B} {day.day}, {day.year}", dict(one=dict(any_of=[one, other],
-        dates=[[one, when, day.isoformat()]]))
+    return (
+        f"{said}, and all questions of the kind '{one}' of both users are dated {when} {day:%B} {day.day}, {day.year}",
+        dict(one=dict(any_of=[one, other], dates=[[one, when, day.isoformat()]])),
+    )
 
 # %% ../../../nbs/bench/data/03_label_records.ipynb #85736620
 def _pair_rows(dice: Dice, room: int) -> list[Record]:
-    users = _users(dice, min(max(4, room//400), 200))
+    users = _users(dice, min(max(4, room // 400), 200))
     own = {user: dice.some(LABELS, dice.between(1, 3)) for user in users}
     records, used = [], set()
     for user in users:
-        if dice.random() < 0.5 or sum(len(record.line) + 1 for record in records) > room/2: continue
+        if dice.random() < 0.5 or sum(len(record.line) + 1 for record in records) > room / 2:
+            continue
         label = dice.pick([label for label in LABELS if label not in own[user]])
         for _ in range(dice.between(1, 2)):
-            while (instance := new_question(dice, label)) in used: pass
+            while (instance := new_question(dice, label)) in used:
+                pass
             used.add(instance)
             records.append(Record(_day(dice), user, instance, label))
+
     def draw() -> tuple[date, int, str]:
         user = dice.pick(users)
         return _day(dice), user, dice.pick(own[user])
+
     return dice.mix(_fill(dice, room, draw, records))
+
 
 @dataset('pairs', 'all pairs of users that a rule holds for; as in OOLONG-Pairs', 'pairs_style', 'pairwise')
 def pairs(
-    tokens: int, # how long
-    number: int = 0, # which sample; it decides the kind of rule
-    seed: int = 0, # of all samples
-    kind: str | None = None, # one of `PAIR_KINDS`; by the number where None
-) -> Sample: # `meta["rows"]` has the labels, `meta["rule"]` the rule as `rlm.plan.pairs` takes it
+    tokens: int,  # how long
+    number: int = 0,  # which sample; it decides the kind of rule
+    seed: int = 0,  # of all samples
+    kind: str | None = None,  # one of `PAIR_KINDS`; by the number where None
+) -> Sample:  # `meta["rows"]` has the labels, `meta["rule"]` the rule as `rlm.plan.pairs` takes it
     "A text of records and a question about pairs of users; raises `BadInput` for a kind that does not exist."
-    if kind is not None and kind not in PAIR_KINDS: raise BadInput(f'kind={kind!r}: give one of {", ".join(PAIR_KINDS)}.')
+    if kind is not None and kind not in PAIR_KINDS:
+        raise BadInput(f'kind={kind!r}: give one of {", ".join(PAIR_KINDS)}.')
     kind, room = kind or PAIR_KINDS[number % len(PAIR_KINDS)], _room('pairs', tokens)
     dice = Dice('pairs', tokens, number, seed, kind)
     records = _pair_rows(dice, room)
@@ -290,8 +406,23 @@ def pairs(
         said, rule = _some_rule(kind, users, dice)
         rule |= dict(labels=list(LABELS))
         gold = find_pairs(users, make_rule(rule))
-        if 0 < len(gold) < len(users)*(len(users) - 1)/2: break
-    else: raise BadInput(f'pairs of {tokens:,} tokens: no rule of the kind {kind} holds for some pairs and not for all; give more tokens, or another seed.')
+        if 0 < len(gold) < len(users) * (len(users) - 1) / 2:
+            break
+    else:
+        raise BadInput(
+            f'pairs of {tokens:,} tokens: no rule of the kind {kind} holds for some pairs and not for all; give more tokens, or another seed.'
+        )
     text, query = _text(records), _ASK_PAIRS.format(rule=said, labels=', '.join(LABELS))
-    meta = dict(kind=kind, rule=rule, labels=list(LABELS), users=len(users), rows=[record.row for record in records], seed=seed, number=number, counter='characters/4')
-    return Sample(f'pairs-{tokens}-{seed}-{number}', 'pairs', text, query, gold, 'pairs', count_tokens(text), 'pairwise', meta)
+    meta = dict(
+        kind=kind,
+        rule=rule,
+        labels=list(LABELS),
+        users=len(users),
+        rows=[record.row for record in records],
+        seed=seed,
+        number=number,
+        counter='characters/4',
+    )
+    return Sample(
+        f'pairs-{tokens}-{seed}-{number}', 'pairs', text, query, gold, 'pairs', count_tokens(text), 'pairwise', meta
+    )

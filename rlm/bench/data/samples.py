@@ -20,32 +20,38 @@ __all__ = ['DATASETS', 'Sample', 'count_tokens', 'bucket', 'Dataset', 'dataset',
 @dataclass(frozen=True, repr=False)
 class Sample:
     "A text, a question about it, and the right answer."
-    id: str # unique in its data set
-    dataset: str # which data set it is of
-    context: Any # the text, or another object
-    query: str # the question
-    answer: Any # gold: a text, a number, a date, or a list of them
-    score: str # name of the scorer in `rlm.bench.scores`
-    tokens: int # length of the context
-    task: str | None = None # the task of `LambdaRLM` that fits, where it is known
-    meta: Mapping[str, Any] = field(default_factory=dict) # how it was made or where it is from
+
+    id: str  # unique in its data set
+    dataset: str  # which data set it is of
+    context: Any  # the text, or another object
+    query: str  # the question
+    answer: Any  # gold: a text, a number, a date, or a list of them
+    score: str  # name of the scorer in `rlm.bench.scores`
+    tokens: int  # length of the context
+    task: str | None = None  # the task of `LambdaRLM` that fits, where it is known
+    meta: Mapping[str, Any] = field(default_factory=dict)  # how it was made or where it is from
 
     def __repr__(self) -> str:
-        gold = self.answer if not isinstance(self.answer, list) or len(self.answer) < 6 else f'{len(self.answer):,} items'
+        gold = (
+            self.answer if not isinstance(self.answer, list) or len(self.answer) < 6 else f'{len(self.answer):,} items'
+        )
         return f'Sample({self.id!r}, {self.tokens:,} tokens, query={_brief(self.query)}, answer={_brief(gold)}, score={self.score!r})'
 
-def _brief(value: Any) -> str: return text if len(text := repr(value)) <= 100 else f'{text[:70]} ... {text[-25:]}'
+
+def _brief(value: Any) -> str:
+    return text if len(text := repr(value)) <= 100 else f'{text[:70]} ... {text[-25:]}'
 
 # %% ../../../nbs/bench/data/01_samples.ipynb #f487fdc0
 def count_tokens(
-    text: Any, # any object; what is no text is measured as it is written
-) -> int: # tokens
+    text: Any,  # any object; what is no text is measured as it is written
+) -> int:  # tokens
     "A quarter of the characters, rounded up."
-    return math.ceil(len(text if isinstance(text, str) else repr(text))/4)
+    return math.ceil(len(text if isinstance(text, str) else repr(text)) / 4)
+
 
 def bucket(
-    tokens: int, # length of a text
-) -> int: # n, for lengths around 2 ** n tokens
+    tokens: int,  # length of a text
+) -> int:  # n, for lengths around 2 ** n tokens
     "The bucket of a length: its edges are at 2 ** (n + 0.5)."
     return round(math.log2(max(1, tokens)))
 
@@ -53,127 +59,178 @@ def bucket(
 @dataclass(frozen=True)
 class Dataset:
     "A source of samples."
-    name: str # what it is
-    about: str # in a sentence
-    make: Callable[..., Sample] | None = None # of (tokens, number, seed, **options), where it is generated
-    read: Callable[..., Iterator[Sample]] | None = None # of (path, split, **options), where it is read
-    old_names: tuple[str, ...] = () # that other tools use for it
+
+    name: str  # what it is
+    about: str  # in a sentence
+    make: Callable[..., Sample] | None = None  # of (tokens, number, seed, **options), where it is generated
+    read: Callable[..., Iterator[Sample]] | None = None  # of (path, split, **options), where it is read
+    old_names: tuple[str, ...] = ()  # that other tools use for it
 
     @property
-    def generated(self) -> bool: # at any length, without a file or a network
+    def generated(self) -> bool:  # at any length, without a file or a network
         "Whether its samples are made here."
         return self.make is not None
 
-DATASETS: dict[str, Dataset] = {} # all that are known, once their rooms are imported
-_ROOMS = ['rlm.bench.data.generators', 'rlm.bench.data.label_records', 'rlm.bench.data.code_questions', 'rlm.bench.data.loaders'] # modules that register data sets
+
+DATASETS: dict[str, Dataset] = {}  # all that are known, once their rooms are imported
+_ROOMS = [
+    'rlm.bench.data.generators',
+    'rlm.bench.data.label_records',
+    'rlm.bench.data.code_questions',
+    'rlm.bench.data.loaders',
+]  # modules that register data sets
 
 # %% ../../../nbs/bench/data/01_samples.ipynb #93fc786d
 def dataset(
-    name: str, # what it is
-    about: str, # in a sentence
-    *old_names: str, # that other tools use for it
-    reads: bool = False, # whether the function reads rows instead of making a sample
-) -> Callable: # a decorator
+    name: str,  # what it is
+    about: str,  # in a sentence
+    *old_names: str,  # that other tools use for it
+    reads: bool = False,  # whether the function reads rows instead of making a sample
+) -> Callable:  # a decorator
     "Register a function that makes or reads samples."
+
     def register(function: Callable) -> Callable:
         DATASETS[name] = Dataset(name, about, None if reads else function, function if reads else None, old_names)
         return function
+
     return register
 
-def datasets() -> dict[str, Dataset]: # by name
+
+def datasets() -> dict[str, Dataset]:  # by name
     "All data sets there are."
-    for room in _ROOMS: importlib.import_module(room)
+    for room in _ROOMS:
+        importlib.import_module(room)
     return DATASETS
 
+
 def find_dataset(
-    name: str, # or an old name
-) -> Dataset: # whose name may be another
+    name: str,  # or an old name
+) -> Dataset:  # whose name may be another
     "A data set by name; raises `BadInput` for one that does not exist."
     known = datasets() | {old: one for one in datasets().values() for old in one.old_names if old not in datasets()}
     word = str(name).strip().lower().replace('-', '_')
-    if word in known: return known[word]
+    if word in known:
+        return known[word]
     raise BadInput(f'There is no data set {name!r}; {suggest(word, known, 0.5)}')
 
 # %% ../../../nbs/bench/data/01_samples.ipynb #e0bd7a83
 def load(
-    name: str, # of a data set
+    name: str,  # of a data set
     *,
-    path: Any = None, # a local file (JSONL, JSON) or folder; for data sets that are read
-    lengths: int | Iterable[int] | None = None, # tokens; 8,192 for generated ones where None, all for those that are read
-    n: int | None = 2, # samples for each length; None: all, for those that are read
-    seed: int = 0, # another seed gives other samples
-    split: str | None = None, # such as "test", for those that are read from a hub
-    count: Callable[[str], int] | None = None, # tokens of a text, by the tokenizer of a model; four characters a token where None
-    **options, # of the data set
-) -> list[Sample]: # in the order of the lengths, or of the file
+    path: Any = None,  # a local file (JSONL, JSON) or folder; for data sets that are read
+    lengths: int
+    | Iterable[int]
+    | None = None,  # tokens; 8,192 for generated ones where None, all for those that are read
+    n: int | None = 2,  # samples for each length; None: all, for those that are read
+    seed: int = 0,  # another seed gives other samples
+    split: str | None = None,  # such as "test", for those that are read from a hub
+    count: Callable[[str], int]
+    | None = None,  # tokens of a text, by the tokenizer of a model; four characters a token where None
+    **options,  # of the data set
+) -> list[Sample]:  # in the order of the lengths, or of the file
     "Load samples; raises `BadInput` for a data set, a length, an option or a file that is none."
     found, lengths = find_dataset(name), _lengths(lengths)
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1): raise BadInput(f'n={n!r}: give a whole number from 1 up, or None for all.')
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+        raise BadInput(f'n={n!r}: give a whole number from 1 up, or None for all.')
     _check_options(found, options)
-    if not found.generated: return _choose(found, found.read(path, split, **options), lengths, n, seed, count)
-    if path is not None or split is not None: raise BadInput(f'{found.name} is generated and reads no file: leave path and split out.' + _ours(found))
-    return [_made(found, tokens, number, seed, count, options) for tokens in lengths or [8192] for number in range(n or 2)]
+    if not found.generated:
+        return _choose(found, found.read(path, split, **options), lengths, n, seed, count)
+    if path is not None or split is not None:
+        raise BadInput(f'{found.name} is generated and reads no file: leave path and split out.' + _ours(found))
+    return [
+        _made(found, tokens, number, seed, count, options) for tokens in lengths or [8192] for number in range(n or 2)
+    ]
 
-def _ours(found: Dataset) -> str: return ' A file of Sequential-NIAH is read as sequential_niah.' if found.name == 'sniah' else ''
+
+def _ours(found: Dataset) -> str:
+    return ' A file of Sequential-NIAH is read as sequential_niah.' if found.name == 'sniah' else ''
+
 
 def _lengths(given: int | Iterable[int] | None) -> list[int]:
     lengths = [] if given is None else [given] if isinstance(given, int) else list(given)
     for tokens in lengths:
-        if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1: raise BadInput(f'lengths={given!r}: give tokens as whole numbers, such as 8192.')
+        if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
+            raise BadInput(f'lengths={given!r}: give tokens as whole numbers, such as 8192.')
     return lengths
 
+
 def _check_options(found: Dataset, options: Mapping[str, Any]) -> None:
-    parameters = list(inspect.signature(found.make or found.read).parameters.values())[3 if found.generated else 2:]
-    if any(one.kind is one.VAR_KEYWORD for one in parameters): return
+    parameters = list(inspect.signature(found.make or found.read).parameters.values())[3 if found.generated else 2 :]
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return
     known = [one.name for one in parameters]
     for name in options:
-        if name not in known: raise BadInput(f'{found.name} has no option {name!r}; ' + (suggest(name, known) if known else 'it has none.'))
+        if name not in known:
+            raise BadInput(
+                f'{found.name} has no option {name!r}; ' + (suggest(name, known) if known else 'it has none.')
+            )
 
 # %% ../../../nbs/bench/data/01_samples.ipynb #26aa5bb9
 def _made(found: Dataset, tokens: int, number: int, seed: int, count: Callable | None, options: Mapping) -> Sample:
     sample = found.make(tokens, number, seed, **options)
-    if count is None: return sample
+    if count is None:
+        return sample
     asked, tried = tokens, []
     for _ in range(8):
         counted = max(1, count(sample.context))
         tried.append((counted > tokens, abs(tokens - counted), counted, sample))
-        if 0.97*tokens <= counted <= tokens: break
-        asked = max(1, int(asked*0.985*tokens/counted))
+        if 0.97 * tokens <= counted <= tokens:
+            break
+        asked = max(1, int(asked * 0.985 * tokens / counted))
         sample = found.make(asked, number, seed, **options)
     *_, counted, sample = min(tried, key=lambda one: one[:2])
-    return replace(sample, id=f'{found.name}-{tokens}-{seed}-{number}', tokens=counted, meta=dict(sample.meta) | dict(counter=getattr(count, '__name__', type(count).__name__)))
+    return replace(
+        sample,
+        id=f'{found.name}-{tokens}-{seed}-{number}',
+        tokens=counted,
+        meta=dict(sample.meta) | dict(counter=getattr(count, '__name__', type(count).__name__)),
+    )
 
 # %% ../../../nbs/bench/data/01_samples.ipynb #9de9b42a
-def _choose(found: Dataset, samples: Iterator[Sample], lengths: Sequence[int], n: int | None, seed: int, count: Callable | None) -> list[Sample]:
+def _choose(
+    found: Dataset, samples: Iterator[Sample], lengths: Sequence[int], n: int | None, seed: int, count: Callable | None
+) -> list[Sample]:
     "A draw without replacement from each bucket, in one pass."
     wanted, kept, seen = {bucket(tokens) for tokens in lengths}, {}, {}
     dice = random.Random(f'{found.name} {seed}')
     for place, sample in enumerate(samples):
-        if count is not None: sample = replace(sample, tokens=count(sample.context))
+        if count is not None:
+            sample = replace(sample, tokens=count(sample.context))
         which = bucket(sample.tokens)
         seen[which] = seen.get(which, 0) + 1
-        if wanted and which not in wanted: continue
+        if wanted and which not in wanted:
+            continue
         drawn = kept.setdefault(which, [])
-        if n is None or len(drawn) < n: drawn.append((place, sample))
-        elif (slot := int(dice.random()*seen[which])) < n: drawn[slot] = place, sample
-    if not seen: raise BadInput(f'{found.name}: there is no sample; look at the options, or at the file.')
+        if n is None or len(drawn) < n:
+            drawn.append((place, sample))
+        elif (slot := int(dice.random() * seen[which])) < n:
+            drawn[slot] = place, sample
+    if not seen:
+        raise BadInput(f'{found.name}: there is no sample; look at the options, or at the file.')
     for which in sorted(wanted - set(seen)):
-        raise BadInput(f'{found.name} has no sample near 2^{which} tokens: there are {", ".join(f"{number} near 2^{one}" for one, number in sorted(seen.items()))}.')
-    return [sample for _, sample in sorted((pair for drawn in kept.values() for pair in drawn), key=lambda pair: pair[0])]
+        raise BadInput(
+            f'{found.name} has no sample near 2^{which} tokens: there are {", ".join(f"{number} near 2^{one}" for one, number in sorted(seen.items()))}.'
+        )
+    return [
+        sample for _, sample in sorted((pair for drawn in kept.values() for pair in drawn), key=lambda pair: pair[0])
+    ]
 
 # %% ../../../nbs/bench/data/01_samples.ipynb #23456cea
 def show(
-    sample: Sample, # any
-    around: int = 90, # characters on each side of the answer
+    sample: Sample,  # any
+    around: int = 90,  # characters on each side of the answer
 ) -> None:
     "Print a sample's beginning, the place of its answer, its question and gold."
     text = sample.context if isinstance(sample.context, str) else repr(sample.context)
     golds = [str(gold) for gold in (sample.answer if isinstance(sample.answer, (list, tuple)) else [sample.answer])]
     place = next((found for gold in golds if len(gold) > 2 and (found := text.find(gold)) >= 0), None)
     print(f'{sample.id} ({sample.tokens:,} tokens, scored by {sample.score})')
-    print(f'  text: {_line(text[:2*around])} ...')
-    if place is not None: print(f'  at {place/len(text):.0%}: ... {_line(text[max(0, place - around):place + around])} ...')
+    print(f'  text: {_line(text[: 2 * around])} ...')
+    if place is not None:
+        print(f'  at {place / len(text):.0%}: ... {_line(text[max(0, place - around) : place + around])} ...')
     print(f'  question: {_line(sample.query)}')
     print(f'  gold: {_brief(sample.answer)}')
 
-def _line(text: str) -> str: return ' '.join(text.split())
+
+def _line(text: str) -> str:
+    return ' '.join(text.split())

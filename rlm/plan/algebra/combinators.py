@@ -24,32 +24,54 @@ __all__ = ['write_parts', 'M', 'Map', 'Filter', 'even_groups', 'Reduce', 'Pure',
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #2ac95eb0
 def write_parts(
-    value: str | Sequence[str], # a text, or parts
-) -> str: # for a prompt
+    value: str | Sequence[str],  # a text, or parts
+) -> str:  # for a prompt
     "A value as a model gets to read it."
-    if isinstance(value, Chunk): return value.shown
-    return value if isinstance(value, str) else '\n\n'.join(f'[{number}] {write_parts(part)}' for number, part in enumerate(value, 1))
+    if isinstance(value, Chunk):
+        return value.shown
+    return (
+        value
+        if isinstance(value, str)
+        else '\n\n'.join(f'[{number}] {write_parts(part)}' for number, part in enumerate(value, 1))
+    )
+
 
 class M(Term):
     "A model's answer."
+
     asks = True
-    def __init__(self,
-        template: str, # the prompt, with the slot {text}
-        reply_tokens: int, # that a reply may have
-        role: str = 'leaf', # "leaf", "filter", "reduce": which model, and what the plan calls it
-        many: bool = False, # it takes a list of parts
-        whole: bool = False, # a reply that was cut at `reply_tokens` is of no use
-        values: Mapping[str, str] | None = None, # for further slots; looked up when a prompt is made
+
+    def __init__(
+        self,
+        template: str,  # the prompt, with the slot {text}
+        reply_tokens: int,  # that a reply may have
+        role: str = 'leaf',  # "leaf", "filter", "reduce": which model, and what the plan calls it
+        many: bool = False,  # it takes a list of parts
+        whole: bool = False,  # a reply that was cut at `reply_tokens` is of no use
+        values: Mapping[str, str] | None = None,  # for further slots; looked up when a prompt is made
     ):
-        if '{text}' not in template: raise BadInput(f'The template {template[:40]!r} has no slot {{text}}.')
-        if reply_tokens < 1: raise BadInput(f'reply_tokens={reply_tokens}: a reply needs one token at least.')
-        self.template, self.reply_tokens, self.role, self.whole, self.values = template, reply_tokens, role, whole, values or {}
+        if '{text}' not in template:
+            raise BadInput(f'The template {template[:40]!r} has no slot {{text}}.')
+        if reply_tokens < 1:
+            raise BadInput(f'reply_tokens={reply_tokens}: a reply needs one token at least.')
+        self.template, self.reply_tokens, self.role, self.whole, self.values = (
+            template,
+            reply_tokens,
+            role,
+            whole,
+            values or {},
+        )
         self.type = parse_type('[str] -> str' if many else 'str -> str')
 
     @property
-    def label(self) -> str: return f'M⟨{self.role}⟩'
-    def prompt(self, value: Any) -> str: return fill(self.template, text=write_parts(value), **self.values)
-    def blank(self, value: Any) -> Any: return [''] * len(value) if isinstance(value, list) else ''
+    def label(self) -> str:
+        return f'M⟨{self.role}⟩'
+
+    def prompt(self, value: Any) -> str:
+        return fill(self.template, text=write_parts(value), **self.values)
+
+    def blank(self, value: Any) -> Any:
+        return [''] * len(value) if isinstance(value, list) else ''
 
     async def apply(self, value: Any, machine: Machine) -> Any:
         return await machine.ask(self, value, self.prompt(value) if is_known(value) else None)
@@ -57,73 +79,110 @@ class M(Term):
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #67c413bf
 class Map(Term):
     "A term applied to each item of a list."
-    def __init__(self, each: Term):
-        self.each, self.asks, self.type = each, each.asks, function_type(Type('list', (each.source,)), Type('list', (each.target,)))
 
-    def expr(self, argument: str, depth: int = 0) -> str: return f'{self.label}({self.each.closed(depth)}, {argument})'
+    def __init__(self, each: Term):
+        self.each, self.asks, self.type = (
+            each,
+            each.asks,
+            function_type(Type('list', (each.source,)), Type('list', (each.target,))),
+        )
+
+    def expr(self, argument: str, depth: int = 0) -> str:
+        return f'{self.label}({self.each.closed(depth)}, {argument})'
 
     async def apply(self, value: Any, machine: Machine) -> Any:
-        if isinstance(value, Unknown) and not self.asks: return value
+        if isinstance(value, Unknown) and not self.asks:
+            return value
         return await machine.each(self.each, _listed(self, value))
+
 
 class Filter(Term):
     "The items for which a term says yes."
-    def __init__(self, keep: Term):
-        if not fits(keep.target, Type('bool'), {}): raise BadInput(f'Filter needs a term that gives bool, and {keep.label} gives {keep.target}.')
-        self.keep, self.asks, self.type = keep, keep.asks, function_type(Type('list', (keep.source,)), Type('list', (keep.source,)))
 
-    def expr(self, argument: str, depth: int = 0) -> str: return f'{self.label}({self.keep.closed(depth)}, {argument})'
+    def __init__(self, keep: Term):
+        if not fits(keep.target, Type('bool'), {}):
+            raise BadInput(f'Filter needs a term that gives bool, and {keep.label} gives {keep.target}.')
+        self.keep, self.asks, self.type = (
+            keep,
+            keep.asks,
+            function_type(Type('list', (keep.source,)), Type('list', (keep.source,))),
+        )
+
+    def expr(self, argument: str, depth: int = 0) -> str:
+        return f'{self.label}({self.keep.closed(depth)}, {argument})'
 
     async def apply(self, value: Any, machine: Machine) -> Any:
-        if isinstance(value, Unknown) and not self.asks: return value
+        if isinstance(value, Unknown) and not self.asks:
+            return value
         items, kept = _listed(self, value), []
         for item, verdict in zip(items, await machine.each(self.keep, items)):
             verdict = verdict.value if isinstance(verdict, Maybe) else verdict
-            if isinstance(verdict, Unknown): kept.append(item if isinstance(item, Maybe) else Maybe(item))
-            elif verdict: kept.append(item)
+            if isinstance(verdict, Unknown):
+                kept.append(item if isinstance(item, Maybe) else Maybe(item))
+            elif verdict:
+                kept.append(item)
         return kept
 
+
 def _listed(term: Term, value: Any) -> list:
-    if isinstance(value, Unknown): raise BadInput(f'{term.label} gets a list whose length only the run will tell, so its calls have no price.')
+    if isinstance(value, Unknown):
+        raise BadInput(f'{term.label} gets a list whose length only the run will tell, so its calls have no price.')
     return list(value)
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #05c29b9d
 def even_groups(
-    items: Sequence, # of any kind
-    most: int, # in one group
-) -> list[list]: # in order, sizes differing by one at most
+    items: Sequence,  # of any kind
+    most: int,  # in one group
+) -> list[list]:  # in order, sizes differing by one at most
     "As few groups as possible."
     count = math.ceil(len(items) / most)
     edges = [round(len(items) * number / count) for number in range(count + 1)] if count else []
     return [list(items[first:last]) for first, last in zip(edges, edges[1:])]
 
-def _small(number: int | str) -> str: # as a subscript
+
+def _small(number: int | str) -> str:  # as a subscript
     return str(number).translate(str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉'))
+
 
 class Reduce(Term):
     "Many values to one, by a tree of steps."
-    def __init__(self,
-        step: Term | Callable[[Any, Any], Any], # takes a list; or a function of two values
-        arity: int = 2, # items that one step takes at most
-        of: str = 'a', # the type of the values, for a function
-        empty: Any = '', # the result for no values
-        name: str | None = None, # of a function
-        always: bool = False, # a single value takes the step too
+
+    def __init__(
+        self,
+        step: Term | Callable[[Any, Any], Any],  # takes a list; or a function of two values
+        arity: int = 2,  # items that one step takes at most
+        of: str = 'a',  # the type of the values, for a function
+        empty: Any = '',  # the result for no values
+        name: str | None = None,  # of a function
+        always: bool = False,  # a single value takes the step too
     ):
-        if arity < 2: raise BadInput(f'arity={arity}: a step of Reduce takes two items or more.')
+        if arity < 2:
+            raise BadInput(f'arity={arity}: a step of Reduce takes two items or more.')
         if not isinstance(step, Term):
             function = step
             name = name or getattr(function, '__name__', 'step').replace('<lambda>', 'step')
             step = Pure(lambda group: functools.reduce(function, group), f'[{of}] -> {of}', name)
-        if not fits(step.source, Type('list', (step.target,)), {}): raise BadInput(f'Reduce needs a step [b] -> b, and {step.label} is {step.type}.')
-        self.step, self.arity, self.empty, self.always, self.asks, self.type = step, arity, empty, always, step.asks, step.type
+        if not fits(step.source, Type('list', (step.target,)), {}):
+            raise BadInput(f'Reduce needs a step [b] -> b, and {step.label} is {step.type}.')
+        self.step, self.arity, self.empty, self.always, self.asks, self.type = (
+            step,
+            arity,
+            empty,
+            always,
+            step.asks,
+            step.type,
+        )
 
     @property
-    def label(self) -> str: return f'Reduce{_small(self.arity)}'
-    def expr(self, argument: str, depth: int = 0) -> str: return f'{self.label}({self.step.closed(depth)}, {argument})'
+    def label(self) -> str:
+        return f'Reduce{_small(self.arity)}'
+
+    def expr(self, argument: str, depth: int = 0) -> str:
+        return f'{self.label}({self.step.closed(depth)}, {argument})'
 
     async def apply(self, value: Any, machine: Machine) -> Any:
-        if isinstance(value, Unknown) and not self.asks: return Unknown(value.tokens)
+        if isinstance(value, Unknown) and not self.asks:
+            return Unknown(value.tokens)
         items, level = _listed(self, value), 0
         while len(items) > 1 or items and self.always and not level:
             level += 1
@@ -136,116 +195,160 @@ class Reduce(Term):
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #61b2b94d
 class Pure(Term):
     "A Python function as a term."
-    def __init__(self,
-        function: Callable[[Any], Any], # of one value
-        of: Type | str, # its type
-        name: str | None = None, # in the notation
-        foresee: Callable[[Any], Any] | None = None, # the result for a value that is not all known; else as long as the value
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],  # of one value
+        of: Type | str,  # its type
+        name: str | None = None,  # in the notation
+        foresee: Callable[[Any], Any]
+        | None = None,  # the result for a value that is not all known; else as long as the value
     ):
         self.function, self.type, self.foresee = function, of if isinstance(of, Type) else parse_type(of), foresee
-        if self.type.name != '->': raise BadInput(f'{self.type} is no function type: write it like "[str] -> str".')
+        if self.type.name != '->':
+            raise BadInput(f'{self.type} is no function type: write it like "[str] -> str".')
         self.name = name or getattr(function, '__name__', 'function')
 
     @property
-    def label(self) -> str: return self.name
+    def label(self) -> str:
+        return self.name
 
     def call(self, function: Callable[[Any], Any], value: Any) -> Any:
         "What a function makes of a value; whatever it raises says whose function it was."
-        try: return function(value)
-        except RLMError: raise
-        except Exception as error: raise RLMError(f'The function {self.label} failed with {type(error).__name__}: {error}') from error
+        try:
+            return function(value)
+        except RLMError:
+            raise
+        except Exception as error:
+            raise RLMError(f'The function {self.label} failed with {type(error).__name__}: {error}') from error
 
     async def apply(self, value: Any, machine: Machine) -> Any:
-        if is_known(value): return self.call(self.function, value)
-        if self.foresee: return self.call(self.foresee, value)
+        if is_known(value):
+            return self.call(self.function, value)
+        if self.foresee:
+            return self.call(self.foresee, value)
         return Unknown(most_tokens(value, lambda text: machine.count(text, 'leaf')))
 
+
 def combinator(
-    of: str, # the type, such as "[str] -> [str]"
-    **kwargs, # as for `Pure`
-) -> Callable[[Callable], Pure]: # a decorator
+    of: str,  # the type, such as "[str] -> [str]"
+    **kwargs,  # as for `Pure`
+) -> Callable[[Callable], Pure]:  # a decorator
     "Make a combinator of a Python function."
     return lambda function: Pure(function, of, **kwargs)
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #de3d5254
 class Split(Term):
     "A text cut where its structure allows it."
+
     type = parse_type('str -> [str]')
-    def __init__(self,
-        parts: int, # about how many
-        cut: Callable[[str], list[Chunk]] | None = None, # how; even parts where None
+
+    def __init__(
+        self,
+        parts: int,  # about how many
+        cut: Callable[[str], list[Chunk]] | None = None,  # how; even parts where None
     ):
-        if parts < 1: raise BadInput(f'Split({parts}): give a number of parts from 1 up.')
+        if parts < 1:
+            raise BadInput(f'Split({parts}): give a number of parts from 1 up.')
         self.parts, self.cut = parts, cut or self._evenly
 
     def _evenly(self, text: str) -> list[Chunk]:
         size, outline = max(1, math.ceil(len(text) / self.parts)), make_outline(text, 'text')
-        while len(chunks := split(outline, size, len)) > self.parts: size += max(1, size // 20)
+        while len(chunks := split(outline, size, len)) > self.parts:
+            size += max(1, size // 20)
         return chunks
 
     @property
-    def label(self) -> str: return f'Split{_small(self.parts)}'
-    async def apply(self, value: str, machine: Machine) -> list[Chunk]: return self.cut(value)
+    def label(self) -> str:
+        return f'Split{_small(self.parts)}'
+
+    async def apply(self, value: str, machine: Machine) -> list[Chunk]:
+        return self.cut(value)
+
 
 class Peek(Term):
     "A stretch of a text."
+
     type = parse_type('str -> str')
-    def __init__(self, start: int, end: int): self.start, self.end = start, end
+
+    def __init__(self, start: int, end: int):
+        self.start, self.end = start, end
 
     @property
-    def label(self) -> str: return f'Peek[{self.start}:{self.end}]'
-    async def apply(self, value: str, machine: Machine) -> str: return value[self.start:self.end]
+    def label(self) -> str:
+        return f'Peek[{self.start}:{self.end}]'
+
+    async def apply(self, value: str, machine: Machine) -> str:
+        return value[self.start : self.end]
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #560092a0
 def Concat(
-    between: str = '', # each two of them
-) -> Pure: # [str] -> str
+    between: str = '',  # each two of them
+) -> Pure:  # [str] -> str
     "Texts put together."
     return Pure(between.join, '[str] -> str', 'Concat')
 
-def Cross() -> Pure: # ([a], [b]) -> [(a, b)]
-    "All pairs of an item of one list with an item of the other."
-    return Pure(lambda lists: [(one, other) for one in lists[0] for other in lists[1]], '([a], [b]) -> [(a, b)]', 'Cross')
 
-def Identity() -> Pure: # a -> a
+def Cross() -> Pure:  # ([a], [b]) -> [(a, b)]
+    "All pairs of an item of one list with an item of the other."
+    return Pure(
+        lambda lists: [(one, other) for one in lists[0] for other in lists[1]], '([a], [b]) -> [(a, b)]', 'Cross'
+    )
+
+
+def Identity() -> Pure:  # a -> a
     "What it is given."
     return Pure(lambda value: value, 'a -> a', 'Id', lambda value: value)
 
+
 class Both(Term):
     "Two terms on the same value."
+
     def __init__(self, one: Term, other: Term):
         known: dict[str, Type] = {}
-        if not fits(one.source, other.source, known): raise BadInput(f'{one.label} takes {one.source} and {other.label} takes {other.source}: Both needs the same.')
+        if not fits(one.source, other.source, known):
+            raise BadInput(
+                f'{one.label} takes {one.source} and {other.label} takes {other.source}: Both needs the same.'
+            )
         self.one, self.other, self.asks = one, other, one.asks or other.asks
         self.type = resolve(function_type(one.source, Type('pair', (one.target, other.target))), known)
 
-    def expr(self, argument: str, depth: int = 0) -> str: return f'({self.one.expr(argument, depth)}, {self.other.expr(argument, depth)})'
-    async def apply(self, value: Any, machine: Machine) -> tuple: return await self.one.apply(value, machine), await self.other.apply(value, machine)
+    def expr(self, argument: str, depth: int = 0) -> str:
+        return f'({self.one.expr(argument, depth)}, {self.other.expr(argument, depth)})'
+
+    async def apply(self, value: Any, machine: Machine) -> tuple:
+        return await self.one.apply(value, machine), await self.other.apply(value, machine)
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #c4a645aa
 @patch
-def models(self: Term) -> list[M]: # in the order of the notation, from inside
+def models(self: Term) -> list[M]:  # in the order of the notation, from inside
     "Every M in the term."
     inner = [one for part in vars(self).values() if isinstance(part, Term) for one in part.models()]
     return [*inner, self] if isinstance(self, M) else inner
 
+
 @patch
-def price(self: Term,
-    value: Any, # the argument: the real text
-    count: Callable[[str, str], int] = lambda text, role: math.ceil(len(text) / 4), # tokens of (text, role)
-) -> Bill: # calls and tokens
+def price(
+    self: Term,
+    value: Any,  # the argument: the real text
+    count: Callable[[str, str], int] = lambda text, role: math.ceil(len(text) / 4),  # tokens of (text, role)
+) -> Bill:  # calls and tokens
     "What running the term on `value` takes; no model is asked."
     estimate = Estimate(count)
     finish_now(self.apply(value, estimate))
     return Bill(tuple(estimate.calls))
 
+
 @patch
-def run(self: Term,
-    value: Any, # the argument
-    model: str | Callable | LM, # answers at each M
-) -> Any: # the result
+def run(
+    self: Term,
+    value: Any,  # the argument
+    model: str | Callable | LM,  # answers at each M
+) -> Any:  # the result
     "Run the term; raises what the model raises."
     lm = as_lm(model)
+
     async def send(call: M, value: Any, prompt: str, stage: str) -> str:
         return (await lm.acall(prompt, max_tokens=call.reply_tokens)).text
+
     return run_sync(self.apply(value, Live(send)))

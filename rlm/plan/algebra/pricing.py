@@ -18,42 +18,54 @@ __all__ = ['Unknown', 'Maybe', 'is_known', 'most_tokens', 'PricedCall', 'Machine
 @dataclass(frozen=True)
 class Unknown:
     "Something that only the run will tell."
-    tokens: int = 0 # it has at most, written as text
+
+    tokens: int = 0  # it has at most, written as text
+
 
 @dataclass(frozen=True)
 class Maybe:
     "An item that a filter may drop."
-    value: Any # the item, if it stays
+
+    value: Any  # the item, if it stays
+
 
 def is_known(
-    value: Any, # of any kind
-) -> bool: # whether nothing in it is unknown
+    value: Any,  # of any kind
+) -> bool:  # whether nothing in it is unknown
     "Whether a value can be computed with before the run."
-    if isinstance(value, (Unknown, Maybe)): return False
+    if isinstance(value, (Unknown, Maybe)):
+        return False
     return all(map(is_known, value)) if isinstance(value, (list, tuple)) else True
 
+
 def most_tokens(
-    value: Any, # text, unknown, or lists of them
-    count: Callable[[str], int], # tokens of a text
-) -> int: # tokens
+    value: Any,  # text, unknown, or lists of them
+    count: Callable[[str], int],  # tokens of a text
+) -> int:  # tokens
     "The most that a value can have, written as text."
-    if isinstance(value, Unknown): return value.tokens
-    if isinstance(value, Maybe): return most_tokens(value.value, count)
-    if isinstance(value, (list, tuple)): return sum(most_tokens(item, count) for item in value)
+    if isinstance(value, Unknown):
+        return value.tokens
+    if isinstance(value, Maybe):
+        return most_tokens(value.value, count)
+    if isinstance(value, (list, tuple)):
+        return sum(most_tokens(item, count) for item in value)
     return count(value) if isinstance(value, str) else 0
 
 # %% ../../../nbs/plan/algebra/02_pricing.ipynb #0f3f1936
 @dataclass(frozen=True)
 class PricedCall:
     "A call that a run will make, or may make."
-    stage: str # such as "leaf", "reduce 2"
-    role: str # which model: "leaf", "filter", "reduce", ...
-    input: int # prompt tokens, at most
-    output: int # tokens of the reply, at most
-    certain: bool # whether no filter decides about it
+
+    stage: str  # such as "leaf", "reduce 2"
+    role: str  # which model: "leaf", "filter", "reduce", ...
+    input: int  # prompt tokens, at most
+    output: int  # tokens of the reply, at most
+    certain: bool  # whether no filter decides about it
+
 
 class Machine:
     "What a term runs on."
+
     async def ask(self, call: Term, value: Any, prompt: str | None) -> Any:
         "The reply to a prompt; None for a prompt that holds what is not known yet."
         raise NotImplementedError
@@ -62,17 +74,24 @@ class Machine:
         "The term applied to each of the items, in their order."
         raise NotImplementedError
 
+
 class Estimate(Machine):
     "Walks through a term without a model and notes every call."
-    def __init__(self,
-        count: Callable[[str, str], int], # tokens of (text, role)
+
+    def __init__(
+        self,
+        count: Callable[[str, str], int],  # tokens of (text, role)
     ):
         self.count, self.calls, self.certain, self.stage = count, [], True, None
 
     async def ask(self, call: Term, value: Any, prompt: str | None) -> Unknown:
         count = lambda text: self.count(text, call.role)
         # Where parts meet, a tokenizer may need a token more than it does for each of them alone.
-        tokens = count(prompt) if prompt is not None else count(call.prompt(call.blank(value))) + most_tokens(value, count) + 4 * _items(value)
+        tokens = (
+            count(prompt)
+            if prompt is not None
+            else count(call.prompt(call.blank(value))) + most_tokens(value, count) + 4 * _items(value)
+        )
         self.calls.append(PricedCall(self.stage or call.role, call.role, tokens, call.reply_tokens, self.certain))
         return Unknown(call.reply_tokens)
 
@@ -86,13 +105,17 @@ class Estimate(Machine):
         self.certain, self.stage = before
         return results
 
-def _items(value: Any) -> int: return len(value) if isinstance(value, list) else 1
+
+def _items(value: Any) -> int:
+    return len(value) if isinstance(value, list) else 1
 
 # %% ../../../nbs/plan/algebra/02_pricing.ipynb #84cea4a6
 class Live(Machine):
     "Makes the calls."
-    def __init__(self,
-        send: Callable[..., Awaitable[str]], # the reply to (call, value, prompt, stage)
+
+    def __init__(
+        self,
+        send: Callable[..., Awaitable[str]],  # the reply to (call, value, prompt, stage)
     ):
         self.send, self.stage = send, None
 
@@ -103,20 +126,27 @@ class Live(Machine):
         machine = Live(self.send)
         machine.stage = stage or self.stage
         # What asks no model never waits: in a thread, a million pairs hold up nobody.
-        if not term.asks: return await asyncio.to_thread(lambda: [finish_now(term.apply(item, machine)) for item in items])
+        if not term.asks:
+            return await asyncio.to_thread(lambda: [finish_now(term.apply(item, machine)) for item in items])
         tasks = [asyncio.ensure_future(term.apply(item, machine)) for item in items]
-        try: return await asyncio.gather(*tasks)
+        try:
+            return await asyncio.gather(*tasks)
         except BaseException:
-            for task in tasks: task.cancel()
-            if tasks: await asyncio.wait(tasks)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
             raise
 
+
 def finish_now(
-    coroutine: Coroutine, # that waits for nothing
-) -> Any: # its result
+    coroutine: Coroutine,  # that waits for nothing
+) -> Any:  # its result
     "Run a coroutine on no event loop: one that never waits is a plain function."
-    try: coroutine.send(None)
-    except StopIteration as done: return done.value
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
     coroutine.close()
     raise RuntimeError('a term waited for something while it was priced')
 
@@ -124,40 +154,44 @@ def finish_now(
 @dataclass(frozen=True)
 class Bill:
     "What running a term takes, at least and at most."
-    priced: tuple[PricedCall, ...] = () # in the order of stages
+
+    priced: tuple[PricedCall, ...] = ()  # in the order of stages
 
     @functools.cached_property
-    def least(self) -> int: # calls
+    def least(self) -> int:  # calls
         "Calls that are made whatever filters say."
         return sum(call.certain for call in self.priced)
 
     @property
-    def calls(self) -> int | range: # `n in bill.calls` holds for a range
+    def calls(self) -> int | range:  # `n in bill.calls` holds for a range
         "The number of calls: exact, or a range where a filter decides."
         return self.least if self.least == len(self.priced) else range(self.least, len(self.priced) + 1)
 
     @property
-    def input(self) -> int: # tokens
+    def input(self) -> int:  # tokens
         "Prompt tokens, at most."
         return sum(call.input for call in self.priced)
 
     @property
-    def output(self) -> int: # tokens
+    def output(self) -> int:  # tokens
         "Tokens of all replies, at most."
         return sum(call.output for call in self.priced)
 
-    def cost(self,
-        price: Callable[[str, int, int], float | None], # USD for (role, input tokens, output tokens)
-    ) -> float | None: # USD; None: some price is not known
+    def cost(
+        self,
+        price: Callable[[str, int, int], float | None],  # USD for (role, input tokens, output tokens)
+    ) -> float | None:  # USD; None: some price is not known
         "The most that it can cost."
         each = [price(call.role, call.input, call.output) for call in self.priced]
         return None if None in each else sum(each)
 
     @functools.cached_property
-    def stages(self) -> dict[str, list[PricedCall]]: # in order
+    def stages(self) -> dict[str, list[PricedCall]]:  # in order
         "The calls by stage; those of a stage run at once."
         found: dict[str, list[PricedCall]] = {}
-        for call in self.priced: found.setdefault(call.stage, []).append(call)
+        for call in self.priced:
+            found.setdefault(call.stage, []).append(call)
         return found
 
-    def __add__(self, other: Bill) -> Bill: return Bill(self.priced + other.priced)
+    def __add__(self, other: Bill) -> Bill:
+        return Bill(self.priced + other.priced)

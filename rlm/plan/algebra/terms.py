@@ -16,29 +16,36 @@ __all__ = ['Type', 'parse_type', 'fits', 'resolve', 'Term', 'function_type', 'Co
 @dataclass(frozen=True)
 class Type:
     "A type; `name` is 'list', 'pair', '->' or the name of a plain one."
-    name: str # what it is
-    args: tuple[Type, ...] = () # what it is made of
+
+    name: str  # what it is
+    args: tuple[Type, ...] = ()  # what it is made of
 
     def __str__(self) -> str:
-        if self.name == 'list': return f'[{self.args[0]}]'
-        if self.name == 'pair': return f'({self.args[0]}, {self.args[1]})'
-        if self.name == '->': return f'{self.args[0]} -> {self.args[1]}'
+        if self.name == 'list':
+            return f'[{self.args[0]}]'
+        if self.name == 'pair':
+            return f'({self.args[0]}, {self.args[1]})'
+        if self.name == '->':
+            return f'{self.args[0]} -> {self.args[1]}'
         return self.name
 
     @property
-    def is_variable(self) -> bool: # whether any type can stand for it
+    def is_variable(self) -> bool:  # whether any type can stand for it
         "Single small letters, with a number where two would be confused."
         return bool(re.fullmatch(r'[a-z]\d*', self.name))
 
+
 def parse_type(
-    text: str, # such as "[str] -> str"
-) -> Type: # as an object
+    text: str,  # such as "[str] -> str"
+) -> Type:  # as an object
     "Read a type; raises `BadInput` for what is none."
     words = re.findall(r'->|[\[\](),]|\w+', text)
-    if ''.join(words) != re.sub(r'\s', '', text): raise BadInput(f'{text!r} is no type: write it like "[str] -> str".')
+    if ''.join(words) != re.sub(r'\s', '', text):
+        raise BadInput(f'{text!r} is no type: write it like "[str] -> str".')
 
     def take(expected: str) -> None:
-        if not words or words.pop(0) != expected: raise BadInput(f'{text!r} is no type: {expected} is missing.')
+        if not words or words.pop(0) != expected:
+            raise BadInput(f'{text!r} is no type: {expected} is missing.')
 
     def simple() -> Type:
         word = words.pop(0) if words else ''
@@ -52,109 +59,140 @@ def parse_type(
             second = arrow()
             take(')')
             return Type('pair', (first, second))
-        if not re.fullmatch(r'\w+', word): raise BadInput(f'{text!r} is no type: write it like "[str] -> str".')
+        if not re.fullmatch(r'\w+', word):
+            raise BadInput(f'{text!r} is no type: write it like "[str] -> str".')
         return Type(word)
 
     def arrow() -> Type:
         left = simple()
-        if not words or words[0] != '->': return left
+        if not words or words[0] != '->':
+            return left
         words.pop(0)
         return Type('->', (left, arrow()))
 
     found = arrow()
-    if words: raise BadInput(f'{text!r} is no type: {" ".join(words)} is left over.')
+    if words:
+        raise BadInput(f'{text!r} is no type: {" ".join(words)} is left over.')
     return found
 
 # %% ../../../nbs/plan/algebra/01_terms.ipynb #6407fed9
 def fits(
-    given: Type, # what there is
-    wanted: Type, # what is needed
-    known: dict[str, Type], # what variables stand for; filled in
-) -> bool: # whether it can be used
+    given: Type,  # what there is
+    wanted: Type,  # what is needed
+    known: dict[str, Type],  # what variables stand for; filled in
+) -> bool:  # whether it can be used
     "Whether a value of one type can be given where the other is wanted."
     given, wanted = resolve(given, known), resolve(wanted, known)
-    if given == wanted: return True
+    if given == wanted:
+        return True
     for variable, other in ((wanted, given), (given, wanted)):
         if variable.is_variable:
             known[variable.name] = other
             return True
-    return given.name == wanted.name and len(given.args) == len(wanted.args) and all(fits(*pair, known) for pair in zip(given.args, wanted.args))
+    return (
+        given.name == wanted.name
+        and len(given.args) == len(wanted.args)
+        and all(fits(*pair, known) for pair in zip(given.args, wanted.args))
+    )
+
 
 def resolve(
-    of: Type, # a type, perhaps with variables
-    known: dict[str, Type], # what they stand for
-) -> Type: # without those variables
+    of: Type,  # a type, perhaps with variables
+    known: dict[str, Type],  # what they stand for
+) -> Type:  # without those variables
     "Replace variables by what they stand for."
-    if of.is_variable and of.name in known: return resolve(known[of.name], known)
+    if of.is_variable and of.name in known:
+        return resolve(known[of.name], known)
     return Type(of.name, tuple(resolve(arg, known) for arg in of.args))
 
-def _rename(of: Type) -> Type: # the same with other variables
+
+def _rename(of: Type) -> Type:  # the same with other variables
     return Type(of.name + '0', ()) if of.is_variable else Type(of.name, tuple(map(_rename, of.args)))
 
 # %% ../../../nbs/plan/algebra/01_terms.ipynb #ee8575f0
 _VARIABLES = 'xyzuvw'
 
+
 class Term:
     "A function of the algebra. Subclasses say their type, their notation, and what they do."
-    type: Type # source -> target
-    asks = False # whether it may call a model
+
+    type: Type  # source -> target
+    asks = False  # whether it may call a model
 
     @property
-    def source(self) -> Type: # of the argument
+    def source(self) -> Type:  # of the argument
         "What it takes."
         return self.type.args[0]
 
     @property
-    def target(self) -> Type: # of the result
+    def target(self) -> Type:  # of the result
         "What it gives."
         return self.type.args[1]
 
-    def expr(self, argument: str, depth: int = 0) -> str: # the notation of the term applied to `argument`
+    def expr(self, argument: str, depth: int = 0) -> str:  # the notation of the term applied to `argument`
         "The term applied, as a lambda expression; `depth` counts the variables around it."
         return f'{self.label}({argument})'
 
     @property
-    def label(self) -> str: # such as "Reduce₈"
+    def label(self) -> str:  # such as "Reduce₈"
         "Its name in the notation."
         return type(self).__name__
 
-    def closed(self, depth: int = 0) -> str: # "λx. ..."
+    def closed(self, depth: int = 0) -> str:  # "λx. ..."
         "The term as a function of its own."
         variable = _VARIABLES[depth % len(_VARIABLES)]
         return f'λ{variable}. {self.expr(variable, depth + 1)}'
 
-    def __str__(self) -> str: return self.closed()
-    def __repr__(self) -> str: return f'{self.closed()} : {self.type}'
-    def __rshift__(self, then: Term) -> Term: return Compose(self, then)
+    def __str__(self) -> str:
+        return self.closed()
 
-    async def apply(self, value: Any, machine: Any) -> Any: # the result; with unknown parts where the machine only prices
+    def __repr__(self) -> str:
+        return f'{self.closed()} : {self.type}'
+
+    def __rshift__(self, then: Term) -> Term:
+        return Compose(self, then)
+
+    async def apply(
+        self, value: Any, machine: Any
+    ) -> Any:  # the result; with unknown parts where the machine only prices
         "Do it, on a machine that makes or only notes the calls."
         raise NotImplementedError(f'{type(self).__name__} has no apply().')
 
 # %% ../../../nbs/plan/algebra/01_terms.ipynb #dd5768da
 def function_type(
-    source: Type, # of the argument
-    target: Type, # of the result
-) -> Type: # source -> target
+    source: Type,  # of the argument
+    target: Type,  # of the result
+) -> Type:  # source -> target
     "The type of a function."
     return Type('->', (source, target))
 
+
 class Compose(Term):
     "One term after another."
-    def __init__(self,
-        first: Term, # takes the argument
-        then: Term, # takes its result
+
+    def __init__(
+        self,
+        first: Term,  # takes the argument
+        then: Term,  # takes its result
     ):
         for term in (first, then):
-            if not isinstance(term, Term): raise BadInput(f'{term!r} is no term: make one of a Python function with @combinator("str -> str").')
+            if not isinstance(term, Term):
+                raise BadInput(f'{term!r} is no term: make one of a Python function with @combinator("str -> str").')
         known: dict[str, Type] = {}
         wanted = _rename(then.type)
         if not fits(first.target, wanted.args[0], known):
-            raise BadInput(f'{first.label} gives {first.target} and {then.label} takes {then.source}: they do not fit together.')
+            raise BadInput(
+                f'{first.label} gives {first.target} and {then.label} takes {then.source}: they do not fit together.'
+            )
         self.first, self.then, self.asks = first, then, first.asks or then.asks
         self.type = resolve(function_type(first.source, wanted.args[1]), known)
 
     @property
-    def label(self) -> str: return f'{self.then.label} after {self.first.label}'
-    def expr(self, argument: str, depth: int = 0) -> str: return self.then.expr(self.first.expr(argument, depth), depth)
-    async def apply(self, value: Any, machine: Any) -> Any: return await self.then.apply(await self.first.apply(value, machine), machine)
+    def label(self) -> str:
+        return f'{self.then.label} after {self.first.label}'
+
+    def expr(self, argument: str, depth: int = 0) -> str:
+        return self.then.expr(self.first.expr(argument, depth), depth)
+
+    async def apply(self, value: Any, machine: Any) -> Any:
+        return await self.then.apply(await self.first.apply(value, machine), machine)

@@ -22,36 +22,50 @@ _TOOL_HEAD = re.compile(r'<(?:\w{1,12}:)?(?:(tool_call)|(invoke)[ \t]+name=[^>\n
 _PARAMETER = re.compile(r'<(?:\w{1,12}:)?parameter(?:[ \t]+name="|=)(\w{1,40})"?>')
 _CODE_PARAMETERS = ('python_code', 'code', 'source', 'script')
 
+
 def _json_code(
-    text: str, # starts at the first brace of a tool call
-) -> str | None: # None where it is no JSON, or holds no code
+    text: str,  # starts at the first brace of a tool call
+) -> str | None:  # None where it is no JSON, or holds no code
     "The code in a tool call that is written as JSON."
-    try: call, _ = json.JSONDecoder(strict=False).raw_decode(text)
-    except (ValueError, RecursionError): return None
+    try:
+        call, _ = json.JSONDecoder(strict=False).raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
     arguments = call.get('arguments', call.get('parameters', call))
     if isinstance(arguments, str):
-        try: arguments = json.loads(arguments, strict=False)
-        except (ValueError, RecursionError): return None
-    if not isinstance(arguments, dict): return None
+        try:
+            arguments = json.loads(arguments, strict=False)
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(arguments, dict):
+        return None
     return next((arguments[name] for name in _CODE_PARAMETERS if isinstance(arguments.get(name), str)), None)
 
+
 def tool_code(
-    text: str, # what stands inside of the call's tags
-) -> str | None: # None where there is no code
+    text: str,  # what stands inside of the call's tags
+) -> str | None:  # None where there is no code
     "The code of one tool call, from its parameters or its JSON."
     for found in _PARAMETER.finditer(text):
-        if found[1] not in _CODE_PARAMETERS: continue
+        if found[1] not in _CODE_PARAMETERS:
+            continue
         close = re.compile(r'</(?:\w{1,12}:)?(?:parameter|invoke|function)').search(text, found.end())
-        code = text[found.end():close.start() if close else len(text)]
-        return html.unescape(code) if parse_python(code.strip()) is None and parse_python(html.unescape(code).strip()) else code
+        code = text[found.end() : close.start() if close else len(text)]
+        return (
+            html.unescape(code)
+            if parse_python(code.strip()) is None and parse_python(html.unescape(code).strip())
+            else code
+        )
     brace = text.find('{')
     return _json_code(text[brace:]) if brace >= 0 and not text[:brace].strip() else None
 
 # %% ../../../nbs/runs/parse/03_blocks.ipynb #47b87208
 class _Scanner:
     "Divides a reply into its parts; what lies between them is prose."
-    def __init__(self,
-        text: str, # the reply
+
+    def __init__(
+        self,
+        text: str,  # the reply
     ):
         self.text, self.fences, self.parts = text, Fences(text), []
         self.lines = self.fences.lines
@@ -59,10 +73,11 @@ class _Scanner:
         self.tools = [head.start() for head in _TOOL_HEAD.finditer(text)]
         self.repl_fences = [line.start for line in self.lines if line.place == 'edge' and line.info.lower() == 'repl']
 
-    def next_in(self,
-        positions: list[int], # in order
-        after: int, # look behind this one
-    ) -> int: # the end of the reply where there is none
+    def next_in(
+        self,
+        positions: list[int],  # in order
+        after: int,  # look behind this one
+    ) -> int:  # the end of the reply where there is none
         "The first of some positions behind `after`."
         found = bisect_right(positions, after)
         return positions[found] if found < len(positions) else len(self.text)
@@ -71,37 +86,41 @@ class _Scanner:
 @patch
 def scan_fence(
     self: _Scanner,
-    number: int, # index of the line with the fence
-) -> int: # where to go on
+    number: int,  # index of the line with the fence
+) -> int:  # where to go on
     "Read the blocks that start on this line."
     parts, position = self.fences.read_line(number)
     self.parts += parts
     return position
 
+
 @patch
 def scan_final(
     self: _Scanner,
-    position: int, # where the line with the statement starts
-) -> int: # where to go on
+    position: int,  # where the line with the statement starts
+) -> int:  # where to go on
     "Read a `FINAL(...)`, which may hold fences of its own."
     head = FINAL_HEAD.match(self.text, position)
     limit = min(self.next_in(self.heads, position), self.next_in(self.repl_fences, position))
     final = final_statement(self.text, head, limit)
-    if final is None: return head.end()
+    if final is None:
+        return head.end()
     self.parts.append(Part('final', final.start, final.end, final=final))
     return max(final.end, head.end())
+
 
 @patch
 def scan_tool(
     self: _Scanner,
-    position: int, # where the tag starts
-) -> int: # where to go on
+    position: int,  # where the tag starts
+) -> int:  # where to go on
     "Read a tool call that is written as text."
     head = _TOOL_HEAD.match(self.text, position)
     limit = self.next_in(self.tools, position)
     close = re.compile(rf'</(?:\w{{1,12}}:)?{head[1] or head[2] or head[3]}>').search(self.text, head.end(), limit)
-    code = tool_code(self.text[head.end():close.start() if close else limit])
-    if code is None: return head.end()
+    code = tool_code(self.text[head.end() : close.start() if close else limit])
+    if code is None:
+        return head.end()
     end = close.end() if close else limit
     fenced = read_parts(code) if '```' in code else []
     code = fenced[0].code if fenced and fenced[0].kind == 'fence' else code.strip('\r\n')
@@ -111,20 +130,22 @@ def scan_tool(
 # %% ../../../nbs/runs/parse/03_blocks.ipynb #9a386e09
 _BARE_LABEL = re.compile(r'^[ \t]*(?:repl|python)[ \t]*:?[ \t]*\r?$', re.M | re.I)
 
+
 @patch
 def scan_bare(
     self: _Scanner,
-    position: int, # where the line with the label starts
-) -> int: # where to go on
+    position: int,  # where the line with the label starts
+) -> int:  # where to go on
     "Read the code behind a language's name that lacks its fence."
     start, number = _BARE_LABEL.match(self.text, position).end(), self.fences.line_at(position)
     limit = self.lines[number].start if number < len(self.lines) else len(self.text)
     again = _BARE_LABEL.search(self.text, start + 1, limit)
-    chunk = self.text[start:again.start() if again else limit]
+    chunk = self.text[start : again.start() if again else limit]
     breaks = [gap.start() for gap in re.finditer(r'\n[ \t\r]*\n', chunk)]
     for cut in [len(chunk), *breaks[:-8:-1], *breaks[1:2], *breaks[:1]]:
         code = chunk[:cut].strip('\r\n')
-        if self.fences.budget < 0 or not code: break
+        if self.fences.budget < 0 or not code:
+            break
         self.fences.budget -= 4 * cut
         if does_something(parse_python(code)):
             self.parts.append(Part('bare', position, start + cut, code, 'repl'))
@@ -135,23 +156,30 @@ def scan_bare(
 @patch
 def scan(
     self: _Scanner,
-) -> list[Part]: # in order, without overlap
+) -> list[Part]:  # in order, without overlap
     "Find all parts of the reply."
     first_fence = next((line.start for line in self.lines if line.place in ('edge', 'one')), len(self.text))
     position, program = 0, without_label(self.text[:first_fence])
     if is_program(program):
         self.parts.append(Part('program', 0, first_fence, program.strip('\r\n'), ''))
         position = first_fence
-    signs = [(line.start if line.place in ('edge', 'one') else line.run, self.scan_fence, number) for number, line in enumerate(self.lines)]
-    signs += [(start, self.scan_final, start) for start in self.heads] + [(start, self.scan_tool, start) for start in self.tools]
+    signs = [
+        (line.start if line.place in ('edge', 'one') else line.run, self.scan_fence, number)
+        for number, line in enumerate(self.lines)
+    ]
+    signs += [(start, self.scan_final, start) for start in self.heads] + [
+        (start, self.scan_tool, start) for start in self.tools
+    ]
     signs += [(label.start(), self.scan_bare, label.start()) for label in _BARE_LABEL.finditer(self.text)]
     for start, read, argument in sorted(signs, key=lambda sign: sign[0]):
-        if start >= position: position = read(argument)
+        if start >= position:
+            position = read(argument)
     return self.parts
 
+
 def read_parts(
-    text: str, # a reply
-) -> list[Part]: # in order, without overlap
+    text: str,  # a reply
+) -> list[Part]:  # in order, without overlap
     "All that is no prose in a reply: fences, tool calls, unfenced code, and answers."
     return _Scanner(text).scan()
 
@@ -159,47 +187,63 @@ def read_parts(
 @dataclass(frozen=True)
 class CodeBlock:
     "Code in a reply that is to be run."
-    code: str # the program, at the left margin
-    lang: str # as the fence says, in lower case; '' for none, 'tool_call' for XML
-    start: int # where the block starts in the reply, fence included
-    end: int # behind its closing fence
-    closed: bool # False where the reply ended before the block did
 
-_LOOKS_LIKE_CODE = re.compile(r'^[ \t]*(?:import \w|from \w[\w.]* import|def \w+\(|(?:print|llm_query|rlm_query|FINAL|FINAL_VAR)\()', re.M)
+    code: str  # the program, at the left margin
+    lang: str  # as the fence says, in lower case; '' for none, 'tool_call' for XML
+    start: int  # where the block starts in the reply, fence included
+    end: int  # behind its closing fence
+    closed: bool  # False where the reply ended before the block did
+
+
+_LOOKS_LIKE_CODE = re.compile(
+    r'^[ \t]*(?:import \w|from \w[\w.]* import|def \w+\(|(?:print|llm_query|rlm_query|FINAL|FINAL_VAR)\()', re.M
+)
+
 
 def is_run(
-    part: Part, # any part
-    alone: bool, # whether no other block is known to be Python
-) -> bool: # False for prose, answers, quotations and output
+    part: Part,  # any part
+    alone: bool,  # whether no other block is known to be Python
+) -> bool:  # False for prose, answers, quotations and output
     "Whether a part is code that is to be run."
-    if part.kind != 'fence': return part.kind in ('tool', 'bare', 'program')
-    if not part.code.strip() or final_in_fence(part): return False
+    if part.kind != 'fence':
+        return part.kind in ('tool', 'bare', 'program')
+    if not part.code.strip() or final_in_fence(part):
+        return False
     tree = parse_python(part.code)
-    if part.lang in PYTHON_LANGS: return tree is not None or not part.glued
-    if part.lang: return False
-    if tree is None: return alone and _LOOKS_LIKE_CODE.search(part.code) is not None
+    if part.lang in PYTHON_LANGS:
+        return tree is not None or not part.glued
+    if part.lang:
+        return False
+    if tree is None:
+        return alone and _LOOKS_LIKE_CODE.search(part.code) is not None
     return does_something(tree) and (alone or any(isinstance(node, ast.Call) for node in ast.walk(tree)))
 
 # %% ../../../nbs/runs/parse/03_blocks.ipynb #62abba37
 def _repeats(
-    part: Part, # a fence
-    parts: list[Part], # all parts of the reply
-) -> bool: # True where running it would do the same again
+    part: Part,  # a fence
+    parts: list[Part],  # all parts of the reply
+) -> bool:  # True where running it would do the same again
     "Whether a fence only repeats lines of the unfenced program before it."
     program = parts[0] if parts and parts[0].kind == 'program' else None
-    if program is None or part is program: return False
+    if program is None or part is program:
+        return False
     lines = {line.strip() for line in program.code.split('\n')}
     return all(line.strip() in lines for line in part.code.split('\n'))
 
+
 def parts_to_run(
-    parts: list[Part], # all parts of a reply
-) -> list[Part]: # in the order in which they are to be run
+    parts: list[Part],  # all parts of a reply
+) -> list[Part]:  # in the order in which they are to be run
     "The parts that are code, and were meant to be run."
     alone = not any(part.kind != 'final' and (part.kind != 'fence' or part.lang in PYTHON_LANGS) for part in parts)
     return [part for part in parts if is_run(part, alone) and not _repeats(part, parts)]
 
+
 def find_blocks(
-    text: str | None, # a reply, as `clean_reply` leaves it
-) -> list[CodeBlock]: # in the order in which they are to be run
+    text: str | None,  # a reply, as `clean_reply` leaves it
+) -> list[CodeBlock]:  # in the order in which they are to be run
     "The code in a reply that is to be run; never raises."
-    return [CodeBlock(part.code, part.lang, part.start, part.end, part.closed) for part in parts_to_run(read_parts(text or ''))]
+    return [
+        CodeBlock(part.code, part.lang, part.start, part.end, part.closed)
+        for part in parts_to_run(read_parts(text or ''))
+    ]

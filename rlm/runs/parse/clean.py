@@ -17,10 +17,11 @@ from .finals import final_in_fence, FinalText, weak_finals
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #cc0e34f3
 def find_final(
-    text: str | None, # a reply, as `clean_reply` leaves it
-) -> FinalText | None: # None where the reply holds no answer
+    text: str | None,  # a reply, as `clean_reply` leaves it
+) -> FinalText | None:  # None where the reply holds no answer
     "The answer that is written in the text of a reply; never raises."
-    if not text: return None
+    if not text:
+        return None
     parts = read_parts(text)
     statements = [final for part in parts if (final := part.final or final_in_fence(part))]
     weak = [] if statements else sorted(weak_finals(text, parts), key=lambda final: (final.start, not final.weak))
@@ -30,52 +31,61 @@ def find_final(
 # %% ../../../nbs/runs/parse/04_clean.ipynb #8f4e6c94
 _THINK = re.compile(r'<(/?)think(?:ing)?>', re.I)
 
+
 def _first_action(
-    text: str, # reasoning that was never closed
-) -> str: # from the first code or statement on; empty where there is none
+    text: str,  # reasoning that was never closed
+) -> str:  # from the first code or statement on; empty where there is none
     "What can be used of reasoning that lacks its closing tag."
     parts = read_parts(text)
     actions = [part for part in parts if part.final] + parts_to_run(parts)
     start = min((part.start for part in actions), default=len(text))
     return text[start:]
 
+
 def _without_leading_thoughts(
-    text: str, # the reply
-) -> str: # from behind the last closing tag of the reasoning at its start
+    text: str,  # the reply
+) -> str:  # from behind the last closing tag of the reasoning at its start
     "Remove reasoning at the start, also where one of its two tags is missing."
     position = 0
     while opening := re.compile(r'\s*<think(?:ing)?>', re.I).match(text, position):
         closing = next((tag for tag in _THINK.finditer(text, opening.end()) if tag[1]), None)
-        if closing is None: return _first_action(text[opening.end():])
+        if closing is None:
+            return _first_action(text[opening.end() :])
         position = closing.end()
     return text[position:].lstrip() if position else text
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #111148db
 def _kinds(
-    text: str, # the reply
-    start: int, # where the code starts
-    targets: list[int], # places in the code, in order
-) -> Iterator[str]: # 'code', 'comment', 'string' or 'triple', for each place
+    text: str,  # the reply
+    start: int,  # where the code starts
+    targets: list[int],  # places in the code, in order
+) -> Iterator[str]:  # 'code', 'comment', 'string' or 'triple', for each place
     "What stands at each of several places in one piece of code."
     kind, end = 'code', start
     for target in targets:
-        if target >= end: kind, _, end = literal_at(text, end, target)
+        if target >= end:
+            kind, _, end = literal_at(text, end, target)
         yield kind
 
+
 def _outside_of_code(
-    text: str, # the reply
-    signs: list[re.Match], # in order
-) -> list[re.Match]: # those that no code, and no closed quotation, holds
+    text: str,  # the reply
+    signs: list[re.Match],  # in order
+) -> list[re.Match]:  # those that no code, and no closed quotation, holds
     "The signs that stand in prose, or in code where they cannot be code."
     parts, kept = read_parts(text), []
     starts = [part.start for part in parts]
     owners: dict[int, list[re.Match]] = {}
-    for sign in signs: owners.setdefault(bisect_right(starts, sign.start()) - 1, []).append(sign)
+    for sign in signs:
+        owners.setdefault(bisect_right(starts, sign.start()) - 1, []).append(sign)
     for owner, held in owners.items():
         part = parts[owner] if owner >= 0 else None
-        inside = [sign for sign in held if part and sign.start() < part.end and part.kind in ('fence', 'bare', 'program')]
+        inside = [
+            sign for sign in held if part and sign.start() < part.end and part.kind in ('fence', 'bare', 'program')
+        ]
         kept += [sign for sign in held if sign not in inside] if len(inside) < len(held) else []
-        if not inside or (part.closed and part.kind == 'fence' and part.lang not in PYTHON_LANGS): continue
+        if not inside or (part.closed and part.kind == 'fence' and part.lang not in PYTHON_LANGS):
+            continue
         begin = text.find('\n', part.start) if part.kind == 'fence' else part.start
         kinds = _kinds(text, max(begin, part.start), [sign.start() for sign in inside])
         kept += [sign for sign, kind in zip(inside, kinds) if kind == 'code']
@@ -83,148 +93,198 @@ def _outside_of_code(
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #1e15534f
 def _is_mention(
-    text: str, # the reply
-    sign: re.Match, # a tag or a token
-) -> bool: # False where it stands at an edge of its line, or glued to a word
+    text: str,  # the reply
+    sign: re.Match,  # a tag or a token
+) -> bool:  # False where it stands at an edge of its line, or glued to a word
     "Whether a sentence speaks of a tag, as in: the `</think>` tag ends it."
-    before, after = text[max(sign.start() - 1, 0):sign.start()], text[sign.end():sign.end() + 1]
+    before, after = text[max(sign.start() - 1, 0) : sign.start()], text[sign.end() : sign.end() + 1]
     return before in tuple(' `"\'(') and after not in ('', '\n', '\r')
 
+
 def _without_thoughts(
-    text: str, # the reply
-) -> str: # the reply without its reasoning
+    text: str,  # the reply
+) -> str:  # the reply without its reasoning
     "Remove reasoning in tags, at the start and between paragraphs."
     text = _without_leading_thoughts(text)
     tags = list(_THINK.finditer(text))
-    if not tags: return text
+    if not tags:
+        return text
     pieces, position, opened = [], 0, False
     for tag in _outside_of_code(text, tags):
-        if tag.start() < position or _is_mention(text, tag): continue
-        if tag[1] and not opened: pieces, position = [], tag.end()
+        if tag.start() < position or _is_mention(text, tag):
+            continue
+        if tag[1] and not opened:
+            pieces, position = [], tag.end()
         elif not tag[1] and text[tag.start() - 1] in '\r\n':
             later = range(bisect_right(tags, tag.start(), key=lambda end: end.start()), len(tags))
             closing = next((tags[number] for number in later if tags[number][1]), None)
-            if closing is None: break
-            pieces.append(text[position:tag.start()])
+            if closing is None:
+                break
+            pieces.append(text[position : tag.start()])
             position, opened = closing.end(), True
     return (''.join(pieces) + text[position:]).strip() if position else text
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #7af8aa76
-_MESSAGE = re.compile(r'(?=<\|(?:start|channel)\||\A\s*assistant<\|)(?:<\|start\|>(?P<role>[^<\n]{0,80})|\s*assistant)?'
-                      r'(?P<about>(?:<\|(?:channel|constrain)\|>[^<\n]{0,120}){0,9})<\|message\|>')
+_MESSAGE = re.compile(
+    r'(?=<\|(?:start|channel)\||\A\s*assistant<\|)(?:<\|start\|>(?P<role>[^<\n]{0,80})|\s*assistant)?'
+    r'(?P<about>(?:<\|(?:channel|constrain)\|>[^<\n]{0,120}){0,9})<\|message\|>'
+)
 _MESSAGE_END = re.compile(r'<\|(?:end|return|call)\|>')
-_BARE_CHANNEL = re.compile(r'(\A\s*(?:assistant)?(?=analysis[A-Z])|assistant(?=final|analysis|commentary))'
-                           r'(final|analysis|commentary)(?:( to=[\w.-]{1,80})(?: ?(?:json|code)(?=[\s{]))?)?')
+_BARE_CHANNEL = re.compile(
+    r'(\A\s*(?:assistant)?(?=analysis[A-Z])|assistant(?=final|analysis|commentary))'
+    r'(final|analysis|commentary)(?:( to=[\w.-]{1,80})(?: ?(?:json|code)(?=[\s{]))?)?'
+)
 _RECIPIENT = re.compile(r'\bto=(?:functions\.)?(?!assistant|user)([\w.-]+)')
 
+
 def _with_tokens(
-    text: str, # the reply
-) -> str: # the same where no channel is named outside of code
+    text: str,  # the reply
+) -> str:  # the same where no channel is named outside of code
     "Put the tokens of gpt-oss back where only the names of its channels are left."
-    if not _BARE_CHANNEL.search(text): return text
-    names = [name for name in _outside_of_code(text, list(_BARE_CHANNEL.finditer(text))) if not (name.start() and _is_mention(text, name))]
-    if not any(name[1] == 'assistant' for name in names): return text
+    if not _BARE_CHANNEL.search(text):
+        return text
+    names = [
+        name
+        for name in _outside_of_code(text, list(_BARE_CHANNEL.finditer(text)))
+        if not (name.start() and _is_mention(text, name))
+    ]
+    if not any(name[1] == 'assistant' for name in names):
+        return text
     pieces, position = [], 0
     for name in names:
-        pieces += [text[position:name.start()], f'<|start|>assistant<|channel|>{name[2]}{name[3] or ""}<|message|>']
+        pieces += [text[position : name.start()], f'<|start|>assistant<|channel|>{name[2]}{name[3] or ""}<|message|>']
         position = name.end()
     return ''.join(pieces) + text[position:]
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #7d661507
 _REPL_NAMES = ('run_repl', 'repl', 'python', 'ipython')
 
+
 def _call_as_fence(
-    tool: str, # its name
-    body: str, # its arguments
-) -> str: # empty where it holds no code
+    tool: str,  # its name
+    body: str,  # its arguments
+) -> str:  # empty where it holds no code
     "A leaked tool call as a fence that the REPL runs."
     code = tool_code(body)
-    if code is None and tool in _REPL_NAMES: code = body
+    if code is None and tool in _REPL_NAMES:
+        code = body
     ticks = '`' * max([3, *(len(run[0]) + 1 for run in re.finditer('`{3,}', code or ''))])
     return f'{ticks}repl\n{code.strip()}\n{ticks}' if code else ''
 
+
 def _message_heads(
-    text: str, # the reply
-) -> list[re.Match]: # in order
+    text: str,  # the reply
+) -> list[re.Match]:  # in order
     "Where leaked messages start; what code or a sentence quotes is none."
     found = list(_MESSAGE.finditer(text))
-    if not found: return []
+    if not found:
+        return []
     outside = {head.start() for head in _outside_of_code(text, found) if not (head.start() and _is_mention(text, head))}
     # Once the reply is known to be a row of messages, a fence that its reasoning left open hides none.
     in_row = found[0].start() == len(text) - len(text.lstrip())
-    def follows_another(head): return in_row and text[max(head.start() - 12, 0):head.start()].rstrip().endswith(('<|end|>', '<|call|>', '<|return|>'))
+
+    def follows_another(head):
+        return in_row and text[max(head.start() - 12, 0) : head.start()].rstrip().endswith(
+            ('<|end|>', '<|call|>', '<|return|>')
+        )
+
     return [head for head in found if head.start() in outside or follows_another(head)]
 
+
 def _without_channels(
-    text: str, # the reply
-) -> str: # unchanged where it names no channel
+    text: str,  # the reply
+) -> str:  # unchanged where it names no channel
     "What a reply of gpt-oss says and does, without its reasoning and its tokens."
     text = _with_tokens(text)
     heads, kept = _message_heads(text), []
-    if not heads: return text
+    if not heads:
+        return text
     ends = [head.start() for head in heads[1:]] + [len(text)]
     for number, (head, end) in enumerate(zip(heads, ends)):
-        role, about, body = head['role'] or 'assistant', head['about'], text[head.end():end]
+        role, about, body = head['role'] or 'assistant', head['about'], text[head.end() : end]
         tool = _RECIPIENT.search(role + about)
         thinks = 'analysis' in about and not tool
         # What stands before the first message is reasoning too, if that message is what the reasoning led to.
-        if not number and (thinks or not (tool or 'final' in about)): kept.append(_MESSAGE_END.sub('', text[:head.start()]))
-        if not role.startswith('assistant'): break
-        close = _MESSAGE_END.search(body) if thinks or tool else re.compile(r'<\|(?:end|return|call)\|>\s*\Z').search(body)
-        said, rest = (body[:close.start()], body[close.end():]) if close else (body, '')
+        if not number and (thinks or not (tool or 'final' in about)):
+            kept.append(_MESSAGE_END.sub('', text[: head.start()]))
+        if not role.startswith('assistant'):
+            break
+        close = (
+            _MESSAGE_END.search(body) if thinks or tool else re.compile(r'<\|(?:end|return|call)\|>\s*\Z').search(body)
+        )
+        said, rest = (body[: close.start()], body[close.end() :]) if close else (body, '')
         kept += ['' if thinks else _call_as_fence(tool[1], said) if tool else said, rest]
     return '\n\n'.join(piece.strip() for piece in kept if piece.strip())
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #674efa67
-_TOKEN = re.compile(r'<\|(?:im_start|im_end|endoftext|end_of_text|eot_id|eom_id|start_header_id|start|channel|message|constrain|end|return|call)\|>|<(?:start|end)_of_turn>|<｜end▁of▁sentence｜>')
-_OWN_HEADER = re.compile(r'\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>)[ \t]*(?:assistant|model)(?:<\|end_header_id\|>)?[ \t]*\r?\n')
+_TOKEN = re.compile(
+    r'<\|(?:im_start|im_end|endoftext|end_of_text|eot_id|eom_id|start_header_id|start|channel|message|constrain|end|return|call)\|>|<(?:start|end)_of_turn>|<｜end▁of▁sentence｜>'
+)
+_OWN_HEADER = re.compile(
+    r'\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>)[ \t]*(?:assistant|model)(?:<\|end_header_id\|>)?[ \t]*\r?\n'
+)
+
 
 def _token_cut(
-    text: str, # the reply
-) -> int: # the end of the reply where nothing is to be cut
+    text: str,  # the reply
+) -> int:  # the end of the reply where nothing is to be cut
     "Where the first leaked token stands."
     tokens = list(_TOKEN.finditer(text))
     for token in _outside_of_code(text, tokens) if tokens else ():
         line_end = text.find('\n', token.end())
-        rest = text[token.end():len(text) if line_end < 0 else line_end].strip()
-        at_start = not text[text.rfind('\n', 0, token.start()) + 1:token.start()].strip()
-        if at_start or not rest or _TOKEN.match(rest): return token.start()
+        rest = text[token.end() : len(text) if line_end < 0 else line_end].strip()
+        at_start = not text[text.rfind('\n', 0, token.start()) + 1 : token.start()].strip()
+        if at_start or not rest or _TOKEN.match(rest):
+            return token.start()
     return len(text)
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #1657a6aa
 def _spoken(
-    text: str, # what a model sent
-) -> str: # unchanged where there is nothing to remove
+    text: str,  # what a model sent
+) -> str:  # unchanged where there is nothing to remove
     "A reply without reasoning and leaked tokens."
     own = _OWN_HEADER.match(text)
-    spoken = _without_thoughts(_without_channels(text[own.end():] if own else text))
+    spoken = _without_thoughts(_without_channels(text[own.end() :] if own else text))
     end = _token_cut(spoken)
     return spoken if end == len(spoken) else spoken[:end].rstrip()
 
+
 def plain_answer(
-    text: str, # the reply to a plain question
-    model: str, # who sent it
-) -> str: # the answer, code and all
+    text: str,  # the reply to a plain question
+    model: str,  # who sent it
+) -> str:  # the answer, code and all
     "What a reply says besides its reasoning. Raises `ModelError` where that is nothing."
     spoken = _spoken(text)
     if text.strip() and not spoken.strip():
-        raise ModelError(f'{model} sent its reasoning and no answer; raise max_tokens, or ask for less reasoning.', model)
+        raise ModelError(
+            f'{model} sent its reasoning and no answer; raise max_tokens, or ask for less reasoning.', model
+        )
     return spoken
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #8af0592b
-_NEXT_TURN = re.compile(r'^(?:#{1,6} )?\**(?:(?:user|human|assistant)\**:?\**[ \t]*\r?$|(?:User|Human|Assistant)\**:[ \t])', re.M | re.I)
-_REPL_OUTPUT = re.compile(r'\s*(?:#{1,6} )?\**\[?(?:REPL|code|execution)[ _](?:output|result|results|variables|executed)\]?\**:', re.I)
+_NEXT_TURN = re.compile(
+    r'^(?:#{1,6} )?\**(?:(?:user|human|assistant)\**:?\**[ \t]*\r?$|(?:User|Human|Assistant)\**:[ \t])', re.M | re.I
+)
+_REPL_OUTPUT = re.compile(
+    r'\s*(?:#{1,6} )?\**\[?(?:REPL|code|execution)[ _](?:output|result|results|variables|executed)\]?\**:', re.I
+)
 _ANY_OUTPUT = re.compile(r'\s*(?:#{1,6} )?\**(?:output|result|results|stdout|observation)\**:', re.I)
 
+
 def _invention_cut(
-    text: str, # the reply
-) -> int: # the end of the reply where nothing is to be cut
+    text: str,  # the reply
+) -> int:  # the end of the reply where nothing is to be cut
     "Where invented output or an invented turn starts."
     parts = read_parts(text)
-    actions = [part for part in parts if part.final or part.kind == 'tool' or part.lang in PYTHON_LANGS and part.code.strip()]
+    actions = [
+        part for part in parts if part.final or part.kind == 'tool' or part.lang in PYTHON_LANGS and part.code.strip()
+    ]
     for part in actions:
-        if part.final: continue
-        if (found := _REPL_OUTPUT.match(text, part.end)) or (part.lang in ('repl', 'tool_call') and (found := _ANY_OUTPUT.match(text, part.end))):
+        if part.final:
+            continue
+        if (found := _REPL_OUTPUT.match(text, part.end)) or (
+            part.lang in ('repl', 'tool_call') and (found := _ANY_OUTPUT.match(text, part.end))
+        ):
             return found.start()
     asked = next((part for part in actions if part.final or part.lang in ('repl', 'tool_call')), None)
     turns = [turn for turn in _NEXT_TURN.finditer(text, asked.end)] if asked else []
@@ -232,9 +292,10 @@ def _invention_cut(
     prose = (turn.start() for turn in turns if turn.start() >= parts[bisect_right(starts, turn.start()) - 1].end)
     return next(prose, len(text))
 
+
 def clean_reply(
-    text: str | None, # what a model sent; None where it sent no text
-) -> str: # unchanged where there is nothing to remove
+    text: str | None,  # what a model sent; None where it sent no text
+) -> str:  # unchanged where there is nothing to remove
     "The reply without reasoning, leaked tokens and invented turns; never raises."
     cleaned = _spoken(text or '')
     end = _invention_cut(cleaned)

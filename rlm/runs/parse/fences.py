@@ -15,16 +15,20 @@ from ...base.python_source import literal_at, parse_python
 
 # %% ../../../nbs/runs/parse/01_fences.ipynb #1f101bd0
 PYTHON_LANGS = frozenset('repl python py python3 py3 ipython ipython3 tool_code'.split())
-_OTHER_LANGS = frozenset('''output out stdout stderr result results text txt plain plaintext json jsonl yaml yml toml xml html
+_OTHER_LANGS = frozenset(
+    '''output out stdout stderr result results text txt plain plaintext json jsonl yaml yml toml xml html
     css js javascript ts typescript java c cpp go rust sql csv tsv bash sh shell zsh console terminal powershell markdown md
-    latex tex diff log final answer none error traceback'''.split())
+    latex tex diff log final answer none error traceback'''.split()
+)
 _LABEL = re.compile(r'\{?\.?([a-z][a-z_+#-]*\d*)(?![^\s\W])', re.I)
 
+
 def _label(
-    info: str, # what stands behind the opening ticks
-) -> str: # the language in lower case; empty where there is none, '?' where it is no word
+    info: str,  # what stands behind the opening ticks
+) -> str:  # the language in lower case; empty where there is none, '?' where it is no word
     "The language that a fence announces."
-    if not info: return ''
+    if not info:
+        return ''
     found = _LABEL.match(info)
     return found[1].lower() if found else '?'
 
@@ -32,48 +36,57 @@ def _label(
 @dataclass(frozen=True)
 class FenceLine:
     "A line with a run of three or more ticks or tildes."
+
     start: int  # where the line starts
-    run: int    # where the run that matters starts
-    end: int    # where the line ends, without its newline
-    char: str   # '`' or '~'
+    run: int  # where the run that matters starts
+    end: int  # where the line ends, without its newline
+    char: str  # '`' or '~'
     ticks: int  # length of the run
-    info: str   # what follows the run
-    indent: int # columns before the run, list marker included
+    info: str  # what follows the run
+    indent: int  # columns before the run, list marker included
     place: str  # 'edge', 'tail', 'mid' or 'one'
-    paired: bool # an even number of runs: most likely inline code
+    paired: bool  # an even number of runs: most likely inline code
+
 
 _RUN = re.compile(r'`{3,}|~{3,}')
 _INDENT_OR_BULLET = re.compile(r'[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?')
 
+
 def _fence_line(
-    text: str, # the reply
-    start: int, # where the line starts
-    end: int, # where the line ends
-) -> FenceLine | None: # None where the ticks are inline code
+    text: str,  # the reply
+    start: int,  # where the line starts
+    end: int,  # where the line ends
+) -> FenceLine | None:  # None where the ticks are inline code
     "Classify one line that holds a run of ticks."
     runs = list(_RUN.finditer(text, start, end))
     first, last = runs[0], runs[-1]
-    before, info = text[start:first.start()], text[first.end():end].strip()
+    before, info = text[start : first.start()], text[first.end() : end].strip()
     at_edge = _INDENT_OR_BULLET.fullmatch(before) is not None
-    at_end, run = not text[last.end():end].strip(), first
-    if at_edge and len(runs) == 1: place = 'edge'
-    elif at_edge and len(runs) == 2 and at_end: place, info = 'one', text[first.end():last.start()].strip()
-    elif at_end: place, info, run = 'tail', '', last
-    elif len(runs) == 1 and info.lower() in PYTHON_LANGS: place = 'mid'
-    else: return None
+    at_end, run = not text[last.end() : end].strip(), first
+    if at_edge and len(runs) == 1:
+        place = 'edge'
+    elif at_edge and len(runs) == 2 and at_end:
+        place, info = 'one', text[first.end() : last.start()].strip()
+    elif at_end:
+        place, info, run = 'tail', '', last
+    elif len(runs) == 1 and info.lower() in PYTHON_LANGS:
+        place = 'mid'
+    else:
+        return None
     return FenceLine(start, run.start(), end, run[0][0], len(run[0]), info, len(before), place, len(runs) % 2 == 0)
 
 # %% ../../../nbs/runs/parse/01_fences.ipynb #d99e0c51
 def fence_lines(
-    text: str, # the reply
-) -> list[FenceLine]: # in order
+    text: str,  # the reply
+) -> list[FenceLine]:  # in order
     "All lines that can open or close a fence."
     lines, position = [], 0
     while found := _RUN.search(text, position):
         start = text.rfind('\n', position, found.start()) + 1 or position
         end = text.find('\n', found.start())
         end = len(text) if end < 0 else end
-        if line := _fence_line(text, start, end): lines.append(line)
+        if line := _fence_line(text, start, end):
+            lines.append(line)
         position = end
     return lines
 
@@ -81,44 +94,49 @@ def fence_lines(
 @dataclass(frozen=True)
 class Part:
     "A piece of a reply that is no prose."
-    kind: str # 'fence', 'tool', 'bare', 'program' or 'final'
-    start: int # first character
-    end: int # behind the last one
-    code: str = '' # what it holds, at the left margin
-    lang: str = '' # the fence's language
-    closed: bool = True # whether its end was written
-    glued: bool = False # opened by the line that should have closed the block before
-    final: object | None = None # of kind 'final': the `FinalText`
 
-
+    kind: str  # 'fence', 'tool', 'bare', 'program' or 'final'
+    start: int  # first character
+    end: int  # behind the last one
+    code: str = ''  # what it holds, at the left margin
+    lang: str = ''  # the fence's language
+    closed: bool = True  # whether its end was written
+    glued: bool = False  # opened by the line that should have closed the block before
+    final: object | None = None  # of kind 'final': the `FinalText`
 
 # %% ../../../nbs/runs/parse/01_fences.ipynb #c827114f
 class Fences:
     "The fence lines of one reply, and the blocks that they enclose."
-    def __init__(self,
-        text: str, # the reply
+
+    def __init__(
+        self,
+        text: str,  # the reply
     ):
         self.text, self.lines = text, fence_lines(text)
-        self.budget = 1_000_000 + 20 * len(text) # characters that may be looked at more than once
+        self.budget = 1_000_000 + 20 * len(text)  # characters that may be looked at more than once
 
-    def line_at(self,
-        position: int, # where a line starts
-    ) -> int: # its index
+    def line_at(
+        self,
+        position: int,  # where a line starts
+    ) -> int:  # its index
         "The first fence line that starts at or behind `position`."
         return bisect_right(self.lines, position - 1, key=lambda line: line.start)
 
-    def lines_after(self,
-        number: int, # index of a line
-    ) -> Iterator[FenceLine]: # nothing once the budget is spent
+    def lines_after(
+        self,
+        number: int,  # index of a line
+    ) -> Iterator[FenceLine]:  # nothing once the budget is spent
         "The fence lines behind one of them."
         for later in range(number + 1, len(self.lines)):
             self.budget -= 20
-            if self.budget < 0 and later > number + 100: return
+            if self.budget < 0 and later > number + 100:
+                return
             yield self.lines[later]
 
-    def parses(self,
-        code: str, # what may be a program
-    ) -> bool: # False also where too much was parsed already
+    def parses(
+        self,
+        code: str,  # what may be a program
+    ) -> bool:  # False also where too much was parsed already
         "Whether `code` is Python, within the budget of this reply."
         self.budget -= 4 * len(code)
         return self.budget > 0 and parse_python(code) is not None
@@ -127,122 +145,146 @@ class Fences:
 @patch
 def _closing_candidates(
     self: Fences,
-    number: int, # index of the opening line
-    is_python: bool, # whether strings and comments count
-    ticks: int, # how many ticks a closing line has at least
-) -> Iterator[tuple[FenceLine, str]]: # with the kind of literal it stands in, 'code' for none
+    number: int,  # index of the opening line
+    is_python: bool,  # whether strings and comments count
+    ticks: int,  # how many ticks a closing line has at least
+) -> Iterator[tuple[FenceLine, str]]:  # with the kind of literal it stands in, 'code' for none
     "Lines that may close the block, up to the first that stands in no literal."
     opener = self.lines[number]
     kind, start, end = 'code', opener.end, opener.end
     for line in self.lines_after(number):
-        if line.char != opener.char or line.ticks < ticks or line.place not in ('edge', 'tail'): continue
+        if line.char != opener.char or line.ticks < ticks or line.place not in ('edge', 'tail'):
+            continue
         if is_python and self.budget > 0 and line.run >= end:
             kind, start, end = literal_at(self.text, end, line.run)
-            if kind != 'code': self.budget -= end - start
-        if not is_python or self.budget <= 0: kind = 'code'
-        if line.paired and (kind != 'code' or not is_python): continue
+            if kind != 'code':
+                self.budget -= end - start
+        if not is_python or self.budget <= 0:
+            kind = 'code'
+        if line.paired and (kind != 'code' or not is_python):
+            continue
         yield line, kind
-        if kind == 'code': return
+        if kind == 'code':
+            return
 
 # %% ../../../nbs/runs/parse/01_fences.ipynb #7eabe192
 def _body_end(
-    line: FenceLine, # the closing line
-    start: int, # where the body starts
-) -> int: # where it ends, its last newline left out
+    line: FenceLine,  # the closing line
+    start: int,  # where the body starts
+) -> int:  # where it ends, its last newline left out
     "Where the body of a block ends that `line` closes."
     return line.run if line.place == 'tail' else max(start, line.start - 1)
+
 
 @patch
 def find_close(
     self: Fences,
-    number: int, # index of the opening line
-    is_python: bool, # whether strings and comments count
-    start: int, # where the body starts
-) -> FenceLine | None: # None where the block is never closed
+    number: int,  # index of the opening line
+    is_python: bool,  # whether strings and comments count
+    start: int,  # where the body starts
+) -> FenceLine | None:  # None where the block is never closed
     "The line that closes a block."
     candidates = list(self._closing_candidates(number, is_python, self.lines[number].ticks))
-    if not candidates and self.lines[number].ticks > 3: candidates = list(self._closing_candidates(number, is_python, 3))
+    if not candidates and self.lines[number].ticks > 3:
+        candidates = list(self._closing_candidates(number, is_python, 3))
     hidden = [(line, kind) for line, kind in candidates if kind != 'code']
     clear = candidates[-1][0] if len(candidates) > len(hidden) else None
-    if not hidden or self.parses(self.text[start:_body_end(clear, start) if clear else len(self.text)]): return clear
+    if not hidden or self.parses(self.text[start : _body_end(clear, start) if clear else len(self.text)]):
+        return clear
     for line, kind in hidden[:4]:
-        if kind != 'triple' and self.parses(self.text[start:_body_end(line, start)]): return line
+        if kind != 'triple' and self.parses(self.text[start : _body_end(line, start)]):
+            return line
     return hidden[0][0] if hidden[0][1] == 'triple' else clear
+
 
 @patch
 def find_nested_close(
     self: Fences,
-    number: int, # index of the opening line of a Markdown block
-) -> FenceLine | None: # None where the fences in it do not pair up
+    number: int,  # index of the opening line of a Markdown block
+) -> FenceLine | None:  # None where the fences in it do not pair up
     "The line that closes a block of Markdown, which has fences of its own."
     depth = 0
     for line in self.lines_after(number):
-        if line.place != 'edge' or line.char != self.lines[number].char: continue
-        if line.info: depth += 1
-        elif depth: depth -= 1
-        else: return line
+        if line.place != 'edge' or line.char != self.lines[number].char:
+            continue
+        if line.info:
+            depth += 1
+        elif depth:
+            depth -= 1
+        else:
+            return line
     return None
 
 # %% ../../../nbs/runs/parse/01_fences.ipynb #85aacc0c
 _STRAY_LABEL = re.compile(r'\s*(?:repl|python|py|python3|ipython)[ \t]*:?[ \t]*(?:\r?\n|$)', re.I)
 
+
 def without_label(
-    code: str, # what may start with a line that holds nothing but a language's name
-) -> str: # the rest
+    code: str,  # what may start with a line that holds nothing but a language's name
+) -> str:  # the rest
     "Code without the stray label on its first line."
     label = _STRAY_LABEL.match(code)
-    return code[label.end():] if label else code
+    return code[label.end() :] if label else code
+
 
 def _clean_body(
-    body: str, # what stands between the fences
-    indent: int, # columns before the opening fence
-    is_python: bool, # whether a language's name on the first line is a stray label
-) -> str: # the code
+    body: str,  # what stands between the fences
+    indent: int,  # columns before the opening fence
+    is_python: bool,  # whether a language's name on the first line is a stray label
+) -> str:  # the code
     "Code as it would stand at the left margin."
     body = body.removesuffix('\r')
-    if is_python: body = without_label(body)
+    if is_python:
+        body = without_label(body)
     if is_python and body[:1] in (' ', '\t'):
         widths = [len(line) - len(line.lstrip(' \t')) for line in body.split('\n') if line.strip()]
         indent = max(indent, min(widths, default=0))
-    if not indent: return body
+    if not indent:
+        return body
     return '\n'.join(re.sub(rf'^[ \t]{{1,{indent}}}', '', line) for line in body.split('\n'))
 
 # %% ../../../nbs/runs/parse/01_fences.ipynb #febdab0b
 _ATTRIBUTES = re.compile(r'[:{,].*|(?:[\w-]+=\S+\s*)+')
 
+
 @patch
 def read_block(
     self: Fences,
-    number: int, # index of the opening line
-    glued: bool, # whether the same line closed the block before
-) -> tuple[Part, int]: # the part, and where to go on
+    number: int,  # index of the opening line
+    glued: bool,  # whether the same line closed the block before
+) -> tuple[Part, int]:  # the part, and where to go on
     "The block that a line opens."
     line, text = self.lines[number], self.text
     lang, start = _label(line.info), min(line.end + 1, len(text))
     is_python = lang in PYTHON_LANGS or not lang
-    first = line.info[_LABEL.match(line.info).end():].strip() if lang in PYTHON_LANGS else ''
+    first = line.info[_LABEL.match(line.info).end() :].strip() if lang in PYTHON_LANGS else ''
     first = '' if _ATTRIBUTES.fullmatch(first) else first
-    if line.place == 'one': return Part('fence', line.start, line.end, first, lang), line.end
+    if line.place == 'one':
+        return Part('fence', line.start, line.end, first, lang), line.end
     close = self.find_nested_close(number) if lang in ('markdown', 'md') else None
     close = close or self.find_close(number, is_python, start)
-    body = text[start:_body_end(close, start) if close else len(text)]
+    body = text[start : _body_end(close, start) if close else len(text)]
     code = _clean_body(body if close else body.rstrip(), line.indent if line.place == 'edge' else 0, is_python)
     end = after = close.end if close else len(text)
     words = close.info.split() if close else []
-    if words and (_label(words[0]) in PYTHON_LANGS or (len(words) == 1 and _label(words[0]) in _OTHER_LANGS)): end = after = close.start
+    if words and (_label(words[0]) in PYTHON_LANGS or (len(words) == 1 and _label(words[0]) in _OTHER_LANGS)):
+        end = after = close.start
     code = f'{first}\n{code}' if first else code
-    return Part('fence', line.start if line.place == 'edge' else line.run, end, code, lang, close is not None, glued), after
+    return Part(
+        'fence', line.start if line.place == 'edge' else line.run, end, code, lang, close is not None, glued
+    ), after
 
 # %% ../../../nbs/runs/parse/01_fences.ipynb #74a07ee4
 @patch
 def read_line(
     self: Fences,
-    number: int, # index of the line with the fence
-) -> tuple[list[Part], int]: # in order, and where to go on
+    number: int,  # index of the line with the fence
+) -> tuple[list[Part], int]:  # in order, and where to go on
     "The blocks that start on a line, one glued to the other."
     line, nested, parts = self.lines[number], False, []
     is_inline = line.place == 'tail' and line.paired or line.place != 'one' and '`' in line.info
-    if is_inline: return parts, line.end
+    if is_inline:
+        return parts, line.end
     part, position = self.read_block(number, False)
     parts.append(part)
     while (number := self.line_at(position)) < len(self.lines) and self.lines[number].start == position:
@@ -251,5 +293,6 @@ def read_line(
         parts.append(part)
     if nested and number < len(self.lines):
         line = self.lines[number]
-        if line.start == position + 1 and line.place == 'edge' and not line.info: return parts, line.end
+        if line.start == position + 1 and line.place == 'edge' and not line.info:
+            return parts, line.end
     return parts, position

@@ -19,51 +19,66 @@ from .fences import Part, PYTHON_LANGS
 @dataclass(frozen=True)
 class FinalText:
     "An answer that is written in the text of a reply."
-    kind: str # 'text': `value` is the answer; 'var': `value` is the name of the variable that holds it
-    value: str # the answer or the name
-    weak: bool = False # `\boxed{}` or "Final Answer:", to be used only where the reply holds no code
-    maybe_variable: bool = False # a bare name: the variable's value where there is one, else the text itself
-    needs_evaluation: bool = False # Python source such as an f-string: run it, and take the text where that fails
-    start: int = 0 # where the statement starts in the reply
-    end: int = 0 # where it ends
+
+    kind: str  # 'text': `value` is the answer; 'var': `value` is the name of the variable that holds it
+    value: str  # the answer or the name
+    weak: bool = False  # `\boxed{}` or "Final Answer:", to be used only where the reply holds no code
+    maybe_variable: bool = False  # a bare name: the variable's value where there is one, else the text itself
+    needs_evaluation: bool = False  # Python source such as an f-string: run it, and take the text where that fails
+    start: int = 0  # where the statement starts in the reply
+    end: int = 0  # where it ends
 
 # %% ../../../nbs/runs/parse/02_finals.ipynb #ccc6cd43
 FINAL_HEAD = re.compile(r'^[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(?:\*\*|__)?(FINAL_VAR|FINAL)[ \t]*\(', re.M)
 _CONFIDENCE = r'''[ \t]{0,9},?[ \t]{0,9}`?\{[ \t]{0,9}["'“”]?confidence["'“”]?[ \t]{0,9}:[ \t]{0,9}["'“”]?[\d.]{1,9}[ \t]?%?["'“”]?[ \t]{0,9}\}`?'''
-_CLEAN_TAIL = re.compile(rf'[ \t]{{0,9}}[.;]?(?:\*\*|__)?[.;]?(?:{_CONFIDENCE})?[ \t]{{0,2}}(?:</?\w{{1,30}}>)?[ \t]{{0,2}}(?:#[^\n]*|[ \t]*)\r?$', re.M | re.I)
+_CLEAN_TAIL = re.compile(
+    rf'[ \t]{{0,9}}[.;]?(?:\*\*|__)?[.;]?(?:{_CONFIDENCE})?[ \t]{{0,2}}(?:</?\w{{1,30}}>)?[ \t]{{0,2}}(?:#[^\n]*|[ \t]*)\r?$',
+    re.M | re.I,
+)
 _PARENS = re.compile(r'[()]')
-_PARENS_AND_STRINGS = re.compile(r'''""".*?"""|\'\'\'.*?\'\'\'|(?<![\w\\])"(?:\\.|[^"\\\n])*"|(?<![\w\\])'(?:\\.|[^'\\\n])*'(?!\w)|[()]''', re.S)
+_PARENS_AND_STRINGS = re.compile(
+    r'''""".*?"""|\'\'\'.*?\'\'\'|(?<![\w\\])"(?:\\.|[^"\\\n])*"|(?<![\w\\])'(?:\\.|[^'\\\n])*'(?!\w)|[()]''', re.S
+)
+
 
 def _balanced(
-    text: str, # the reply
-    start: int, # first character of the argument
-    limit: int, # where to stop looking
-    tokens: re.Pattern, # what to look at: parentheses, with or without strings to step over
-) -> int | None: # where the closing parenthesis stands
+    text: str,  # the reply
+    start: int,  # first character of the argument
+    limit: int,  # where to stop looking
+    tokens: re.Pattern,  # what to look at: parentheses, with or without strings to step over
+) -> int | None:  # where the closing parenthesis stands
     "The parenthesis that closes the argument."
     depth = 1
     for token in tokens.finditer(text, start, limit):
         depth += {'(': 1, ')': -1}.get(token[0], 0)
-        if not depth: return token.start()
+        if not depth:
+            return token.start()
     return None
 
 # %% ../../../nbs/runs/parse/02_finals.ipynb #969a3692
 _OPENING_QUOTE = re.compile(r'''\s*[rbfu]{0,2}("""|\'\'\'|"|')''', re.I)
 
+
 def _closing_paren(
-    text: str, # the reply
-    start: int, # first character of the argument
-    limit: int, # where to stop looking
-) -> int | None: # `limit` where it is never closed; None where words follow: a sentence
+    text: str,  # the reply
+    start: int,  # first character of the argument
+    limit: int,  # where to stop looking
+) -> int | None:  # `limit` where it is never closed; None where words follow: a sentence
     "Where the argument of `FINAL(` ends."
-    def is_clean(close): return _CLEAN_TAIL.match(text, close + 1) is not None
+
+    def is_clean(close):
+        return _CLEAN_TAIL.match(text, close + 1) is not None
+
     if quote := _OPENING_QUOTE.match(text, start, limit):
-        for end in re.finditer(quote[1] + r'\s*\)', text[quote.end():limit]):
-            if is_clean(quote.end() + end.end() - 1): return quote.end() + end.end() - 1
+        for end in re.finditer(quote[1] + r'\s*\)', text[quote.end() : limit]):
+            if is_clean(quote.end() + end.end() - 1):
+                return quote.end() + end.end() - 1
     closes = [_balanced(text, start, limit, tokens) for tokens in (_PARENS_AND_STRINGS, _PARENS)]
     for close in closes:
-        if close is not None and is_clean(close): return close
-    if closes[1] is None: return limit
+        if close is not None and is_clean(close):
+            return close
+    if closes[1] is None:
+        return limit
     line_end = text.find('\n', closes[1], limit)
     close = text.rfind(')', closes[1] + 1, limit if line_end < 0 else line_end)
     return close if close > 0 and is_clean(close) and 'FINAL' not in text[start:close] else None
@@ -71,25 +86,33 @@ def _closing_paren(
 # %% ../../../nbs/runs/parse/02_finals.ipynb #8ef6b022
 _PURE_CALLS = frozenset('str repr len sum sorted max min round list dict set int float'.split())
 
+
 def _needs_evaluation(
-    node: ast.expr, # the argument
-) -> bool: # False for text that happens to be Python, such as `Paris, France` or `O(n)`
+    node: ast.expr,  # the argument
+) -> bool:  # False for text that happens to be Python, such as `Paris, France` or `O(n)`
     "Whether an argument is plainly an expression over the REPL's variables."
-    if isinstance(node, ast.BinOp): return _needs_evaluation(node.left) or _needs_evaluation(node.right)
+    if isinstance(node, ast.BinOp):
+        return _needs_evaluation(node.left) or _needs_evaluation(node.right)
     if isinstance(node, ast.Call):
-        method_of_text = isinstance(node.func, ast.Attribute) and isinstance(node.func.value, (ast.Constant, ast.JoinedStr))
+        method_of_text = isinstance(node.func, ast.Attribute) and isinstance(
+            node.func.value, (ast.Constant, ast.JoinedStr)
+        )
         return method_of_text or called_name(node) in _PURE_CALLS or ast.unparse(node.func) == 'json.dumps'
-    if isinstance(node, ast.Subscript): return isinstance(node.value, ast.Name) and isinstance(node.slice, (ast.Constant, ast.UnaryOp))
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.value, ast.Name) and isinstance(node.slice, (ast.Constant, ast.UnaryOp))
     return isinstance(node, ast.JoinedStr)
 
+
 def _unquoted(
-    source: str, # an argument
-) -> str | None: # None where it is no string literal
+    source: str,  # an argument
+) -> str | None:  # None where it is no string literal
     "The text of a string literal; a line break inside simple quotes is forgiven."
     is_raw = _OPENING_QUOTE.match(source) and 'r' in source[:2].lower()
     for attempt in (source, source.replace('\r', '').replace('\n', '\\n')):
-        try: value = ast.literal_eval(syntax_tree(attempt if is_raw else known_escapes(attempt), mode='eval'))
-        except UNPARSABLE: continue
+        try:
+            value = ast.literal_eval(syntax_tree(attempt if is_raw else known_escapes(attempt), mode='eval'))
+        except UNPARSABLE:
+            continue
         return value if isinstance(value, str) else None
     inner_quote = source.find(source[0], 1)
     is_quoted = len(source) > 1 and source[0] in '"\'' and source[-1] == source[0]
@@ -97,79 +120,94 @@ def _unquoted(
 
 # %% ../../../nbs/runs/parse/02_finals.ipynb #18a3d885
 def _read_argument(
-    call: str, # 'FINAL' or 'FINAL_VAR'
-    source: str, # what stands between the parentheses
-) -> FinalText | None: # None where there is nothing, or a placeholder
+    call: str,  # 'FINAL' or 'FINAL_VAR'
+    source: str,  # what stands between the parentheses
+) -> FinalText | None:  # None where there is nothing, or a placeholder
     "What the argument of `FINAL` or `FINAL_VAR` stands for."
     source = source.strip()
-    if source in ('', '...', '…'): return None
+    if source in ('', '...', '…'):
+        return None
     quoted = _unquoted(source)
     name = (source if quoted is None else quoted).strip().strip('`')
     is_name = name.isidentifier() and not keyword.iskeyword(name)
-    if call == 'FINAL_VAR' and is_name: return FinalText('var', name)
-    if quoted is not None: return FinalText('text', quoted)
-    if is_name: return FinalText('text', name, maybe_variable=True)
+    if call == 'FINAL_VAR' and is_name:
+        return FinalText('var', name)
+    if quoted is not None:
+        return FinalText('text', quoted)
+    if is_name:
+        return FinalText('text', name, maybe_variable=True)
     tree = parse_python(f'({source}\n)')
     is_expression = tree is not None and len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr)
     return FinalText('text', source, needs_evaluation=is_expression and _needs_evaluation(tree.body[0].value))
 
+
 def final_statement(
-    text: str, # the reply
-    head: re.Match, # a match of `FINAL_HEAD`
-    limit: int, # where the argument ends at the latest
-) -> FinalText | None: # None where it is part of a sentence, or empty
+    text: str,  # the reply
+    head: re.Match,  # a match of `FINAL_HEAD`
+    limit: int,  # where the argument ends at the latest
+) -> FinalText | None:  # None where it is part of a sentence, or empty
     "The answer that starts at `head`."
     close = _closing_paren(text, head.end(), limit)
-    if close is None: return None
-    final = _read_argument(head[1], text[head.end():close])
+    if close is None:
+        return None
+    final = _read_argument(head[1], text[head.end() : close])
     end = close + len(_CLEAN_TAIL.match(text, close + 1)[0]) + 1 if close < limit else limit
     return final and replace(final, start=head.start(), end=end)
 
 # %% ../../../nbs/runs/parse/02_finals.ipynb #ac3e5781
 def final_in_fence(
-    part: Part, # any part
-) -> FinalText | None: # None where it is no such fence
+    part: Part,  # any part
+) -> FinalText | None:  # None where it is no such fence
     "The answer of a `final`, plain or oddly named fence that holds one `FINAL(...)` and nothing else."
-    if part.kind != 'fence' or part.lang in PYTHON_LANGS: return None
+    if part.kind != 'fence' or part.lang in PYTHON_LANGS:
+        return None
     body = part.code.strip()
     head = FINAL_HEAD.match(body)
     final = head and final_statement(body, head, len(body))
     return replace(final, start=part.start, end=part.end) if final and final.end == len(body) else None
 
 # %% ../../../nbs/runs/parse/02_finals.ipynb #109f6daa
-_FINAL_LINE = re.compile(r'^[ \t]*(#{1,6}[ \t]*)?(?:\*\*|__)?(?:the )?final answer(?!\w)(?:\*\*|__)?[ \t]*(:)?[ \t]*(?:\*\*|__)?[ \t]*(?:is:?[ \t]+)?([^\n]*)$', re.M | re.I)
+_FINAL_LINE = re.compile(
+    r'^[ \t]*(#{1,6}[ \t]*)?(?:\*\*|__)?(?:the )?final answer(?!\w)(?:\*\*|__)?[ \t]*(:)?[ \t]*(?:\*\*|__)?[ \t]*(?:is:?[ \t]+)?([^\n]*)$',
+    re.M | re.I,
+)
 _BOXED = re.compile(r'\\[{}]|\\boxed[ \t]*\{|[{}]')
 _LATEX_TEXT = re.compile(r'\\text(?:bf|it)?\{([^{}]*)\}')
 
+
 def boxed(
-    text: str, # the reply
-) -> list[tuple[int, int, str]]: # start, end, what is in the box
+    text: str,  # the reply
+) -> list[tuple[int, int, str]]:  # start, end, what is in the box
     "All `\\boxed{...}` with balanced braces."
     found, opened = [], []
     for sign in _BOXED.finditer(text):
-        if sign[0].startswith('\\boxed'): opened.append(sign)
-        elif sign[0] == '{': opened.append(None)
+        if sign[0].startswith('\\boxed'):
+            opened.append(sign)
+        elif sign[0] == '{':
+            opened.append(None)
         elif sign[0] == '}' and opened and (start := opened.pop()):
-            content = text[start.end():sign.start()].strip()
+            content = text[start.end() : sign.start()].strip()
             plain = _LATEX_TEXT.fullmatch(content)
             found.append((start.start(), sign.end(), plain[1] if plain else content))
     return found
 
 # %% ../../../nbs/runs/parse/02_finals.ipynb #2d621c90
 def _weak_value(
-    value: str, # what the model marked as its answer
-) -> str: # without decoration
+    value: str,  # what the model marked as its answer
+) -> str:  # without decoration
     "The answer without the stars and ticks around it."
     value = value.strip()
     for mark in ('**', '__', '`'):
-        if value.endswith(mark) and value.count(mark) == 1 + value.startswith(mark): value = value.removeprefix(mark).removesuffix(mark).strip()
+        if value.endswith(mark) and value.count(mark) == 1 + value.startswith(mark):
+            value = value.removeprefix(mark).removesuffix(mark).strip()
     return value
 
+
 def _after_final_line(
-    text: str, # the reply
-    head: re.Match, # a match of `_FINAL_LINE`
-    parts: list[Part], # all parts of the reply
-) -> FinalText | None: # None where nothing follows
+    text: str,  # the reply
+    head: re.Match,  # a match of `_FINAL_LINE`
+    parts: list[Part],  # all parts of the reply
+) -> FinalText | None:  # None where nothing follows
     "The paragraph that a line such as `Final Answer:` announces."
     start = head.start(3)
     start += len(text[start:]) - len(text[start:].lstrip())
@@ -181,25 +219,31 @@ def _after_final_line(
     blank = re.compile(r'\n[ \t\r]*\n').search(text, start, limit)
     end = blank.start() if blank else limit
     statement = FINAL_HEAD.match(text[start:end])
-    if statement: return final_statement(text[start:end], statement, end - start)
+    if statement:
+        return final_statement(text[start:end], statement, end - start)
     value = _weak_value(text[start:end])
     return FinalText('text', value, True, value.isidentifier() and not keyword.iskeyword(value)) if value else None
 
+
 def weak_finals(
-    text: str, # the reply
-    parts: list[Part], # all parts of the reply
-) -> Iterator[FinalText]: # each with its place
+    text: str,  # the reply
+    parts: list[Part],  # all parts of the reply
+) -> Iterator[FinalText]:  # each with its place
     "Answers that follow another custom than ours."
     starts = [part.start for part in parts]
+
     def is_prose(place):
         before = bisect_right(starts, place)
         return not before or parts[before - 1].end <= place
+
     for start, end, value in boxed(text):
-        if value and is_prose(start): yield FinalText('text', value, True, start=start, end=end)
+        if value and is_prose(start):
+            yield FinalText('text', value, True, start=start, end=end)
     announcements = [head for head in _FINAL_LINE.finditer(text) if (head[1] or head[2]) and is_prose(head.start())]
     for head in announcements[-3:]:
         final = _after_final_line(text, head, parts)
-        if final: yield replace(final, start=head.start(), end=max(head.end(), head.start() + final.end))
+        if final:
+            yield replace(final, start=head.start(), end=max(head.end(), head.start() + final.end))
     for part in parts:
         if part.kind == 'fence' and part.lang == 'final' and part.code.strip():
             yield FinalText('text', part.code.strip(), True, start=part.start, end=part.end)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from fastcore.basics import patch
 from ...base.errors import BadInput, redact, RLMError
-from ...base.event_loop import engine_loop
+from ...base.event_loop import event_loop
 from ..frames import BadFrame, decode_frame, encode_frame, MAX_FRAME
 from .process import _package_root
 from ..link import Transport
@@ -29,46 +29,56 @@ __all__ = ['library', 'relay', 'relay_program', 'to_lines', 'LineReader', 'Cloud
            'DaytonaTransport', 'PrimeTransport']
 
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #317d6145
-_LEFT_OUT = ('jedi', 'parso', 'psutil', 'wcwidth', 'prompt-toolkit') # for typing and screens; a worker has neither
+_LEFT_OUT = ('jedi', 'parso', 'psutil', 'wcwidth', 'prompt-toolkit')  # for typing and screens; a worker has neither
+
 
 def _closure(*names: str) -> dict[str, importlib.metadata.Distribution]:
     "Installed distributions and all that they need, but for `_LEFT_OUT`."
     from packaging.requirements import Requirement
+
     found, waiting = {}, list(names)
     while waiting:
         name = waiting.pop().lower().replace('_', '-')
-        if name in found or name in _LEFT_OUT: continue
-        try: found[name] = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError: continue # imported from elsewhere, or not needed here
+        if name in found or name in _LEFT_OUT:
+            continue
+        try:
+            found[name] = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # imported from elsewhere, or not needed here
         needs = map(Requirement, found[name].requires or ())
         waiting += [need.name for need in needs if need.marker is None or need.marker.evaluate({'extra': ''})]
     return found
 
+
 @functools.cache
-def library() -> bytes: # a zip archive, some three megabytes
+def library() -> bytes:  # a zip archive, some three megabytes
     "The Python files that a worker needs on a machine that has nothing but Python."
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, 'w', zipfile.ZIP_DEFLATED) as archive:
         root = Path(_package_root())
-        for file in sorted((root/'rlm').rglob('*.py')):
+        for file in sorted((root / 'rlm').rglob('*.py')):
             archive.write(file, file.relative_to(root).as_posix())
         for distribution in _closure('fastcore', 'ipython').values():
             for file in distribution.files or ():
-                if file.suffix in ('.py', '.json') and not {'..', 'tests'} & set(file.parts): archive.write(distribution.locate_file(file), str(file))
+                if file.suffix in ('.py', '.json') and not {'..', 'tests'} & set(file.parts):
+                    archive.write(distribution.locate_file(file), str(file))
     return packed.getvalue()
 
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #4c5eb6d0
-def relay(folder): # runs in the sandbox, alone: it brings its own imports, and its text is the program
+def relay(folder):  # runs in the sandbox, alone: it brings its own imports, and its text is the program
     "Unpack the library, start the worker, and carry frames between it and the standard streams."
     import base64, os, signal, socket, sys, threading, zipfile
+
     zipfile.ZipFile(folder + '/rlm-library.zip').extractall(folder + '/rlm-library')
     ours, theirs = socket.socketpair()
     worker = os.fork()
     if not worker:
         ours.close()
-        for descriptor in (0, 1): os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+        for descriptor in (0, 1):
+            os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
         sys.path.insert(0, folder + '/rlm-library')
         from rlm.shell.worker import main
+
         main(theirs.detach())
         os._exit(0)
     theirs.close()
@@ -78,14 +88,17 @@ def relay(folder): # runs in the sandbox, alone: it brings its own imports, and 
         while len(length := stream.read(4)) == 4:
             text = base64.b64encode(stream.read(int.from_bytes(length, 'big')))
             for start in range(0, len(text), 48000):
-                sys.stdout.write(f"<{'+' if start + 48000 < len(text) else '='}{text[start:start + 48000].decode()}\n")
+                sys.stdout.write(
+                    f"<{'+' if start + 48000 < len(text) else '='}{text[start : start + 48000].decode()}\n"
+                )
             sys.stdout.flush()
         os._exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) % 256)
 
     threading.Thread(target=tell, daemon=True).start()
     parts = []
     for line in sys.stdin:
-        if line[:2] not in ('>+', '>='): continue
+        if line[:2] not in ('>+', '>='):
+            continue
         parts.append(line[2:].strip())
         if line[1] == '=':
             frame = base64.b64decode(''.join(parts))
@@ -94,99 +107,126 @@ def relay(folder): # runs in the sandbox, alone: it brings its own imports, and 
     os.kill(worker, signal.SIGKILL)
     os._exit(0)
 
+
 def relay_program(
-    folder: str, # in the sandbox, where the library lies
-) -> str: # the text of a Python file
+    folder: str,  # in the sandbox, where the library lies
+) -> str:  # the text of a Python file
     "The relay as a program."
     return f'{inspect.getsource(relay)}\nrelay({folder!r})\n'
 
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #bfb2c2e5
-_LINE = 48_000 # characters of base64 on one line
+_LINE = 48_000  # characters of base64 on one line
+
 
 def to_lines(
-    frame: Mapping[str, Any], # for the worker
-) -> list[str]: # with their ends
+    frame: Mapping[str, Any],  # for the worker
+) -> list[str]:  # with their ends
     "A frame as the relay reads it; raises `BadInput` for one over 64 MB."
     text = base64.b64encode(encode_frame(frame)[4:]).decode()
-    pieces = [text[start:start + _LINE] for start in range(0, len(text), _LINE)]
+    pieces = [text[start : start + _LINE] for start in range(0, len(text), _LINE)]
     return [f">{'=' if number == len(pieces) - 1 else '+'}{piece}\n" for number, piece in enumerate(pieces)]
+
 
 class LineReader:
     "Frames out of a stream of text that comes in pieces."
-    def __init__(self): self.rest, self.parts, self.size = '', [], 0
 
-    def feed(self,
-        text: str, # the next piece, cut anywhere
-    ) -> list[bytes]: # bodies of the frames that it completes
+    def __init__(self):
+        self.rest, self.parts, self.size = '', [], 0
+
+    def feed(
+        self,
+        text: str,  # the next piece, cut anywhere
+    ) -> list[bytes]:  # bodies of the frames that it completes
         "Raises `BadFrame` for a frame that is too long or no base64."
         *lines, self.rest = (self.rest + text).split('\n')
         bodies = []
         for line in lines:
-            if line[:2] not in ('<+', '<='): continue
+            if line[:2] not in ('<+', '<='):
+                continue
             self.parts.append(line[2:].strip())
             self.size += len(line)
-            if self.size > 2 * MAX_FRAME: raise BadFrame('The frame is too large.')
+            if self.size > 2 * MAX_FRAME:
+                raise BadFrame('The frame is too large.')
             if line[1] == '=':
-                try: bodies.append(base64.b64decode(''.join(self.parts), validate=True))
-                except ValueError: raise BadFrame('The frame is no base64.') from None
+                try:
+                    bodies.append(base64.b64decode(''.join(self.parts), validate=True))
+                except ValueError:
+                    raise BadFrame('The frame is no base64.') from None
                 self.parts, self.size = [], 0
-        if len(self.rest) > 2 * MAX_FRAME: raise BadFrame('The frame is too large.')
+        if len(self.rest) > 2 * MAX_FRAME:
+            raise BadFrame('The frame is too large.')
         return bodies
 
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #099c3f17
 class CloudTransport(Transport):
     "A worker in a provider's sandbox; subclasses say how that provider does it."
-    module = '' # of the SDK
-    _piece = 200_000 # characters that are written at once
+
+    module = ''  # of the SDK
+    _piece = 200_000  # characters that are written at once
     speed = 200_000
 
-    def __init__(self,
-        image: str | None = None, # of the sandbox, or what the provider calls so; None: the adapter's own choice
-        lifetime: int = 3600, # seconds after which the provider ends the sandbox, whatever happens here
-        network: bool = False, # whether the cells reach the internet
-        python: str = 'python3', # the interpreter in the image
-        create: Mapping[str, Any] | None = None, # more arguments of the SDK's own call that makes a sandbox
+    def __init__(
+        self,
+        image: str | None = None,  # of the sandbox, or what the provider calls so; None: the adapter's own choice
+        lifetime: int = 3600,  # seconds after which the provider ends the sandbox, whatever happens here
+        network: bool = False,  # whether the cells reach the internet
+        python: str = 'python3',  # the interpreter in the image
+        create: Mapping[str, Any] | None = None,  # more arguments of the SDK's own call that makes a sandbox
     ):
-        self.image, self.lifetime, self.network, self.python, self.create = image, lifetime, network, python, dict(create or {})
+        self.image, self.lifetime, self.network, self.python, self.create = (
+            image,
+            lifetime,
+            network,
+            python,
+            dict(create or {}),
+        )
         self.sandbox: Any = None
         self._said, self._ending, self._tasks = '', None, set()
 
     @classmethod
-    def why_not(cls) -> str | None: # one sentence with what to do; None: it works
+    def why_not(cls) -> str | None:  # one sentence with what to do; None: it works
         "Whether the SDK is installed; whether the key is right is found out by the first cell."
-        if importlib.util.find_spec(cls.module.split('.')[0]) is None: return f'The SDK is not installed: pip install "rlm[{cls.name}]".'
+        if importlib.util.find_spec(cls.module.split('.')[0]) is None:
+            return f'The SDK is not installed: pip install "rlm[{cls.name}]".'
 
     async def make(self) -> None:
         "Make a sandbox: `self.sandbox`."
         raise NotImplementedError(f'{type(self).__name__} has no make().')
+
     async def upload(self, data: bytes, path: str) -> None:
         "Write a file there."
         raise NotImplementedError(f'{type(self).__name__} has no upload().')
+
     async def run(self, command: list[str]) -> None:
         "Start a program there whose output comes to `hear`; `self.over` is called at its end."
         raise NotImplementedError(f'{type(self).__name__} has no run().')
+
     async def write(self, text: str) -> None:
         "Write to the program's standard input."
         raise NotImplementedError(f'{type(self).__name__} has no write().')
+
     async def remove(self) -> None:
         "End the sandbox."
         raise NotImplementedError(f'{type(self).__name__} has no remove().')
 
-    def opening(self, memory: int) -> dict[str, Any]: # `memory`: bytes that the context needs
+    def opening(self, memory: int) -> dict[str, Any]:  # `memory`: bytes that the context needs
         "The provider sets the limits."
         return dict(limits=dict(core=0), max_printed=10_000_000)
-    def why(self) -> str: # a part of a sentence; '' where nothing is known
+
+    def why(self) -> str:  # a part of a sentence; '' where nothing is known
         "The last that the sandbox said."
         return ' '.join(self._said.split())[-500:]
 
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #b86da020
-_FOLDER = '/tmp' # in the sandbox; every image has it
-_SMALL = 64 * 2**10 # bytes that go through frames
+_FOLDER = '/tmp'  # in the sandbox; every image has it
+_SMALL = 64 * 2**10  # bytes that go through frames
+
 
 @patch
 async def start(self: CloudTransport) -> None:
     "Make a sandbox and start the worker in it; raises `RLMError` with what the provider says."
-    if problem := self.why_not(): raise BadInput(problem)
+    if problem := self.why_not():
+        raise BadInput(problem)
     self._said, self._ending, self._reader = '', None, LineReader()
     self._frames: asyncio.Queue = asyncio.Queue()
     self._sending = asyncio.Lock()
@@ -195,72 +235,98 @@ async def start(self: CloudTransport) -> None:
         await self.upload(await asyncio.to_thread(library), f'{_FOLDER}/rlm-library.zip')
         await self.upload(relay_program(_FOLDER).encode(), f'{_FOLDER}/rlm-relay.py')
         await self.run([self.python, '-I', '-B', f'{_FOLDER}/rlm-relay.py'])
-    except Exception as error: # an SDK raises what it likes
+    except Exception as error:  # an SDK raises what it likes
         self.kill()
         await self.ended()
-        if isinstance(error, RLMError): raise
+        if isinstance(error, RLMError):
+            raise
         said = ' '.join(str(error).split())[:500]
-        raise RLMError(redact(f'The {self.name} sandbox cannot be started ({type(error).__name__}: {said}).')) from error
+        raise RLMError(
+            redact(f'The {self.name} sandbox cannot be started ({type(error).__name__}: {said}).')
+        ) from error
+
 
 @patch
 async def send(self: CloudTransport, frame: Mapping[str, Any]) -> None:
     "Send one frame; raises `OSError` when nobody reads any more."
     lines, pieces = to_lines(frame), ['']
     for line in lines:
-        if len(pieces[-1]) + len(line) > self._piece and pieces[-1]: pieces.append('')
+        if len(pieces[-1]) + len(line) > self._piece and pieces[-1]:
+            pieces.append('')
         pieces[-1] += line
     async with self._sending:
         for piece in pieces:
-            if self._ending: raise OSError('The sandbox is gone.')
-            try: await self.write(piece)
-            except Exception as error: # an SDK raises what it likes
+            if self._ending:
+                raise OSError('The sandbox is gone.')
+            try:
+                await self.write(piece)
+            except Exception as error:  # an SDK raises what it likes
                 self.over(f'{type(error).__name__}: {error}')
                 raise OSError(f'The sandbox cannot be written to ({type(error).__name__}: {error}).') from error
+
 
 @patch
 async def receive(self: CloudTransport) -> dict[str, Any] | None:
     "The next frame; raises `BadFrame`."
     body = await self._frames.get()
-    if isinstance(body, BadFrame): raise body
-    if body is None: return self._frames.put_nowait(None) # for whoever asks again
+    if isinstance(body, BadFrame):
+        raise body
+    if body is None:
+        return self._frames.put_nowait(None)  # for whoever asks again
     self.frame_bytes = len(body)
     return decode_frame(body)
 
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #263a83c6
 @patch
-def hear(self: CloudTransport,
-    text: str | bytes, # the next of the program's standard output
+def hear(
+    self: CloudTransport,
+    text: str | bytes,  # the next of the program's standard output
 ) -> None:
     "Take what the provider hands on; on the engine's loop."
-    try: bodies = self._reader.feed(text if isinstance(text, str) else text.decode('ascii', 'replace'))
-    except BadFrame as error: bodies = [error]
-    for body in bodies: self._frames.put_nowait(body)
+    try:
+        bodies = self._reader.feed(text if isinstance(text, str) else text.decode('ascii', 'replace'))
+    except BadFrame as error:
+        bodies = [error]
+    for body in bodies:
+        self._frames.put_nowait(body)
+
 
 @patch
-def complain(self: CloudTransport,
-    text: str | bytes, # the next of the program's standard error
+def complain(
+    self: CloudTransport,
+    text: str | bytes,  # the next of the program's standard error
 ) -> None:
     "Keep the last of what was said there."
     self._said = redact(self._said + (text if isinstance(text, str) else text.decode('utf-8', 'replace')))[-2000:]
 
-@patch
-def over(self: CloudTransport,
-    why: str = '', # what is known of it
-) -> None:
-    "The program has ended."
-    if why and not self._said: self.complain(why)
-    self._frames.put_nowait(None)
 
 @patch
-def keep(self: CloudTransport,
-    coroutine: Any, # that runs as long as the program
+def over(
+    self: CloudTransport,
+    why: str = '',  # what is known of it
+) -> None:
+    "The program has ended."
+    if why and not self._said:
+        self.complain(why)
+    self._frames.put_nowait(None)
+
+
+@patch
+def keep(
+    self: CloudTransport,
+    coroutine: Any,  # that runs as long as the program
 ) -> None:
     "Let a coroutine run beside the rest; when it ends, the program has ended."
+
     async def watch() -> None:
         why = ''
-        try: await coroutine
-        except Exception as error: why = f'{type(error).__name__}: {str(error)[:500]}' # an SDK raises what it likes
-        finally: self.over(why)
+        try:
+            await coroutine
+        except Exception as error:
+            why = f'{type(error).__name__}: {str(error)[:500]}'  # an SDK raises what it likes
+        finally:
+            self.over(why)
+
     task = asyncio.ensure_future(watch())
     self._tasks.add(task)
     task.add_done_callback(self._tasks.discard)
@@ -269,50 +335,73 @@ def keep(self: CloudTransport,
 @patch
 def kill(self: CloudTransport) -> None:
     "Have the sandbox removed, and do not wait for it; may be called twice, from any thread."
-    engine_loop().call_soon_threadsafe(self._end)
+    event_loop().call_soon_threadsafe(self._end)
+
 
 @patch
 def _end(self: CloudTransport) -> None:
-    if self._ending is None and self.sandbox is not None: self._ending = asyncio.ensure_future(self._remove())
+    if self._ending is None and self.sandbox is not None:
+        self._ending = asyncio.ensure_future(self._remove())
+
 
 @patch
 async def _remove(self: CloudTransport) -> None:
-    try: await asyncio.wait_for(self.remove(), 60)
-    except Exception as error: self.complain(f'The sandbox could not be removed; it ends after its lifetime of {self.lifetime:,} s ({type(error).__name__}: {error}).')
+    try:
+        await asyncio.wait_for(self.remove(), 60)
+    except Exception as error:
+        self.complain(
+            f'The sandbox could not be removed; it ends after its lifetime of {self.lifetime:,} s ({type(error).__name__}: {error}).'
+        )
     finally:
         self.sandbox = None
-        for task in list(self._tasks): task.cancel()
+        for task in list(self._tasks):
+            task.cancel()
         self.over()
+
 
 @patch
 async def ended(self: CloudTransport) -> None:
     "Wait until the sandbox is removed."
     self._end()
-    if self._ending: await asyncio.wait([self._ending], timeout=70)
+    if self._ending:
+        await asyncio.wait([self._ending], timeout=70)
+
 
 @patch
-async def hand_over(self: CloudTransport, file: BinaryIO) -> dict[str, Any]: # what the worker is told: where the file is
+async def hand_over(
+    self: CloudTransport, file: BinaryIO
+) -> dict[str, Any]:  # what the worker is told: where the file is
     "A file that is not small is uploaded as one."
-    if os.fstat(file.fileno()).st_size <= _SMALL: return await Transport.hand_over(self, file)
+    if os.fstat(file.fileno()).st_size <= _SMALL:
+        return await Transport.hand_over(self, file)
     file.seek(0)
     path = f'{_FOLDER}/rlm-{secrets.token_hex(8)}'
-    try: await self.upload(await asyncio.to_thread(file.read), path)
-    except Exception as error: raise RLMError(redact(f'The context cannot be uploaded to {self.name} ({type(error).__name__}: {str(error)[:500]}).')) from error
+    try:
+        await self.upload(await asyncio.to_thread(file.read), path)
+    except Exception as error:
+        raise RLMError(
+            redact(f'The context cannot be uploaded to {self.name} ({type(error).__name__}: {str(error)[:500]}).')
+        ) from error
     return dict(path=path)
 
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #5f777928
-_IMAGE = 'python:3.12-slim' # where a provider takes any image
+_IMAGE = 'python:3.12-slim'  # where a provider takes any image
+
 
 class ModalTransport(CloudTransport):
     "A sandbox of Modal; `image` is one of a registry."
+
     name = module = 'modal'
 
     async def make(self) -> None:
         "Make a sandbox."
         import modal
+
         app = await modal.App.lookup.aio('rlm', create_if_missing=True)
         image = modal.Image.from_registry(self.image) if self.image else modal.Image.debian_slim(python_version='3.12')
-        self.sandbox = await modal.Sandbox.create.aio(app=app, image=image, timeout=self.lifetime, block_network=not self.network, **self.create)
+        self.sandbox = await modal.Sandbox.create.aio(
+            app=app, image=image, timeout=self.lifetime, block_network=not self.network, **self.create
+        )
 
     async def upload(self, data: bytes, path: str) -> None:
         "Write a file there."
@@ -325,7 +414,8 @@ class ModalTransport(CloudTransport):
         self._tasks.add(asyncio.ensure_future(self._pass_on(self.process.stderr, self.complain)))
 
     async def _pass_on(self, stream: Any, take: Any) -> None:
-        async for piece in stream: take(piece)
+        async for piece in stream:
+            take(piece)
 
     async def write(self, text: str) -> None:
         "Write to its standard input."
@@ -339,12 +429,16 @@ class ModalTransport(CloudTransport):
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #d48f9a06
 class E2BTransport(CloudTransport):
     "A sandbox of E2B; `image` is a template."
+
     name = module = 'e2b'
 
     async def make(self) -> None:
         "Make a sandbox."
         from e2b import AsyncSandbox
-        self.sandbox = await AsyncSandbox.create(template=self.image, timeout=self.lifetime, allow_internet_access=self.network, **self.create)
+
+        self.sandbox = await AsyncSandbox.create(
+            template=self.image, timeout=self.lifetime, allow_internet_access=self.network, **self.create
+        )
 
     async def upload(self, data: bytes, path: str) -> None:
         "Write a file there."
@@ -352,8 +446,15 @@ class E2BTransport(CloudTransport):
 
     async def run(self, command: list[str]) -> None:
         "Start a program there."
-        self.process = await self.sandbox.commands.run(shlex.join(command), background=True, stdin=True, timeout=0,
-            on_stdout=self.hear, on_stderr=self.complain, retain_output=False)
+        self.process = await self.sandbox.commands.run(
+            shlex.join(command),
+            background=True,
+            stdin=True,
+            timeout=0,
+            on_stdout=self.hear,
+            on_stderr=self.complain,
+            retain_output=False,
+        )
         self.keep(self.process.wait())
 
     async def write(self, text: str) -> None:
@@ -367,17 +468,28 @@ class E2BTransport(CloudTransport):
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #4dc8ccb8
 class DaytonaTransport(CloudTransport):
     "A sandbox of Daytona; `image` is one of a registry, without it the provider's snapshot for Python."
+
     name = module = 'daytona'
 
     async def make(self) -> None:
         "Make a sandbox."
-        from daytona import AsyncDaytona,CreateSandboxFromImageParams,CreateSandboxFromSnapshotParams
+        from daytona import AsyncDaytona, CreateSandboxFromImageParams, CreateSandboxFromSnapshotParams
+
         self.client = AsyncDaytona()
-        common = dict(network_block_all=not self.network, ephemeral=True, ttl_minutes=max(1, self.lifetime // 60)) | self.create
-        params = CreateSandboxFromImageParams(image=self.image, **common) if self.image else CreateSandboxFromSnapshotParams(language='python', **common)
-        try: self.sandbox = await self.client.create(params, timeout=300)
+        common = (
+            dict(network_block_all=not self.network, ephemeral=True, ttl_minutes=max(1, self.lifetime // 60))
+            | self.create
+        )
+        params = (
+            CreateSandboxFromImageParams(image=self.image, **common)
+            if self.image
+            else CreateSandboxFromSnapshotParams(language='python', **common)
+        )
+        try:
+            self.sandbox = await self.client.create(params, timeout=300)
         finally:
-            if self.sandbox is None: await self.client.close()
+            if self.sandbox is None:
+                await self.client.close()
 
     async def upload(self, data: bytes, path: str) -> None:
         "Write a file there."
@@ -386,6 +498,7 @@ class DaytonaTransport(CloudTransport):
     async def run(self, command: list[str]) -> None:
         "Start a program there."
         from daytona import SessionExecuteRequest
+
         await self.sandbox.process.create_session('rlm')
         request = SessionExecuteRequest(command=shlex.join(command), run_async=True, suppress_input_echo=True)
         self.command = (await self.sandbox.process.execute_session_command('rlm', request)).cmd_id
@@ -397,23 +510,37 @@ class DaytonaTransport(CloudTransport):
 
     async def remove(self) -> None:
         "End the sandbox."
-        try: await self.sandbox.delete()
-        finally: await self.client.close()
+        try:
+            await self.sandbox.delete()
+        finally:
+            await self.client.close()
 
 # %% ../../../nbs/shell/isolation/05_clouds.ipynb #8cb0d15c
 class PrimeTransport(CloudTransport):
     "A sandbox of Prime Intellect; `image` is one of a registry."
+
     name, module = 'prime', 'prime_sandboxes'
 
     async def make(self) -> None:
         "Make a sandbox."
-        from prime_sandboxes import AsyncSandboxClient,CreateSandboxRequest
+        from prime_sandboxes import AsyncSandboxClient, CreateSandboxRequest
+
         self.client = AsyncSandboxClient()
         closed = {} if self.network else dict(network_denylist=['*'])
-        request = CreateSandboxRequest(**dict(name=f'rlm-{secrets.token_hex(8)}', docker_image=self.image or _IMAGE, timeout_minutes=max(1, self.lifetime // 60)) | closed | self.create)
-        try: self.sandbox = await self.client.create(request)
+        request = CreateSandboxRequest(
+            **dict(
+                name=f'rlm-{secrets.token_hex(8)}',
+                docker_image=self.image or _IMAGE,
+                timeout_minutes=max(1, self.lifetime // 60),
+            )
+            | closed
+            | self.create
+        )
+        try:
+            self.sandbox = await self.client.create(request)
         finally:
-            if self.sandbox is None: await self.client.aclose()
+            if self.sandbox is None:
+                await self.client.aclose()
         await self.client.wait_for_creation(self.sandbox.id)
 
     async def upload(self, data: bytes, path: str) -> None:
@@ -434,5 +561,7 @@ class PrimeTransport(CloudTransport):
 
     async def remove(self) -> None:
         "End the sandbox."
-        try: await self.client.delete(self.sandbox.id)
-        finally: await self.client.aclose()
+        try:
+            await self.client.delete(self.sandbox.id)
+        finally:
+            await self.client.aclose()

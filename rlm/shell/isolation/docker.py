@@ -33,48 +33,69 @@ from ..namespace import describe
 __all__ = ['container_engine', 'guard', 'guard_program', 'LockedFolder', 'DockerTransport']
 
 # %% ../../../nbs/shell/isolation/03_docker.ipynb #5d4f67d4
-def _complaint(command: str) -> str | None: # None where it works
+def _complaint(command: str) -> str | None:  # None where it works
     "What keeps `command` from running containers, as far as can be seen quickly."
     path = shutil.which(command)
-    if path is None: return 'is not installed'
+    if path is None:
+        return 'is not installed'
     asked = [path, 'version', '--format', '{{.Server.Version}}'] if Path(path).name == 'docker' else [path, '--version']
-    try: done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace', timeout=20)
-    except (OSError, subprocess.TimeoutExpired) as error: return f'does not answer ({type(error).__name__})'
-    if done.returncode == 0: return None
-    return f"answers: {(done.stderr or done.stdout).strip().splitlines()[-1][:200]}" if (done.stderr or done.stdout).strip() else 'fails'
+    try:
+        done = subprocess.run(
+            asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace', timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f'does not answer ({type(error).__name__})'
+    if done.returncode == 0:
+        return None
+    return (
+        f"answers: {(done.stderr or done.stdout).strip().splitlines()[-1][:200]}"
+        if (done.stderr or done.stdout).strip()
+        else 'fails'
+    )
+
 
 @functools.lru_cache
 def _engine(command: str | None, path: str | None) -> str:
     complaints = {name: _complaint(name) for name in ([command] if command else ['docker', 'podman'])}
     for name, complaint in complaints.items():
-        if complaint is None: return shutil.which(name)
+        if complaint is None:
+            return shutil.which(name)
     said = '; '.join(f'{name} {complaint}' for name, complaint in complaints.items())
-    raise BadInput(f'No container can be run here ({said}): install docker or podman and start it, or choose another env=.')
+    raise BadInput(
+        f'No container can be run here ({said}): install docker or podman and start it, or choose another env=.'
+    )
+
 
 def container_engine(
-    command: str | None = None, # "docker", "podman" or a path; None: RLM_CONTAINER_COMMAND, or whichever works
-) -> str: # path of the command
+    command: str | None = None,  # "docker", "podman" or a path; None: RLM_CONTAINER_COMMAND, or whichever works
+) -> str:  # path of the command
     "The command that runs containers; raises `BadInput`."
     return _engine(command or os.environ.get('RLM_CONTAINER_COMMAND') or None, os.environ.get('PATH'))
 
 # %% ../../../nbs/shell/isolation/03_docker.ipynb #022b7750
-def guard(folders, python): # runs inside, alone: it brings its own imports, and its text is the program
+def guard(folders, python):  # runs inside, alone: it brings its own imports, and its text is the program
     "Start the worker, wait until it or the host is gone, and take everything along."
     import ctypes, importlib.util, os, select, signal, sys
+
     worker = os.fork()
     if not worker:
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0) # die with the guard, where no container sees to it
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # die with the guard, where no container sees to it
         fits = list(sys.version_info[:2]) == python
-        if fits: sys.path[:0] = folders
+        if fits:
+            sys.path[:0] = folders
         if not all(map(importlib.util.find_spec, ('rlm', 'fastcore', 'IPython'))):
             version = '.'.join(map(str, sys.version_info[:2]))
-            sys.exit('rlm and its dependencies are not in the image' + ('' if fits else f', and its Python {version} cannot use those of Python {python[0]}.{python[1]}')
-                + f': choose image="python:{python[0]}.{python[1]}-slim", or an image in which rlm is installed')
+            sys.exit(
+                'rlm and its dependencies are not in the image'
+                + ('' if fits else f', and its Python {version} cannot use those of Python {python[0]}.{python[1]}')
+                + f': choose image="python:{python[0]}.{python[1]}-slim", or an image in which rlm is installed'
+            )
         from rlm.shell.worker import main
+
         main()
         os._exit(0)
     os.close(1)
-    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) # not dumpable: the cells have the same user, and may not trace it
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # not dumpable: the cells have the same user, and may not trace it
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -82,47 +103,64 @@ def guard(folders, python): # runs inside, alone: it brings its own imports, and
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     poll = select.poll()
-    poll.register(0, 0) # tells the end of the stream and nothing else
+    poll.register(0, 0)  # tells the end of the stream and nothing else
     poll.register(woken, select.POLLIN)
 
-    def files(): # in the folders that can be written
+    def files():  # in the folders that can be written
         counts = map(os.statvfs, filter(os.path.isdir, ('/work', '/tmp', '/dev/shm')))
         return sum(count.f_files - count.f_ffree for count in counts)
+
     most = files() + 20_000
     while True:
         if files() > most:
             os.write(2, b'it made more than 20,000 files')
             os._exit(1)
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            if ended[0] == worker: os._exit(os.waitstatus_to_exitcode(ended[1]) if os.WIFEXITED(ended[1]) else 128 + os.WTERMSIG(ended[1]))
-        told = [descriptor for descriptor, _ in poll.poll(200)] # milliseconds
-        if 0 in told: os._exit(0)
-        if woken in told: os.read(woken, 64)
+            if ended[0] == worker:
+                os._exit(os.waitstatus_to_exitcode(ended[1]) if os.WIFEXITED(ended[1]) else 128 + os.WTERMSIG(ended[1]))
+        told = [descriptor for descriptor, _ in poll.poll(200)]  # milliseconds
+        if 0 in told:
+            os._exit(0)
+        if woken in told:
+            os.read(woken, 64)
+
 
 def guard_program(
-    folders: Sequence[str], # to import from, where the Python is the same
-) -> str: # for `python -c`
+    folders: Sequence[str],  # to import from, where the Python is the same
+) -> str:  # for `python -c`
     "The guard as the text of a program."
     return f'{inspect.getsource(guard)}\nguard({list(folders)!r}, {list(sys.version_info[:2])!r})'
 
 # %% ../../../nbs/shell/isolation/03_docker.ipynb #60e3cb61
-_INSIDE = '/rlm' # where our mounts are
+_INSIDE = '/rlm'  # where our mounts are
+
 
 def _site_folders() -> list[str]:
     "The folders of installed packages that this process imports from."
-    return list(dict.fromkeys(os.path.realpath(folder) for folder in sys.path
-                              if Path(folder).name in ('site-packages', 'dist-packages') and os.path.isdir(folder)))
+    return list(
+        dict.fromkeys(
+            os.path.realpath(folder)
+            for folder in sys.path
+            if Path(folder).name in ('site-packages', 'dist-packages') and os.path.isdir(folder)
+        )
+    )
 
-def _mounts() -> dict[str, str]: # folder here -> folder inside
-    return {f'{_package_root()}/rlm': f'{_INSIDE}/package/rlm'} | {folder: f'{_INSIDE}/site{number}' for number, folder in enumerate(_site_folders())}
+
+def _mounts() -> dict[str, str]:  # folder here -> folder inside
+    return {f'{_package_root()}/rlm': f'{_INSIDE}/package/rlm'} | {
+        folder: f'{_INSIDE}/site{number}' for number, folder in enumerate(_site_folders())
+    }
 
 # %% ../../../nbs/shell/isolation/03_docker.ipynb #d111e7fd
 class LockedFolder:
     "A folder for this process alone; what killed processes left behind is deleted by the next one."
-    def __init__(self,
-        prefix: str, # of its name; the folders of dead owners with this prefix are deleted
+
+    def __init__(
+        self,
+        prefix: str,  # of its name; the folders of dead owners with this prefix are deleted
     ):
-        for old in Path(tempfile.gettempdir()).glob(f'{prefix}*'): self._delete_if_left(old)
+        for old in Path(tempfile.gettempdir()).glob(f'{prefix}*'):
+            self._delete_if_left(old)
         self.folder = Path(tempfile.mkdtemp(prefix=prefix))
         self.lock()
 
@@ -137,10 +175,11 @@ class LockedFolder:
         self.close_lock = weakref.finalize(self, self._let_go, self.folder, held)
 
     @staticmethod
-    def _hold(folder: Path) -> int | None: # None: it was deleted meanwhile
+    def _hold(folder: Path) -> int | None:  # None: it was deleted meanwhile
         held = os.open(folder, os.O_RDONLY)
         fcntl.flock(held, fcntl.LOCK_EX)
-        if os.fstat(held).st_nlink: return held
+        if os.fstat(held).st_nlink:
+            return held
         os.close(held)
 
     @staticmethod
@@ -150,12 +189,13 @@ class LockedFolder:
 
     @staticmethod
     def _delete_if_left(folder: Path) -> None:
-        with contextlib.suppress(OSError): # somebody else's, or in use
+        with contextlib.suppress(OSError):  # somebody else's, or in use
             held = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
-            finally: os.close(held)
+            finally:
+                os.close(held)
 
     def close(self) -> None:
         "Delete the folder; may be called twice."
@@ -164,11 +204,12 @@ class LockedFolder:
 # %% ../../../nbs/shell/isolation/03_docker.ipynb #269e0ae0
 class _Shared(LockedFolder):
     "A folder that one container sees; only its owner can reach it from outside."
+
     def __init__(self):
         super().__init__('rlm-container-')
-        self.inside = self.folder/'files'
+        self.inside = self.folder / 'files'
         self.inside.mkdir()
-        self.inside.chmod(0o755) # another user reads it, inside
+        self.inside.chmod(0o755)  # another user reads it, inside
 
     def make_file(self) -> BinaryIO:
         "A file in the folder that has no name yet; raises `OSError` where the system has no such files."
@@ -177,76 +218,142 @@ class _Shared(LockedFolder):
     @staticmethod
     def _link(descriptor: int, path: Path) -> None:
         "Give an open file a name; raises `OSError`."
-        files = os.open('/proc/self/fd', os.O_RDONLY) # without a descriptor of the folder, os.link follows no symbolic link
-        try: os.link(str(descriptor), path, src_dir_fd=files, follow_symlinks=True)
-        finally: os.close(files)
+        files = os.open(
+            '/proc/self/fd', os.O_RDONLY
+        )  # without a descriptor of the folder, os.link follows no symbolic link
+        try:
+            os.link(str(descriptor), path, src_dir_fd=files, follow_symlinks=True)
+        finally:
+            os.close(files)
 
-    def show(self, file: BinaryIO) -> str: # its name
+    def show(self, file: BinaryIO) -> str:  # its name
         "Let the container read a file: it gets a name, or is copied where that is not possible."
         name = secrets.token_hex(8)
-        try: self._link(file.fileno(), self.inside/name)
+        try:
+            self._link(file.fileno(), self.inside / name)
         except OSError:
             file.seek(0)
-            with open(self.inside/name, 'wb') as copied: shutil.copyfileobj(file, copied, 2**20)
-        (self.inside/name).chmod(0o644)
+            with open(self.inside / name, 'wb') as copied:
+                shutil.copyfileobj(file, copied, 2**20)
+        (self.inside / name).chmod(0o644)
         return name
 
 # %% ../../../nbs/shell/isolation/03_docker.ipynb #24d99aa1
 _PROXIES = ('http_proxy', 'https_proxy', 'ftp_proxy', 'all_proxy', 'no_proxy')
-_SMALL = 2**20 # bytes that go through frames
+_SMALL = 2**20  # bytes that go through frames
+
 
 class DockerTransport(ProcessTransport):
     "A worker in a container of its own, which is removed with it."
+
     name = 'docker'
-    def __init__(self,
-        image: str | None = None, # None: RLM_CONTAINER_IMAGE, or python:3.X-slim with X as here
-        memory: int = 2048, # megabytes that the cells may take besides the context and a few copies of it; 0: no cap
-        disk: int = 64, # megabytes of each of the two folders that can be written, in memory
-        processes: int = 128, # processes and threads
-        user: str = '65534:65534', # numbers of user and group inside
-        python: str | None = None, # the interpreter in the image; None: RLM_CONTAINER_PYTHON, or python3
-        container_command: str | None = None, # "docker", "podman" or a path; None: RLM_CONTAINER_COMMAND, or whichever works
-        container_args: Sequence[str] = (), # more options of `run`, after ours and those of RLM_CONTAINER_ARGS
+
+    def __init__(
+        self,
+        image: str | None = None,  # None: RLM_CONTAINER_IMAGE, or python:3.X-slim with X as here
+        memory: int = 2048,  # megabytes that the cells may take besides the context and a few copies of it; 0: no cap
+        disk: int = 64,  # megabytes of each of the two folders that can be written, in memory
+        processes: int = 128,  # processes and threads
+        user: str = '65534:65534',  # numbers of user and group inside
+        python: str | None = None,  # the interpreter in the image; None: RLM_CONTAINER_PYTHON, or python3
+        container_command: str
+        | None = None,  # "docker", "podman" or a path; None: RLM_CONTAINER_COMMAND, or whichever works
+        container_args: Sequence[str] = (),  # more options of `run`, after ours and those of RLM_CONTAINER_ARGS
     ):
         for name, amount, least in (('memory', memory, 256), ('disk', disk, 1), ('processes', processes, 16)):
             if not (isinstance(amount, int) and amount >= least) and (name, amount) != ('memory', 0):
-                raise BadInput(f'{name}={amount!r}: give {"a number" if name == "processes" else "megabytes"}, from {least} up{", or 0 for no cap" if name == "memory" else ""}.')
-        if isinstance(container_args, str): raise BadInput(f'container_args is a {describe(container_args)}: give a list of words, such as ["--cpus=2"].')
-        self.image = image or os.environ.get('RLM_CONTAINER_IMAGE') or f'python:{sys.version_info[0]}.{sys.version_info[1]}-slim'
+                raise BadInput(
+                    f'{name}={amount!r}: give {"a number" if name == "processes" else "megabytes"}, from {least} up{", or 0 for no cap" if name == "memory" else ""}.'
+                )
+        if isinstance(container_args, str):
+            raise BadInput(
+                f'container_args is a {describe(container_args)}: give a list of words, such as ["--cpus=2"].'
+            )
+        self.image = (
+            image or os.environ.get('RLM_CONTAINER_IMAGE') or f'python:{sys.version_info[0]}.{sys.version_info[1]}-slim'
+        )
         self.python = python or os.environ.get('RLM_CONTAINER_PYTHON') or 'python3'
         self.memory, self.disk, self.processes, self.user = memory, disk, processes, user
         self.container_command = container_command
         self.container_args = [*shlex.split(os.environ.get('RLM_CONTAINER_ARGS') or ''), *container_args]
         self.container, self._shared, self._said = '', None, b''
-        self._reading: dict[int, str] = {} # files that the worker is just reading, by the request's number
+        self._reading: dict[int, str] = {}  # files that the worker is just reading, by the request's number
 
     @staticmethod
-    def why_not() -> str | None: # one sentence with what to do; None: it works
+    def why_not() -> str | None:  # one sentence with what to do; None: it works
         "What is missing for it on this machine."
-        try: container_engine()
-        except BadInput as error: return str(error)
+        try:
+            container_engine()
+        except BadInput as error:
+            return str(error)
 
-    def opening(self, memory: int) -> dict[str, Any]: # `memory`: bytes that the context needs
+    def opening(self, memory: int) -> dict[str, Any]:  # `memory`: bytes that the context needs
         "The guard has told where to import from. Where libseccomp is here, its filter comes on top of the engine's own, which differs from engine to engine."
-        limits, pack = limits_for(memory, self.memory, 4 * self.processes), lambda program: base64.b64encode(program).decode() # threads count together with the user's others
-        if not self.memory: del limits['memory']
-        try: refused = dict(filter=pack(call_filter(in_container=True)), uncounted=dict(limits=limits, filter=pack(call_filter())))
-        except RLMError: refused = dict(uncounted=None)
-        return dict(limits=dict(files=1024, core=0), max_printed=10_000_000, counted=['memory', 'pids'] if self.memory else ['pids']) | refused
+        limits, pack = (
+            limits_for(memory, self.memory, 4 * self.processes),
+            lambda program: base64.b64encode(program).decode(),
+        )  # threads count together with the user's others
+        if not self.memory:
+            del limits['memory']
+        try:
+            refused = dict(
+                filter=pack(call_filter(in_container=True)), uncounted=dict(limits=limits, filter=pack(call_filter()))
+            )
+        except RLMError:
+            refused = dict(uncounted=None)
+        return (
+            dict(
+                limits=dict(files=1024, core=0),
+                max_printed=10_000_000,
+                counted=['memory', 'pids'] if self.memory else ['pids'],
+            )
+            | refused
+        )
 
-    def command_line(self) -> list[str]: # with the path of the engine
+    def command_line(self) -> list[str]:  # with the path of the engine
         "What is started."
         small = f'rw,nosuid,nodev,size={self.disk}m,mode=1777'
-        options = ['--rm', '--interactive', f'--name={self.container}', '--label=rlm', '--log-driver=none', '--network=none', '--read-only', '--cap-drop=ALL',
-            '--security-opt=no-new-privileges', f'--pids-limit={self.processes}', f'--user={self.user}', f'--tmpfs=/work:{small}', f'--tmpfs=/tmp:{small}', '--tmpfs=/var/tmp:ro,size=4k',
-            '--workdir=/work', '--hostname=rlm', '--env=HOME=/work', '--env=LANG=C.UTF-8', *(f'--env={name}=' for proxy in _PROXIES for name in (proxy, proxy.upper()))]
+        options = [
+            '--rm',
+            '--interactive',
+            f'--name={self.container}',
+            '--label=rlm',
+            '--log-driver=none',
+            '--network=none',
+            '--read-only',
+            '--cap-drop=ALL',
+            '--security-opt=no-new-privileges',
+            f'--pids-limit={self.processes}',
+            f'--user={self.user}',
+            f'--tmpfs=/work:{small}',
+            f'--tmpfs=/tmp:{small}',
+            '--tmpfs=/var/tmp:ro,size=4k',
+            '--workdir=/work',
+            '--hostname=rlm',
+            '--env=HOME=/work',
+            '--env=LANG=C.UTF-8',
+            *(f'--env={name}=' for proxy in _PROXIES for name in (proxy, proxy.upper())),
+        ]
         if self.memory:
             limit = self.memory * 2**20 + 5 * self.context_memory
-            options += [f'--memory={limit}', f'--memory-swap={limit}'] # the same number: no swap besides
+            options += [f'--memory={limit}', f'--memory-swap={limit}']  # the same number: no swap besides
         mounts = _mounts() | ({str(self._shared.inside): f'{_INSIDE}/files'} if self._shared else {})
         options += [f'--volume={here}:{inside}:ro' for here, inside in mounts.items()]
-        program = guard_program([str(Path(inside).parent) if inside.endswith('/package/rlm') else inside for inside in _mounts().values()])
-        return [container_engine(self.container_command), 'run', *options, f'--entrypoint={self.python}', *self.container_args, self.image, '-I', '-B', '-c', program]
+        program = guard_program(
+            [str(Path(inside).parent) if inside.endswith('/package/rlm') else inside for inside in _mounts().values()]
+        )
+        return [
+            container_engine(self.container_command),
+            'run',
+            *options,
+            f'--entrypoint={self.python}',
+            *self.container_args,
+            self.image,
+            '-I',
+            '-B',
+            '-c',
+            program,
+        ]
 
 # %% ../../../nbs/shell/isolation/03_docker.ipynb #d905d76f
 @patch
@@ -254,42 +361,67 @@ async def start(self: DockerTransport) -> None:
     "Start a container and the worker in it; raises `BadInput` where there is no engine."
     self.container, self._said, self._died = f'rlm-{secrets.token_hex(8)}', b'', ''
     await asyncio.to_thread(container_engine, self.container_command)
-    if self._shared is None: self._shared = await asyncio.to_thread(_Shared)
+    if self._shared is None:
+        self._shared = await asyncio.to_thread(_Shared)
     (ours, theirs), (hears, says) = socket.socketpair(), socket.socketpair()
-    try: self.process = subprocess.Popen(self.command_line(), stdin=theirs, stdout=theirs, stderr=says, cwd=self._shared.folder, start_new_session=True)
+    try:
+        self.process = subprocess.Popen(
+            self.command_line(),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=says,
+            cwd=self._shared.folder,
+            start_new_session=True,
+        )
     except OSError as error:
-        ours.close(); hears.close()
+        ours.close()
+        hears.close()
         raise RLMError(f'The {self.name} worker cannot be started: {error}.') from None
-    finally: theirs.close(); says.close()
-    for one in (ours, hears): one.setblocking(False)
+    finally:
+        theirs.close()
+        says.close()
+    for one in (ours, hears):
+        one.setblocking(False)
     self._socket, self._sending = ours, asyncio.Lock()
     self._listening = asyncio.ensure_future(self._listen(hears))
+
 
 @patch
 async def _listen(self: DockerTransport, hears: socket.socket) -> None:
     "Keep the last of what the engine and the worker say, and let neither wait for a reader."
     with hears:
-        while data := await asyncio.get_running_loop().sock_recv(hears, 65536): self._said = (self._said + data)[-2000:]
+        while data := await asyncio.get_running_loop().sock_recv(hears, 65536):
+            self._said = (self._said + data)[-2000:]
 
 # %% ../../../nbs/shell/isolation/03_docker.ipynb #ac729c8d
 @patch
 def make_file(self: DockerTransport) -> BinaryIO:
     "An empty file that `hand_over` can make readable for the worker; it vanishes when it is closed."
-    if self._shared is None: self._shared = _Shared()
-    try: return self._shared.make_file()
-    except (AttributeError, OSError): return Transport.make_file(self) # not on every system
+    if self._shared is None:
+        self._shared = _Shared()
+    try:
+        return self._shared.make_file()
+    except (AttributeError, OSError):
+        return Transport.make_file(self)  # not on every system
+
 
 @patch
-async def hand_over(self: DockerTransport, file: BinaryIO) -> dict[str, Any]: # what the worker is told: where the file is
+async def hand_over(
+    self: DockerTransport, file: BinaryIO
+) -> dict[str, Any]:  # what the worker is told: where the file is
     "Make a file readable for the worker."
-    if os.fstat(file.fileno()).st_size <= _SMALL: return await Transport.hand_over(self, file)
+    if os.fstat(file.fileno()).st_size <= _SMALL:
+        return await Transport.hand_over(self, file)
     return dict(path=f'{_INSIDE}/files/{await asyncio.to_thread(self._shared.show, file)}')
+
 
 @patch
 async def send(self: DockerTransport, frame: Mapping[str, Any]) -> None:
     "Send one frame; raises `OSError` when nobody reads any more."
-    if 'path' in frame and 'id' in frame: self._reading[frame['id']] = os.path.basename(frame['path'])
+    if 'path' in frame and 'id' in frame:
+        self._reading[frame['id']] = os.path.basename(frame['path'])
     await ProcessTransport.send(self, frame)
+
 
 @patch
 async def receive(self: DockerTransport) -> dict[str, Any] | None:
@@ -297,7 +429,8 @@ async def receive(self: DockerTransport) -> dict[str, Any] | None:
     frame = await ProcessTransport.receive(self)
     if frame and frame['op'] in ('done', 'failed') and isinstance(frame.get('id'), int):
         name = self._reading.pop(frame['id'], None)
-        if name: (self._shared.inside/name).unlink(missing_ok=True)
+        if name:
+            (self._shared.inside / name).unlink(missing_ok=True)
     return frame
 
 # %% ../../../nbs/shell/isolation/03_docker.ipynb #f582b5fc
@@ -306,7 +439,9 @@ def kill(self: DockerTransport) -> None:
     "Let go of the container; may be called twice, from any thread."
     ours = self._socket
     if ours is not None:
-        with contextlib.suppress(OSError): ours.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)
+
 
 @patch
 async def ended(self: DockerTransport) -> None:
@@ -316,7 +451,14 @@ async def ended(self: DockerTransport) -> None:
         if not await self._gone(process, 2.0):
             remove = [container_engine(self.container_command), 'rm', '--force', self.container]
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                await asyncio.to_thread(subprocess.run, remove, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
+                await asyncio.to_thread(
+                    subprocess.run,
+                    remove,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    timeout=30,
+                )
             if not await self._gone(process, 2.0):
                 process.kill()
                 await self._gone(process, 5.0)
@@ -324,24 +466,33 @@ async def ended(self: DockerTransport) -> None:
         self._listening.cancel()
         self._died = self._how_it_ended(process.returncode)
         self.process = self._socket = None
-        if ours: ours.close()
+        if ours:
+            ours.close()
     self._reading.clear()
-    if self._shared: self._shared.close()
+    if self._shared:
+        self._shared.close()
     self._shared = None
+
 
 @patch
 async def _gone(self: DockerTransport, process: subprocess.Popen, patience: float) -> bool:
     "Whether a process has ended within some seconds."
     pause, clock = 0.002, asyncio.get_running_loop().time
     until = clock() + patience
-    while process.poll() is None and clock() < until: await asyncio.sleep(pause := min(2 * pause, 0.05))
+    while process.poll() is None and clock() < until:
+        await asyncio.sleep(pause := min(2 * pause, 0.05))
     return process.returncode is not None
+
 
 @patch
 def _how_it_ended(self: DockerTransport, status: int | None) -> str:
     said = ' '.join(self._said.decode(errors='replace').split())[-600:]
-    if status == 125: # the engine's own, for what it could not even start; what it tried before is of no use
-        cure = f'; give an image= that is here or can be fetched, instead of {self.image}' if 'image' in said or self.image in said else ''
+    if status == 125:  # the engine's own, for what it could not even start; what it tried before is of no use
+        cure = (
+            f'; give an image= that is here or can be fetched, instead of {self.image}'
+            if 'image' in said or self.image in said
+            else ''
+        )
         return f'the engine could not start it: {said.rpartition("Error: ")[2]}{cure}'
     how = {0: '', 137: 'killed, as for too much memory'}.get(status, f'exit status {status}')
     return ': '.join(filter(None, [how, said]))

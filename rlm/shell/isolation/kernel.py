@@ -30,28 +30,40 @@ __all__ = ['start_kernel', 'show_cells', 'kernel_main', 'KernelTransport', 'kern
            'add_command']
 
 # %% ../../../nbs/shell/isolation/04_kernel.ipynb #8cb3aed7
-def _kernel_app() -> Any: # the class of an application
+def _kernel_app() -> Any:  # the class of an application
     "An ipykernel that can live outside of the main thread."
     from ipykernel.ipkernel import IPythonKernel
     from ipykernel.kernelapp import IPKernelApp
 
     class Kernel(IPythonKernel):
-        def pre_handler_hook(self) -> None: pass
-        def post_handler_hook(self) -> None: pass
-        def _cancel_on_sigint(self, future: Any) -> Any: return contextlib.nullcontext()
+        def pre_handler_hook(self) -> None:
+            pass
+
+        def post_handler_hook(self) -> None:
+            pass
+
+        def _cancel_on_sigint(self, future: Any) -> Any:
+            return contextlib.nullcontext()
 
     class KernelApp(IPKernelApp):
         kernel_class = Kernel
-        def init_signal(self) -> None: pass
-        def init_crash_handler(self) -> None: pass
-        def log_connection_info(self) -> None: pass
+
+        def init_signal(self) -> None:
+            pass
+
+        def init_crash_handler(self) -> None:
+            pass
+
+        def log_connection_info(self) -> None:
+            pass
 
     return KernelApp
 
+
 def start_kernel(
-    shell: WorkerShell, # whose variables the kernel shows
-    connection_file: str, # exists; says where to listen
-) -> Any: # the kernel, which listens
+    shell: WorkerShell,  # whose variables the kernel shows
+    connection_file: str,  # exists; says where to listen
+) -> Any:  # the kernel, which listens
     "Start a kernel in a thread of its own; raises what keeps it from starting."
     started: list = []
     listening = threading.Event()
@@ -63,27 +75,33 @@ def start_kernel(
             app.initialize(['-f', connection_file, '--HistoryManager.enabled=False'])
             _share_variables(app.kernel, shell)
             started.append(app.kernel)
-        except BaseException as error: started.append(error)
-        finally: listening.set()
-        if not isinstance(started[0], BaseException): app.start()
+        except BaseException as error:
+            started.append(error)
+        finally:
+            listening.set()
+        if not isinstance(started[0], BaseException):
+            app.start()
 
     start_for_host(threading.Thread(target=run, name='rlm-kernel', daemon=True))
     listening.wait()
-    if isinstance(started[0], BaseException): raise started[0]
+    if isinstance(started[0], BaseException):
+        raise started[0]
     return started[0]
+
 
 def _share_variables(kernel: Any, shell: WorkerShell) -> None:
     "Let a kernel work with the shell's variables; what it keeps there for itself has private names."
     workspace, own = shell._workspace, kernel.shell.user_ns
     for name in ('_ih', '_oh', '_dh'):
-        if name in own: workspace.variables[name] = own[name]
+        if name in own:
+            workspace.variables[name] = own[name]
     kernel.shell.user_module, kernel.shell.user_ns = workspace.module, workspace.variables
     kernel.user_module, kernel.user_ns = workspace.module, workspace.variables
 
 # %% ../../../nbs/shell/isolation/04_kernel.ipynb #1bc234bc
 def show_cells(
-    kernel: Any, # from `start_kernel`
-    shell: WorkerShell, # runs the model's cells
+    kernel: Any,  # from `start_kernel`
+    shell: WorkerShell,  # runs the model's cells
 ) -> None:
     "Publish the model's cells to all clients of the kernel, as if a client of its own ran them."
     perform, count = shell._perform, 0
@@ -100,14 +118,27 @@ def show_cells(
         perform(job, worker)
         cell: Cell = job.done.result()
         for name in ('stdout', 'stderr'):
-            if getattr(cell, name): publish(parent, 'stream', name=name, text=_sendable(getattr(cell, name)))
-        if cell.value is not None: publish(parent, 'execute_result', data={'text/plain': _sendable(cell.value)}, metadata={}, execution_count=count)
-        if cell.error: publish(parent, 'error', ename=cell.error.splitlines()[-1].partition(':')[0], evalue='', traceback=_sendable(cell.error).splitlines())
+            if getattr(cell, name):
+                publish(parent, 'stream', name=name, text=_sendable(getattr(cell, name)))
+        if cell.value is not None:
+            publish(
+                parent, 'execute_result', data={'text/plain': _sendable(cell.value)}, metadata={}, execution_count=count
+            )
+        if cell.error:
+            publish(
+                parent,
+                'error',
+                ename=cell.error.splitlines()[-1].partition(':')[0],
+                evalue='',
+                traceback=_sendable(cell.error).splitlines(),
+            )
         publish(parent, 'status', execution_state='idle')
 
     shell._perform = perform_and_show
 
-_SHOWN = 20_000 # characters of one output that a person is shown
+
+_SHOWN = 20_000  # characters of one output that a person is shown
+
 
 def _sendable(text: str) -> str:
     "Text for a screen: not endless, and without halves of surrogate pairs, which Jupyter's messages cannot hold."
@@ -116,37 +147,45 @@ def _sendable(text: str) -> str:
 
 # %% ../../../nbs/shell/isolation/04_kernel.ipynb #068fff3c
 def kernel_main(
-    descriptor: int, # of the socket to the host
-    connection_file: str, # exists; says where to listen
+    descriptor: int,  # of the socket to the host
+    connection_file: str,  # exists; says where to listen
 ) -> None:
     "Serve the host's frames and Jupyter's messages until the host is gone."
     die_with_host()
+
     def join_them(shell: WorkerShell) -> None:
         shell.thread = threading.get_ident()
-        signal.signal(signal.SIGINT, lambda *_: None) # wakes what waits; the shell itself raises the interrupt
+        signal.signal(signal.SIGINT, lambda *_: None)  # wakes what waits; the shell itself raises the interrupt
         show_cells(start_kernel(shell, connection_file), shell)
+
     serve(SocketChannel(descriptor), join_them)
+
 
 _PROGRAM = 'import sys; sys.path.insert(0, sys.argv[1]); from rlm.shell.isolation.kernel import kernel_main; kernel_main(int(sys.argv[2]), sys.argv[3])'
 
 # %% ../../../nbs/shell/isolation/04_kernel.ipynb #efeb2f89
 class KernelTransport(ProcessTransport):
     "A worker that is a Jupyter kernel as well."
+
     name = 'kernel'
-    def __init__(self,
-        connection_file: str | None = None, # where to write it; None: in a folder of its own
+
+    def __init__(
+        self,
+        connection_file: str | None = None,  # where to write it; None: in a folder of its own
     ):
         self._folder = LockedFolder('rlm-kernel-')
-        self.connection_file = os.path.abspath(connection_file) if connection_file else str(self._folder.folder/'kernel.json')
+        self.connection_file = (
+            os.path.abspath(connection_file) if connection_file else str(self._folder.folder / 'kernel.json')
+        )
         self._information: dict[str, Any] = {}
 
     @staticmethod
-    def why_not() -> str | None: # one sentence with what to do; None: it works
+    def why_not() -> str | None:  # one sentence with what to do; None: it works
         "What is missing for it on this machine."
         missing = [name for name in ('ipykernel', 'jupyter_client') if importlib.util.find_spec(name) is None]
         return f'{" and ".join(missing)} must be installed: pip install {" ".join(missing)}.' if missing else None
 
-    def command(self, descriptor: int) -> list[str]: # the whole command line
+    def command(self, descriptor: int) -> list[str]:  # the whole command line
         "What is started."
         return [sys.executable, '-I', '-B', '-c', _PROGRAM, _package_root(), str(descriptor), self.connection_file]
 
@@ -157,9 +196,16 @@ class KernelTransport(ProcessTransport):
 
     def _write_connection_file(self) -> None:
         from jupyter_client.connect import write_connection_file
+
         if not self._information:
-            self._information = dict(ip=str(self._folder.folder/'socket'), transport='ipc', key=os.urandom(32).hex().encode(), kernel_name='rlm')
-        if not self._folder.close_lock.alive: self._folder.lock() # in place of a dead one
+            self._information = dict(
+                ip=str(self._folder.folder / 'socket'),
+                transport='ipc',
+                key=os.urandom(32).hex().encode(),
+                kernel_name='rlm',
+            )
+        if not self._folder.close_lock.alive:
+            self._folder.lock()  # in place of a dead one
         _, information = write_connection_file(self.connection_file, **self._information)
         self._information |= {name: value for name, value in information.items() if name.endswith('_port')}
 
@@ -169,76 +215,105 @@ class KernelTransport(ProcessTransport):
         Path(self.connection_file).unlink(missing_ok=True)
         self._folder.close()
 
+
 @patch(as_prop=True)
-def connection_file(self: RemoteShell) -> str | None: # path; None where there is no kernel
+def connection_file(self: RemoteShell) -> str | None:  # path; None where there is no kernel
     "Where a Jupyter client finds how to reach the kernel."
     return getattr(self.transport, 'connection_file', None)
 
 # %% ../../../nbs/shell/isolation/04_kernel.ipynb #454ca784
 @contextlib.contextmanager
 def kernel_client(
-    connection_file: str, # of a kernel that runs
-    timeout: float = 30, # seconds until it must answer
-) -> Any: # a `jupyter_client.BlockingKernelClient` that is connected
+    connection_file: str,  # of a kernel that runs
+    timeout: float = 30,  # seconds until it must answer
+) -> Any:  # a `jupyter_client.BlockingKernelClient` that is connected
     "A client of a running kernel, closed at the end; raises `BadInput` when it does not answer."
     from jupyter_client import BlockingKernelClient
+
     client = BlockingKernelClient(connection_file=_check_file(connection_file))
     client.load_connection_file()
     client.start_channels()
     try:
-        try: client.wait_for_ready(timeout=timeout)
-        except RuntimeError: raise BadInput(f'The kernel of {connection_file} does not answer: its run is over, or was killed.') from None
+        try:
+            client.wait_for_ready(timeout=timeout)
+        except RuntimeError:
+            raise BadInput(
+                f'The kernel of {connection_file} does not answer: its run is over, or was killed.'
+            ) from None
         yield client
-    finally: client.stop_channels()
+    finally:
+        client.stop_channels()
+
 
 def _check_file(connection_file: str) -> str:
-    if not os.path.isfile(connection_file): raise BadInput(f'There is no file {connection_file}: a kernel ends with its run, and its connection file with it.')
+    if not os.path.isfile(connection_file):
+        raise BadInput(
+            f'There is no file {connection_file}: a kernel ends with its run, and its connection file with it.'
+        )
     return connection_file
 
 # %% ../../../nbs/shell/isolation/04_kernel.ipynb #3aa29854
-_NOTICE = 'Its kernel can be looked into: rlm attach ' # then the path
+_NOTICE = 'Its kernel can be looked into: rlm attach '  # then the path
+
 
 @patch(as_prop=True)
-def notice(self: RemoteShell) -> str | None: # None where there is no kernel
+def notice(self: RemoteShell) -> str | None:  # None where there is no kernel
     "What a run writes into its journal, so that a person can attach."
     return f'{_NOTICE}{self.connection_file}' if self.connection_file else None
 
+
 def find_connection(
-    target: str, # a connection file, or the journal of a run
-) -> str: # path of the connection file
+    target: str,  # a connection file, or the journal of a run
+) -> str:  # path of the connection file
     "Raises `BadInput` where there is none."
     lines = Path(_check_file(target)).read_text(encoding='utf-8', errors='replace').splitlines()
     try:
-        if 'shell_port' in json.loads('\n'.join(lines)): return target
-    except (ValueError, TypeError): pass
+        if 'shell_port' in json.loads('\n'.join(lines)):
+            return target
+    except (ValueError, TypeError):
+        pass
     named = []
     for line in lines:
-        try: event = json.loads(line)
-        except ValueError: continue # the last line of a run that is under way may be torn
-        if isinstance(event, dict) and event.get('type') == 'notice' and str(event.get('text')).startswith(_NOTICE): named.append(event['text'][len(_NOTICE):])
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # the last line of a run that is under way may be torn
+        if isinstance(event, dict) and event.get('type') == 'notice' and str(event.get('text')).startswith(_NOTICE):
+            named.append(event['text'][len(_NOTICE) :])
     for file in reversed(named):
-        if os.path.isfile(file): return file
-    if named: raise BadInput(f'No kernel of {target} runs now: each is there from its first cell to the end of its run.')
+        if os.path.isfile(file):
+            return file
+    if named:
+        raise BadInput(f'No kernel of {target} runs now: each is there from its first cell to the end of its run.')
     raise BadInput(f'{target} names no kernel: only a run with env="kernel" has one.')
 
 # %% ../../../nbs/shell/isolation/04_kernel.ipynb #437fce78
 def attach(
-    arguments: argparse.Namespace, # of the command line
-) -> int: # exit status of the console
+    arguments: argparse.Namespace,  # of the command line
+) -> int:  # exit status of the console
     "Open a console on a kernel; raises `BadInput` where there is none to open, or nothing to open it with."
     file = find_connection(arguments.target)
-    if importlib.util.find_spec('jupyter_console') is None: raise BadInput('jupyter-console is not installed: pip install "rlm[console]".')
-    with kernel_client(file, timeout=10): pass # a kernel that is gone is said in one sentence
+    if importlib.util.find_spec('jupyter_console') is None:
+        raise BadInput('jupyter-console is not installed: pip install "rlm[console]".')
+    with kernel_client(file, timeout=10):
+        pass  # a kernel that is gone is said in one sentence
     options = ['--ZMQTerminalInteractiveShell.include_other_output=True', '--JupyterConsoleApp.confirm_exit=False']
     return subprocess.call([sys.executable, '-m', 'jupyter_console', '--existing', file, *options, *arguments.options])
 
+
 def add_command(
-    name: str, # "attach"
-    commands: Any, # of `argparse`
+    name: str,  # "attach"
+    commands: Any,  # of `argparse`
 ) -> None:
     "Describe the command."
     about = 'look into the REPL of a run with --env kernel'
-    command = commands.add_parser(name, help=about, description=f'{about[0].upper()}{about[1:]}: a console on its variables, in which its cells show as they come.')
-    command.add_argument('target', metavar='RUN.jsonl', help='the journal of the run, or the connection file of its kernel')
+    command = commands.add_parser(
+        name,
+        help=about,
+        description=f'{about[0].upper()}{about[1:]}: a console on its variables, in which its cells show as they come.',
+    )
+    command.add_argument(
+        'target', metavar='RUN.jsonl', help='the journal of the run, or the connection file of its kernel'
+    )
     command.add_argument('options', nargs='*', metavar='OPTION', help='further options of jupyter console, after --')
     command.set_defaults(run=attach)

@@ -23,38 +23,49 @@ from ..link import Transport
 __all__ = ['BOOTSTRAP', 'worker_command', 'ProcessTransport']
 
 # %% ../../../nbs/shell/isolation/01_process.ipynb #3b426914
-def _package_root() -> str: return os.path.dirname(os.path.dirname(os.path.abspath(rlm.__file__)))
+def _package_root() -> str:
+    return os.path.dirname(os.path.dirname(os.path.abspath(rlm.__file__)))
 
-BOOTSTRAP = 'import sys; sys.path.insert(0, sys.argv[1]); from rlm.shell.worker import main; main(int(sys.argv[2]))' # the program of a worker; its arguments: where rlm lies, the descriptor of its socket
+
+BOOTSTRAP = 'import sys; sys.path.insert(0, sys.argv[1]); from rlm.shell.worker import main; main(int(sys.argv[2]))'  # the program of a worker; its arguments: where rlm lies, the descriptor of its socket
+
 
 def worker_command(
-    python: str, # path of the interpreter, as the worker sees it
-    root: str, # the folder that holds the package, as the worker sees it
-    descriptor: int, # of its end of the socket pair
-) -> list[str]: # arguments of the process
+    python: str,  # path of the interpreter, as the worker sees it
+    root: str,  # the folder that holds the package, as the worker sees it
+    descriptor: int,  # of its end of the socket pair
+) -> list[str]:  # arguments of the process
     "How a worker is started: no settings from the environment or the user's folders, no files written."
     return [python, '-I', '-B', '-c', BOOTSTRAP, root, str(descriptor)]
 
+
 _KEPT = ('PATH', 'HOME', 'USER', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH', 'VIRTUAL_ENV', 'SSL_CERT_FILE')
+
 
 class ProcessTransport(Transport):
     "A worker process with the user's rights: the host survives it, but it contains nothing."
+
     name = 'process'
     process: subprocess.Popen | None = None
     _socket: socket.socket | None = None
     _died: str = ''
 
     @staticmethod
-    def why_not() -> str | None: # one sentence with what to do; None: it works
+    def why_not() -> str | None:  # one sentence with what to do; None: it works
         "What is missing for it on this machine."
-        return None if hasattr(socket, 'send_fds') and hasattr(os, 'killpg') else 'It needs Unix: use WSL or a container.'
-    def command(self, descriptor: int) -> list[str]: # the whole command line
+        return (
+            None if hasattr(socket, 'send_fds') and hasattr(os, 'killpg') else 'It needs Unix: use WSL or a container.'
+        )
+
+    def command(self, descriptor: int) -> list[str]:  # the whole command line
         "What is started."
         return worker_command(sys.executable, _package_root(), descriptor)
-    def environment(self) -> dict[str, str]: # variables of the worker
+
+    def environment(self) -> dict[str, str]:  # variables of the worker
         "The few variables that programs need; no keys."
         return {name: os.environ[name] for name in _KEPT if name in os.environ}
-    def opening(self, memory: int) -> dict[str, Any]: # `memory`: bytes that the context needs
+
+    def opening(self, memory: int) -> dict[str, Any]:  # `memory`: bytes that the context needs
         "The host's import path, so that the user's modules are there too."
         return dict(path=[os.path.abspath(folder) for folder in sys.path if os.path.isdir(folder or '.')])
 
@@ -66,36 +77,53 @@ async def start(self: ProcessTransport) -> None:
     self._died = ''
     try:
         # The engine's thread lives as long as the host: a worker that is to die with its parent's *thread* must be started here.
-        self.process = subprocess.Popen(self.command(theirs.fileno()), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            pass_fds=[theirs.fileno()], env=self.environment(), start_new_session=True)
+        self.process = subprocess.Popen(
+            self.command(theirs.fileno()),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+            env=self.environment(),
+            start_new_session=True,
+        )
     except OSError as error:
         ours.close()
         raise RLMError(f'The {self.name} worker cannot be started: {error}.') from None
-    finally: theirs.close()
+    finally:
+        theirs.close()
     ours.setblocking(False)
     self._socket, self._sending = ours, asyncio.Lock()
+
 
 @patch
 async def send(self: ProcessTransport, frame: Mapping[str, Any], files: Sequence[BinaryIO] = ()) -> None:
     "Send one frame, and open files with it."
     data, loop = memoryview(encode_frame(frame)), asyncio.get_running_loop()
     async with self._sending:
-        if self._socket is None: raise OSError('The worker is gone.')
+        if self._socket is None:
+            raise OSError('The worker is gone.')
         while files:
-            try: data, files = data[socket.send_fds(self._socket, [data[:4]], [file.fileno() for file in files]):], ()
-            except BlockingIOError: await asyncio.sleep(0.001)
+            try:
+                data, files = data[socket.send_fds(self._socket, [data[:4]], [file.fileno() for file in files]) :], ()
+            except BlockingIOError:
+                await asyncio.sleep(0.001)
         await loop.sock_sendall(self._socket, data)
 
+
 @patch
-async def _read(self: ProcessTransport, size: int) -> bytes: # fewer at the end of the stream
+async def _read(self: ProcessTransport, size: int) -> bytes:  # fewer at the end of the stream
     loop, parts, left, ours = asyncio.get_running_loop(), [], size, self._socket
     while left and ours is not None:
-        try: part = await loop.sock_recv(ours, min(left, 2**20))
-        except OSError: part = b''
-        if not part: break
+        try:
+            part = await loop.sock_recv(ours, min(left, 2**20))
+        except OSError:
+            part = b''
+        if not part:
+            break
         parts.append(part)
         left -= len(part)
     return b''.join(parts)
+
 
 @patch
 async def receive(self: ProcessTransport) -> dict[str, Any] | None:
@@ -104,25 +132,35 @@ async def receive(self: ProcessTransport) -> dict[str, Any] | None:
     if len(length) < 4:
         # A process that ends by itself has a moment to do so: then it is known how.
         for _ in range(30):
-            if self.process is None or self.process.poll() is not None: break
+            if self.process is None or self.process.poll() is not None:
+                break
             await asyncio.sleep(0.01)
         return None
-    size, = _LENGTH.unpack(length)
-    if size > MAX_FRAME: raise BadFrame('The frame is too large.')
+    (size,) = _LENGTH.unpack(length)
+    if size > MAX_FRAME:
+        raise BadFrame('The frame is too large.')
     self.frame_bytes, body = size, await self._read(size)
-    if len(body) < size: return None
-    return decode_frame(body) if size < 2**20 else await asyncio.to_thread(decode_frame, body) # other runs go on meanwhile
+    if len(body) < size:
+        return None
+    return (
+        decode_frame(body) if size < 2**20 else await asyncio.to_thread(decode_frame, body)
+    )  # other runs go on meanwhile
+
 
 @patch
 async def hand_over(self: ProcessTransport, file: BinaryIO) -> dict[str, Any]:
     "A descriptor that can only be read goes with a frame of its own."
-    with _read_only(file) as twin: await self.send(dict(op='file', file=file.fileno()), [twin])
+    with _read_only(file) as twin:
+        await self.send(dict(op='file', file=file.fileno()), [twin])
     return dict(file=file.fileno())
+
 
 def _read_only(file: BinaryIO) -> BinaryIO:
     "The same file once more; where the system cannot open it anew, as it is."
-    try: return open(f'/proc/self/fd/{file.fileno()}', 'rb')
-    except OSError: return os.fdopen(os.dup(file.fileno()), 'rb')
+    try:
+        return open(f'/proc/self/fd/{file.fileno()}', 'rb')
+    except OSError:
+        return os.fdopen(os.dup(file.fileno()), 'rb')
 
 # %% ../../../nbs/shell/isolation/01_process.ipynb #760a6783
 @patch
@@ -131,32 +169,44 @@ def kill(self: ProcessTransport) -> None:
     process = self.process
     if process and process.returncode is None:
         # Until it is waited for, its number belongs to nobody else.
-        with contextlib.suppress(OSError): os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(OSError): process.kill()
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            process.kill()
+
 
 @patch
 async def ended(self: ProcessTransport) -> None:
     "Reap the process, close its socket, and note how it ended."
     process, ours = self.process, self._socket
-    if process is None: return
+    if process is None:
+        return
     pause = 0.001
-    while process.poll() is None: await asyncio.sleep(pause := min(2 * pause, 0.1))
+    while process.poll() is None:
+        await asyncio.sleep(pause := min(2 * pause, 0.1))
     self._died = self._how(process)
     process.stderr.close()
     self.process = self._socket = None
-    if ours: ours.close()
+    if ours:
+        ours.close()
+
 
 @patch
 def _how(self: ProcessTransport, process: subprocess.Popen) -> str:
     "How a process ended, and the last that it said."
     os.set_blocking(process.stderr.fileno(), False)
     said = (process.stderr.read() or b'').decode(errors='replace').strip()[-500:]
-    code = process.returncode if process.returncode <= 128 else 128 - process.returncode # bubblewrap passes a signal on as 128 + its number
-    try: how = f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit status {code}'
-    except ValueError: how = f'exit status {process.returncode}'
+    code = (
+        process.returncode if process.returncode <= 128 else 128 - process.returncode
+    )  # bubblewrap passes a signal on as 128 + its number
+    try:
+        how = f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit status {code}'
+    except ValueError:
+        how = f'exit status {process.returncode}'
     return f'{how}: {said}' if said else how
 
+
 @patch
-def why(self: ProcessTransport) -> str: # a part of a sentence
+def why(self: ProcessTransport) -> str:  # a part of a sentence
     "How the process ended."
     return self._died

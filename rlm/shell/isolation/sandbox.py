@@ -35,56 +35,85 @@ _REFUSED = dict(
     network='socket',
     namespaces='unshare setns chroot pivot_root mount umount2 move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr',
     kernel='bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key init_module finit_module '
-        'delete_module kexec_load kexec_file_load iopl ioperm modify_ldt personality lookup_dcookie nfsservctl sysfs uselib ustat',
+    'delete_module kexec_load kexec_file_load iopl ioperm modify_ldt personality lookup_dcookie nfsservctl sysfs uselib ustat',
     memory='memfd_create memfd_secret shmget shmat shmctl shmdt semget semop semctl semtimedop msgget msgsnd msgrcv msgctl '
-        'mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr',
+    'mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr',
     machine='reboot swapon swapoff acct quotactl quotactl_fd settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname syslog vhangup',
-    handles='name_to_handle_at open_by_handle_at fanotify_init fanotify_mark')
+    handles='name_to_handle_at open_by_handle_at fanotify_init fanotify_mark',
+)
 
 # Where there are no namespaces, other processes and files of the same user are in sight.
 _REFUSED_IN_SIGHT = dict(
     signals='kill tkill rt_sigqueueinfo rt_tgsigqueueinfo',
     priorities='setpriority sched_setscheduler sched_setparam sched_setattr sched_setaffinity ioprio_set migrate_pages move_pages',
     attributes='chmod fchmod fchmodat chown fchown lchown fchownat utime utimes utimensat futimesat setxattr lsetxattr fsetxattr removexattr lremovexattr '
-        'fremovexattr inotify_add_watch setuid setgid setreuid setregid setresuid setresgid setgroups capset')
-_NEWER = {'fchmodat2': 452, 'setxattrat': 463, 'removexattrat': 466, 'file_setattr': 469} # not known to every libseccomp; the same on every processor
+    'fremovexattr inotify_add_watch setuid setgid setreuid setregid setresuid setresgid setgroups capset',
+)
+_NEWER = {
+    'fchmodat2': 452,
+    'setxattrat': 463,
+    'removexattrat': 466,
+    'file_setattr': 469,
+}  # not known to every libseccomp; the same on every processor
 
 _FOR_PROGRAMS = {'fork', 'vfork', 'execve', 'execveat', 'socket'}
-_CLONE_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000) # files, control groups, names, queues, users, processes, network
-_CLONE_THREAD, _PR_SET_PDEATHSIG, _TTY_INPUT = 0x10000, 1, (0x5412, 0x541C) # TIOCSTI, TIOCLINUX
+_CLONE_NAMESPACES = (
+    0x20000,
+    0x2000000,
+    0x4000000,
+    0x8000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)  # files, control groups, names, queues, users, processes, network
+_CLONE_THREAD, _PR_SET_PDEATHSIG, _TTY_INPUT = 0x10000, 1, (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+
 
 @functools.cache
 def _seccomp() -> Any:
     "libseccomp; raises `RLMError` where it is missing."
     try:
         import pyseccomp
+
         return pyseccomp
-    except Exception as error: raise RLMError(f'libseccomp cannot be used ({error}): apt install libseccomp2, pip install pyseccomp.') from None
+    except Exception as error:
+        raise RLMError(
+            f'libseccomp cannot be used ({error}): apt install libseccomp2, pip install pyseccomp.'
+        ) from None
 
 # %% ../../../nbs/shell/isolation/02_sandbox.ipynb #936b42c2
 @functools.cache
 def call_filter(
-    process: int | None = None, # its own number, where it can see other processes
-    in_container: bool = False, # it may start programs and open sockets: the container counts the ones and holds the others
-) -> bytes: # a program for the kernel
+    process: int | None = None,  # its own number, where it can see other processes
+    in_container: bool = False,  # it may start programs and open sockets: the container counts the ones and holds the others
+) -> bytes:  # a program for the kernel
     "The filter; raises `RLMError` where libseccomp is missing."
     seccomp = _seccomp()
     rules, refuse = seccomp.SyscallFilter(seccomp.ALLOW), seccomp.ERRNO(errno.EPERM)
-    rules.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.KILL_PROCESS) # calls in the manner of another processor
+    rules.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.KILL_PROCESS)  # calls in the manner of another processor
     groups = _REFUSED if process is None else _REFUSED | _REFUSED_IN_SIGHT
     for call in ' '.join(groups.values()).split():
-        if not (in_container and call in _FOR_PROGRAMS): rules.add_rule(refuse, call)
-    rules.add_rule(seccomp.ERRNO(errno.ENOSYS), 'clone3') # its flags are out of the filter's sight; libraries then take clone
+        if not (in_container and call in _FOR_PROGRAMS):
+            rules.add_rule(refuse, call)
+    rules.add_rule(
+        seccomp.ERRNO(errno.ENOSYS), 'clone3'
+    )  # its flags are out of the filter's sight; libraries then take clone
     if in_container:
-        for flag in _CLONE_NAMESPACES: rules.add_rule(refuse, 'clone', seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
-        rules.add_rule(refuse, 'socket', seccomp.Arg(0, seccomp.GT, socket.AF_NETLINK)) # no network namespace holds vsock
-    else: rules.add_rule(refuse, 'clone', seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, 0))
+        for flag in _CLONE_NAMESPACES:
+            rules.add_rule(refuse, 'clone', seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
+        rules.add_rule(
+            refuse, 'socket', seccomp.Arg(0, seccomp.GT, socket.AF_NETLINK)
+        )  # no network namespace holds vsock
+    else:
+        rules.add_rule(refuse, 'clone', seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, 0))
     rules.add_rule(refuse, 'prctl', seccomp.Arg(0, seccomp.EQ, _PR_SET_PDEATHSIG))
     rules.add_rule(refuse, 'prlimit64', seccomp.Arg(0, seccomp.NE, 0))
-    for request in _TTY_INPUT: rules.add_rule(refuse, 'ioctl', seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, request))
+    for request in _TTY_INPUT:
+        rules.add_rule(refuse, 'ioctl', seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, request))
     if process is not None:
         rules.add_rule(refuse, 'tgkill', seccomp.Arg(0, seccomp.NE, process))
-        for number in _NEWER.values(): rules.add_rule(refuse, number)
+        for number in _NEWER.values():
+            rules.add_rule(refuse, number)
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)
         file.seek(0)
@@ -93,75 +122,159 @@ def call_filter(
 # %% ../../../nbs/shell/isolation/02_sandbox.ipynb #e10eb530
 _MAX_THREADS = 256
 
+
 def limits_for(
-    memory: int, # bytes that the context takes in Python
-    base: int = 2048, # megabytes besides
-    threads: int | None = _MAX_THREADS, # threads; None: no limit of their own
-) -> dict[str, int]: # for `rlm.shell.worker.set_limits`
+    memory: int,  # bytes that the context takes in Python
+    base: int = 2048,  # megabytes besides
+    threads: int | None = _MAX_THREADS,  # threads; None: no limit of their own
+) -> dict[str, int]:  # for `rlm.shell.worker.set_limits`
     "What one worker may take."
-    room = base * 2**20 + 5*memory
+    room = base * 2**20 + 5 * memory
     return dict(memory=room, files=256, file_size=64 * 2**20, core=0) | (dict(threads=threads) if threads else {})
 
 # %% ../../../nbs/shell/isolation/02_sandbox.ipynb #2aa0a1d5
-def _libraries() -> list[str]: # folders with packages
-    return [folder for folder in sys.path if folder.endswith(('site-packages', 'dist-packages')) and os.path.isdir(folder)]
+def _libraries() -> list[str]:  # folders with packages
+    return [
+        folder for folder in sys.path if folder.endswith(('site-packages', 'dist-packages')) and os.path.isdir(folder)
+    ]
+
 
 @functools.cache
-def visible_paths() -> tuple[str, ...]: # absolute
+def visible_paths() -> tuple[str, ...]:  # absolute
     "All that Python needs to run."
-    wanted = ['/usr/lib', '/usr/lib64', '/usr/lib32', '/usr/local/lib', '/etc/ld.so.cache', '/etc/localtime', '/usr/share/zoneinfo']
-    if os.path.islink('/lib') is False: wanted += ['/lib', '/lib64']
+    wanted = [
+        '/usr/lib',
+        '/usr/lib64',
+        '/usr/lib32',
+        '/usr/local/lib',
+        '/etc/ld.so.cache',
+        '/etc/localtime',
+        '/usr/share/zoneinfo',
+    ]
+    if os.path.islink('/lib') is False:
+        wanted += ['/lib', '/lib64']
     prefixes = [sys.base_prefix, sys.prefix]
-    if '/usr' in prefixes: wanted += [os.path.realpath(sys.executable), sys.executable]
-    wanted += [prefix for prefix in prefixes if prefix not in ('/usr', '/')] + _libraries() + [os.path.join(_package_root(), 'rlm')]
+    if '/usr' in prefixes:
+        wanted += [os.path.realpath(sys.executable), sys.executable]
+    wanted += (
+        [prefix for prefix in prefixes if prefix not in ('/usr', '/')]
+        + _libraries()
+        + [os.path.join(_package_root(), 'rlm')]
+    )
     there = [path for path in dict.fromkeys(map(os.path.abspath, wanted)) if os.path.exists(path)]
     return tuple(path for path in there if not any(path != other and path.startswith(other + '/') for other in there))
 
 # %% ../../../nbs/shell/isolation/02_sandbox.ipynb #ae032e57
-_FOLDER, _ROOM, _MAX_FILES = '/sandbox', str(64 * 2**20), 20_000 # the one writable folder, in memory; its bytes; its files
+_FOLDER, _ROOM, _MAX_FILES = (
+    '/sandbox',
+    str(64 * 2**20),
+    20_000,
+)  # the one writable folder, in memory; its bytes; its files
+
 
 class _LimitedTransport(ProcessTransport):
     "A worker with a bound on its memory."
-    def __init__(self,
-        memory: int = 2048, # megabytes that the cells may take besides the context and a few copies of it
+
+    def __init__(
+        self,
+        memory: int = 2048,  # megabytes that the cells may take besides the context and a few copies of it
     ):
-        if not (isinstance(memory, int) and memory >= 256): raise BadInput(f'memory={memory!r}: give megabytes, from 256 up.')
+        if not (isinstance(memory, int) and memory >= 256):
+            raise BadInput(f'memory={memory!r}: give megabytes, from 256 up.')
         self.memory = memory
 
-_ONE_HEAP = dict(LANG='C.UTF-8', MALLOC_ARENA_MAX='2', OPENBLAS_NUM_THREADS='2', OMP_NUM_THREADS='2') # libraries that reserve memory by the core would meet the limit at once
+
+_ONE_HEAP = dict(
+    LANG='C.UTF-8', MALLOC_ARENA_MAX='2', OPENBLAS_NUM_THREADS='2', OMP_NUM_THREADS='2'
+)  # libraries that reserve memory by the core would meet the limit at once
+
 
 def _bwrap_arguments(as_root: bool) -> list[str]:
     "What bubblewrap is told, up to the command."
     # Root needs no user namespace, and without it the worker can become a user whom the kernel counts; all else is given up there.
-    rights = ['--cap-drop', 'ALL', '--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID'] if as_root else ['--unshare-user', '--disable-userns', '--cap-drop', 'ALL',
-        '--uid', '65534', '--gid', '65534']
-    from_root = [part for name in ('lib', 'lib64', 'lib32') if os.path.islink(f'/{name}') for part in ('--symlink', os.readlink(f'/{name}'), f'/{name}')]
+    rights = (
+        ['--cap-drop', 'ALL', '--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID']
+        if as_root
+        else ['--unshare-user', '--disable-userns', '--cap-drop', 'ALL', '--uid', '65534', '--gid', '65534']
+    )
+    from_root = [
+        part
+        for name in ('lib', 'lib64', 'lib32')
+        if os.path.islink(f'/{name}')
+        for part in ('--symlink', os.readlink(f'/{name}'), f'/{name}')
+    ]
     shown = [part for path in visible_paths() for part in ('--ro-bind', path, path)]
-    above = sorted({str(parent) for path in visible_paths() for parent in Path(path).parents} - {'/'}) # open to all, whatever they are outside
+    above = sorted(
+        {str(parent) for path in visible_paths() for parent in Path(path).parents} - {'/'}
+    )  # open to all, whatever they are outside
     folders = [part for path in above for part in ('--perms', '0755', '--dir', path)]
     words = dict(HOME=_FOLDER, TMPDIR=_FOLDER, PATH='/usr/bin', **_ONE_HEAP)
-    return ['--unshare-ipc', '--unshare-pid', '--unshare-net', '--unshare-uts', '--unshare-cgroup-try', *rights, '--die-with-parent', '--new-session', '--clearenv',
-        '--hostname', 'sandbox', *[part for pair in words.items() for part in ('--setenv', *pair)],
-        *from_root, '--dev', '/dev', '--tmpfs', '/dev/shm', '--tmpfs', '/tmp', '--perms', '1777', '--size', _ROOM, '--tmpfs', _FOLDER, *folders, *shown,
-        *[part for path in ('/dev/shm', '/dev', '/tmp', '/') for part in ('--remount-ro', path)], '--chdir', _FOLDER]
+    return [
+        '--unshare-ipc',
+        '--unshare-pid',
+        '--unshare-net',
+        '--unshare-uts',
+        '--unshare-cgroup-try',
+        *rights,
+        '--die-with-parent',
+        '--new-session',
+        '--clearenv',
+        '--hostname',
+        'sandbox',
+        *[part for pair in words.items() for part in ('--setenv', *pair)],
+        *from_root,
+        '--dev',
+        '/dev',
+        '--tmpfs',
+        '/dev/shm',
+        '--tmpfs',
+        '/tmp',
+        '--perms',
+        '1777',
+        '--size',
+        _ROOM,
+        '--tmpfs',
+        _FOLDER,
+        *folders,
+        *shown,
+        *[part for path in ('/dev/shm', '/dev', '/tmp', '/') for part in ('--remount-ro', path)],
+        '--chdir',
+        _FOLDER,
+    ]
+
 
 class SandboxTransport(_LimitedTransport):
     "A worker under bubblewrap: its own namespaces, no capabilities, a filter of system calls, resource limits."
+
     name = 'sandbox'
     _folder: _OpenFolder | None = None
 
-    def command(self, descriptor: int) -> list[str]: # the whole command line
+    def command(self, descriptor: int) -> list[str]:  # the whole command line
         "bubblewrap, and in it the worker."
-        return [shutil.which('bwrap') or 'bwrap', *_bwrap_arguments(_as_root()), '--', *worker_command(sys.executable, _package_root(), descriptor)]
-    def environment(self) -> dict[str, str]: # of bubblewrap; the worker has another
+        return [
+            shutil.which('bwrap') or 'bwrap',
+            *_bwrap_arguments(_as_root()),
+            '--',
+            *worker_command(sys.executable, _package_root(), descriptor),
+        ]
+
+    def environment(self) -> dict[str, str]:  # of bubblewrap; the worker has another
         "Nothing."
         return {}
-    def opening(self, memory: int) -> dict[str, Any]: # `memory`: bytes that the context needs
+
+    def opening(self, memory: int) -> dict[str, Any]:  # `memory`: bytes that the context needs
         "The locks."
         user = dict(user=_new_user()) if _as_root() else {}
         threads = _MAX_THREADS if user or _counts_threads() else None
-        return dict(path=_libraries(), limits=limits_for(memory, self.memory, threads), filter=base64.b64encode(call_filter()).decode(), max_printed=10_000_000,
-            folder=_FOLDER, **user)
+        return dict(
+            path=_libraries(),
+            limits=limits_for(memory, self.memory, threads),
+            filter=base64.b64encode(call_filter()).decode(),
+            max_printed=10_000_000,
+            folder=_FOLDER,
+            **user,
+        )
+
 
 @functools.cache
 def _counts_threads() -> bool:
@@ -169,7 +282,8 @@ def _counts_threads() -> bool:
     release = platform.release().split('.')
     return tuple(int(part) for part in release[:2] if part.isdecimal()) >= (5, 14)
 
-def _new_user() -> int: # one that nobody has, and no other sandbox
+
+def _new_user() -> int:  # one that nobody has, and no other sandbox
     return random.SystemRandom().randrange(0x60000000, 0x70000000)
 
 # %% ../../../nbs/shell/isolation/02_sandbox.ipynb #f9494ba2
@@ -178,34 +292,50 @@ async def receive(self: SandboxTransport) -> dict[str, Any] | None:
     "As for every process; with its first frame the worker sends its folder."
     if self._folder is None and self._socket is not None:
         while True:
-            try: _, beside, *_ = self._socket.recvmsg(1, socket.CMSG_LEN(4), socket.MSG_PEEK)
-            except BlockingIOError: await _readable(self._socket)
-            except OSError: break
+            try:
+                _, beside, *_ = self._socket.recvmsg(1, socket.CMSG_LEN(4), socket.MSG_PEEK)
+            except BlockingIOError:
+                await _readable(self._socket)
+            except OSError:
+                break
             else:
                 for _, kind, data in beside:
-                    if kind == socket.SCM_RIGHTS: self._folder = _OpenFolder(struct.unpack('i', data)[0])
+                    if kind == socket.SCM_RIGHTS:
+                        self._folder = _OpenFolder(struct.unpack('i', data)[0])
                 break
     return await super(SandboxTransport, self).receive()
+
 
 async def _readable(ours: socket.socket) -> None:
     loop, arrived = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
     loop.add_reader(ours.fileno(), lambda: arrived.done() or arrived.set_result(None))
-    try: await arrived
-    finally: loop.remove_reader(ours.fileno())
+    try:
+        await arrived
+    finally:
+        loop.remove_reader(ours.fileno())
+
 
 class _OpenFolder:
     "A descriptor that is closed with its owner."
-    def __init__(self, descriptor: int): self.descriptor = descriptor
-    def __del__(self) -> None: os.close(self.descriptor)
+
+    def __init__(self, descriptor: int):
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
     def files(self) -> int:
         about = os.fstatvfs(self.descriptor)
         return about.f_files - about.f_ffree
 
+
 @patch
-def overdrawn(self: SandboxTransport) -> str: # '' while all is well
+def overdrawn(self: SandboxTransport) -> str:  # '' while all is well
     "Whether the worker has made more files than it may."
-    if self._folder and self._folder.files() > _MAX_FILES: return f'it made more than {_MAX_FILES:,} files'
+    if self._folder and self._folder.files() > _MAX_FILES:
+        return f'it made more than {_MAX_FILES:,} files'
     return ''
+
 
 @patch
 async def ended(self: SandboxTransport) -> None:
@@ -215,107 +345,158 @@ async def ended(self: SandboxTransport) -> None:
 
 # %% ../../../nbs/shell/isolation/02_sandbox.ipynb #8021028a
 @functools.cache
-def _try_bwrap(as_root: bool) -> str: # what went wrong; '' where it works
+def _try_bwrap(as_root: bool) -> str:  # what went wrong; '' where it works
     "Start Python in a sandbox, as far as that."
     change = 'os.setgroups([]); os.setresgid(9**9, 9**9, 9**9); os.setresuid(9**9, 9**9, 9**9)' if as_root else ''
     program = f'import os, importlib.util; {change}\nimportlib.util.find_spec("IPython") or exit("IPython is out of its sight")'
     command = [shutil.which('bwrap'), *_bwrap_arguments(as_root), '--', sys.executable, '-I', '-c', program]
-    try: tried = subprocess.run(command, env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired) as error: return str(error)
+    try:
+        tried = subprocess.run(command, env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
     return '' if tried.returncode == 0 else tried.stderr.strip()[-300:] or f'exit status {tried.returncode}'
+
 
 def _as_root() -> bool:
     "Whether bubblewrap is to use root's rights; in a container root may have none, and is then a user like others."
     return os.geteuid() == 0 and not _try_bwrap(True)
 
+
 @functools.cache
-def why_no_sandbox() -> str | None: # one sentence with what to do; None: it works
+def why_no_sandbox() -> str | None:  # one sentence with what to do; None: it works
     "What is missing for `env=\"sandbox\"` on this machine."
-    if sys.platform != 'linux': return 'bubblewrap exists on Linux only.'
-    if not shutil.which('bwrap'): return 'bubblewrap is not installed: apt install bubblewrap.'
-    try: call_filter()
-    except RLMError as error: return str(error)
-    if _as_root() or not (said := _try_bwrap(False)): return None
-    if 'disable-userns' in said or '--size' in said: return 'bubblewrap is too old: version 0.8 or newer is needed.'
+    if sys.platform != 'linux':
+        return 'bubblewrap exists on Linux only.'
+    if not shutil.which('bwrap'):
+        return 'bubblewrap is not installed: apt install bubblewrap.'
+    try:
+        call_filter()
+    except RLMError as error:
+        return str(error)
+    if _as_root() or not (said := _try_bwrap(False)):
+        return None
+    if 'disable-userns' in said or '--size' in said:
+        return 'bubblewrap is too old: version 0.8 or newer is needed.'
     cure = 'user namespaces are switched off'
     if _reads('/proc/sys/kernel/apparmor_restrict_unprivileged_userns') == '1':
         cure = 'AppArmor forbids user namespaces: give bwrap a profile with "userns,", or sysctl kernel.apparmor_restrict_unprivileged_userns=0'
     return f'bubblewrap does not run here ({said}); probably {cure}.'
 
+
 def _reads(path: str) -> str:
-    try: return Path(path).read_text().strip()
-    except OSError: return ''
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ''
 
 # %% ../../../nbs/shell/isolation/02_sandbox.ipynb #147b6434
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446 # the same on every processor
-_READ, _WRITE = 0b1100, 0b10 # files and folders; files
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same on every processor
+_READ, _WRITE = 0b1100, 0b10  # files and folders; files
+
 
 def _system_call(*arguments: Any) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     result = libc.syscall(*arguments)
-    if result < 0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
 
-def landlock_version() -> int: # 0: there is none
+
+def landlock_version() -> int:  # 0: there is none
     "What the kernel knows of Landlock."
-    try: return _system_call(_LANDLOCK_CREATE, None, 0, 1)
-    except (OSError, AttributeError): return 0
+    try:
+        return _system_call(_LANDLOCK_CREATE, None, 0, 1)
+    except (OSError, AttributeError):
+        return 0
+
 
 def restrict_files(
-    readable: Iterable[str], # files and folders that stay readable
+    readable: Iterable[str],  # files and folders that stay readable
 ) -> None:
     "Give up all other files, TCP, and signals to others, for this process and for good."
     version = landlock_version()
     handled = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
-    rules = struct.pack('=QQQ', handled, 3 if version >= 4 else 0, 3 if version >= 6 else 0)[:24 if version >= 6 else 16 if version >= 4 else 8]
+    rules = struct.pack('=QQQ', handled, 3 if version >= 4 else 0, 3 if version >= 6 else 0)[
+        : 24 if version >= 6 else 16 if version >= 4 else 8
+    ]
     ruleset = _system_call(_LANDLOCK_CREATE, rules, len(rules), 0)
     for path, access in [*((path, _READ) for path in readable), ('/dev/null', _READ | _WRITE), ('/dev/urandom', _READ)]:
-        if not os.path.exists(path): continue
+        if not os.path.exists(path):
+            continue
         descriptor = os.open(path, os.O_PATH)
         allowed = access if os.path.isdir(path) else access & 0b110
         _system_call(_LANDLOCK_ADD, ruleset, 1, struct.pack('=Qi', allowed, descriptor), 0)
         os.close(descriptor)
     drop_capabilities()
     from rlm.shell.worker import _PR_SET_NO_NEW_PRIVS, _prctl
+
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _system_call(_LANDLOCK_RESTRICT, ruleset, 0)
     os.close(ruleset)
 
+
 def drop_capabilities() -> None:
     "Root without its powers; for anybody else nothing changes."
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.capset(struct.pack('=Ii', 0x20080522, 0), bytes(24)): raise OSError(ctypes.get_errno(), 'capset')
+    if libc.capset(struct.pack('=Ii', 0x20080522, 0), bytes(24)):
+        raise OSError(ctypes.get_errno(), 'capset')
 
 # %% ../../../nbs/shell/isolation/02_sandbox.ipynb #762fd6d9
 class LandlockTransport(_LimitedTransport):
     "A worker that has given up its rights: no files to write, no sockets, no processes; it shares the machine's namespaces."
+
     name = 'landlock'
-    def environment(self) -> dict[str, str]: # variables of the worker
+
+    def environment(self) -> dict[str, str]:  # variables of the worker
         "Nothing of the user's."
         return dict(PATH='/usr/bin', HOME='/', **_ONE_HEAP)
-    def opening(self, memory: int) -> dict[str, Any]: # `memory`: bytes that the context needs
+
+    def opening(self, memory: int) -> dict[str, Any]:  # `memory`: bytes that the context needs
         "The locks."
         user = dict(user=_new_user()) if os.geteuid() == 0 and _open_to_all() else {}
-        return dict(path=_libraries(), limits=limits_for(memory, self.memory, _MAX_THREADS if user else None), landlock=list(visible_paths()), **user,
-            filter=base64.b64encode(call_filter(self.process.pid)).decode(), max_printed=10_000_000)
+        return dict(
+            path=_libraries(),
+            limits=limits_for(memory, self.memory, _MAX_THREADS if user else None),
+            landlock=list(visible_paths()),
+            **user,
+            filter=base64.b64encode(call_filter(self.process.pid)).decode(),
+            max_printed=10_000_000,
+        )
+
 
 def _open_to_all() -> bool:
     "Whether another user could read what Python needs."
-    return all(os.stat(parent).st_mode & 0o005 == 0o005 for path in visible_paths() for parent in (Path(path), *Path(path).parents) if os.path.isdir(parent))
+    return all(
+        os.stat(parent).st_mode & 0o005 == 0o005
+        for path in visible_paths()
+        for parent in (Path(path), *Path(path).parents)
+        if os.path.isdir(parent)
+    )
+
 
 @patch
-def overdrawn(self: LandlockTransport) -> str: # '' while all is well
+def overdrawn(self: LandlockTransport) -> str:  # '' while all is well
     "Whether the worker has more threads than it may; the kernel counts those of root for nobody."
     about = _reads(f'/proc/{self.process.pid}/stat') if self.process else ''
-    return f'it started more than {_MAX_THREADS} threads' if about and int(about.rpartition(')')[2].split()[17]) > _MAX_THREADS else ''
+    return (
+        f'it started more than {_MAX_THREADS} threads'
+        if about and int(about.rpartition(')')[2].split()[17]) > _MAX_THREADS
+        else ''
+    )
+
 
 @functools.cache
-def why_no_landlock() -> str | None: # one sentence; None: it works
+def why_no_landlock() -> str | None:  # one sentence; None: it works
     "What is missing for `env=\"landlock\"` on this machine."
-    if sys.platform != 'linux': return 'Landlock exists on Linux only.'
-    if not landlock_version(): return 'This kernel has no Landlock (Linux 5.13 or newer, with landlock among its security modules).'
-    try: call_filter(1)
-    except RLMError as error: return str(error)
+    if sys.platform != 'linux':
+        return 'Landlock exists on Linux only.'
+    if not landlock_version():
+        return 'This kernel has no Landlock (Linux 5.13 or newer, with landlock among its security modules).'
+    try:
+        call_filter(1)
+    except RLMError as error:
+        return str(error)
     return None
+
 
 SandboxTransport.why_not, LandlockTransport.why_not = staticmethod(why_no_sandbox), staticmethod(why_no_landlock)
