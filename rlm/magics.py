@@ -11,160 +11,164 @@ from pathlib import Path
 from typing import Any
 from .base.errors import BadInput, LimitExceeded, ModelError, RLMError
 from .base.inputs import read_context
+from .cli import LIMIT_OPTIONS, METHOD_HELP, add_limits, make_strategy, method_names
 from .trace.viewer import read_run, View
 
 # %% auto #0
 __all__ = ['load_ipython_extension']
 
 # %% ../nbs/07_magics.ipynb #d7d2d15f
-_LIMITS = [('cost', float, 'US dollars'), ('tokens', int, 'tokens, in and out'), ('calls', int, 'model calls'), ('seconds', float, 'wall time'),
-           ('iterations', int, 'turns'), ('depth', int, 'levels of recursion'), ('errors', int, 'failures')]
-
 class _Options(argparse.ArgumentParser):
-    "A parser whose mistakes are exceptions."
-    def __init__(self, prog: str, **about):
-        super().__init__(prog, add_help=False, usage=argparse.SUPPRESS, formatter_class=argparse.RawDescriptionHelpFormatter, **about)
+    "A parser that raises `BadInput` where argparse would end the process."
 
-    def error(self, message: str) -> None: raise BadInput(f'{self.prog}: {message}; {self.prog}? shows what can be said.')
+    def __init__(self, prog: str, **about: Any):
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, add_help=False, usage=argparse.SUPPRESS, formatter_class=formatter, **about)
 
-    def read(self, line: str) -> argparse.Namespace: # the options
-        "Read a line as a shell would split it."
-        try: return self.parse_args(shlex.split(line))
-        except ValueError as error: self.error(str(error))
+    def error(self, message: str) -> None:
+        raise BadInput(f'{self.prog}: {message}; {self.prog}? lists the options.')
+
+    def read(self, line: str) -> argparse.Namespace:  # the options
+        "Read a line, split as a shell would split it."
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            self.error(str(error))
+        return self.parse_args(words)
+
 
 def _question_options() -> _Options:
-    "What `%%rlm` understands."
-    parser = _Options('%%rlm', description='Ask the question that stands in the cell.', epilog=_EXAMPLES)
-    parser.add_argument('-c', '--context', metavar='NAME', help='variable, or an expression without spaces, that the question is about (default: the variable context)')
-    parser.add_argument('-f', '--file', metavar='FILE', nargs='+', help='files, folders or patterns instead of a variable')
-    parser.add_argument('-m', '--model', help='any LiteLLM name, or a variable that holds an LM (default: offline/extractive, which only finds sentences)')
+    "The options of `%%rlm`."
+    parser = _Options('%%rlm', description='Ask the question in the cell.', epilog=_EXAMPLES)
+    context = 'variable, or expression without spaces, to ask about (default: the variable context)'
+    parser.add_argument('-c', '--context', metavar='NAME', help=context)
+    parser.add_argument('-f', '--file', metavar='FILE', nargs='+', help='files, folders or patterns to ask about')
+    model = (
+        'any LiteLLM name, or a variable that holds an LM (default: offline/extractive, which only quotes sentences)'
+    )
+    parser.add_argument('-m', '--model', help=model)
     parser.add_argument('--sub-model', metavar='MODEL', help='model of the sub-calls (default: the same)')
-    parser.add_argument('--method', choices=['rlm', 'direct', 'lambda', 'srlm'], help='rlm explores by code (default), direct is one call, lambda plans, srlm picks the best of several')
-    parser.add_argument('-k', type=int, metavar='K', help='candidates of srlm')
-    parser.add_argument('--task', help='of lambda: search, classify, summarise, ...')
-    parser.add_argument('--env', help="where the model's code runs: local, sandbox, docker, ...")
-    for name, kind, what in _LIMITS: parser.add_argument(f'--max-{name}', type=kind, metavar='N', help=f'limit: {what}')
-    parser.add_argument('--trace', metavar='FILE', help='write every event of the run to this .jsonl file, or into this folder')
-    parser.add_argument('-o', '--output', metavar='NAME', help='variable that gets the result, also that of a run which was stopped')
-    parser.add_argument('-q', '--quiet', action='store_true', default=None, help='show nothing while it runs')
+    parser.add_argument('--method', choices=method_names(), metavar='NAME', help=METHOD_HELP)
+    parser.add_argument('-k', type=int, metavar='K', help='trajectories of srlm (default: 8)')
+    parser.add_argument('--task', help='for lambda: search, classify, summarise, ...')
+    parser.add_argument('--env', help='where the code runs: local, sandbox, docker, ...')
+    add_limits(parser)
+    trace = 'write every event of the run to this .jsonl file, or into this folder'
+    parser.add_argument('--trace', metavar='FILE', help=trace)
+    output = 'variable that gets the result, also the partial result of a run that reached a limit'
+    parser.add_argument('-o', '--output', metavar='NAME', help=output)
+    parser.add_argument('-q', '--quiet', action='store_true', default=None, help='show no progress')
     return parser
 
-_EXAMPLES = '''examples:
-  %%rlm -c report -m gpt-4o-mini --max-cost 0.50 -o result
-  Which quarter had the highest revenue, and why?
 
-  %rlm -m gpt-4o-mini --max-cost 2     options that hold for all cells from now on; %rlm alone shows them
-  %rlm_trace                           how the last answer came about'''
+# Written line by line: a line that begins with %% would make the whole cell a magic.
+_EXAMPLES = '\n'.join(
+    [
+        'examples:',
+        '  %%rlm -c report -m gpt-4o-mini --max-cost 0.50 -o result',
+        '  Which quarter had the highest revenue, and why?',
+        '',
+        '  %rlm -m gpt-4o-mini --max-cost 2     options for all cells from now on; %rlm alone shows them',
+        '  %rlm_trace                           show how the last answer was found',
+    ]
+)
 
 # %% ../nbs/07_magics.ipynb #8ba0ea0a
-class _Asker:
+class _Session:
     "What the magics of one IPython shell share."
 
     def __init__(
         self,
         shell: Any,  # an InteractiveShell
     ):
-        self.shell, self.words, self.last = shell, '', None
+        self.shell = shell
+        self.options = ''  # for all cells
+        self.last = None  # the last result
 
     def value(self, name: str, what: str) -> Any:  # of a variable or an expression
-        "Look a name up; raises `BadInput` where there is nothing."
+        "Evaluate a name; raises `BadInput` if that fails."
         try:
             return self.shell.ev(name)
-        # Whatever an expression of the user's may raise.
+        # An expression of the user can raise anything.
         except Exception as error:
-            raise BadInput(
-                f'{what} {name} cannot be found ({type(error).__name__}: {error}); give a variable of this notebook.'
-            ) from None
+            problem = f'{type(error).__name__}: {error}'
+            raise BadInput(f'{what} {name} cannot be found ({problem}); give a variable of this notebook.') from None
 
-    def context(self, options: argparse.Namespace) -> Any:  # what the question is about
+    def context(self, options: argparse.Namespace) -> Any:  # of the question
         "The variable or the files that the options name."
         if options.file:
             if options.context:
-                raise BadInput('-c and -f both say what the question is about: give one of them.')
+                raise BadInput('-c and -f both name a context: give one of them.')
             return read_context([os.path.expanduser(name) for name in options.file])[0]
         if options.context is None and 'context' not in self.shell.user_ns:
-            raise BadInput(
-                'What is the question about? Give a variable, as in %%rlm -c report, or files, as in %%rlm -f report.txt.'
-            )
+            raise BadInput('There is no context: give a variable (%%rlm -c report) or files (%%rlm -f report.txt).')
         return self.value(options.context or 'context', 'The context')
 
-    def model(self, name: str) -> Any:  # a name for LiteLLM, or what a variable holds
+    def model(self, name: str) -> Any:  # a LiteLLM name, or the LM or function in a variable of that name
         held = self.shell.user_ns.get(name)
         return held if callable(held) else name
 
 # %% ../nbs/07_magics.ipynb #01b12d2d
-def _strategy(asker: _Asker, options: argparse.Namespace) -> Any:  # ready to be called
-    "The strategy that the options ask for."
-    from rlm.plan.strategy import LambdaRLM
-    from rlm.runs.direct import Direct
-    from rlm.runs.rlm import RLM
-    from rlm.vote.strategy import SRLM
-
-    given = {
-        name: getattr(options, name)
-        for name in ('k', 'task', 'env', 'trace', *(f'max_{limit}' for limit, *_ in _LIMITS))
-    }
-    settings = {name: value for name, value in given.items() if value is not None} | dict(verbose=not options.quiet)
-    if options.sub_model:
-        settings['sub_lm'] = asker.model(options.sub_model)
-    kind = dict(rlm=RLM, direct=Direct, srlm=SRLM).get(options.method or 'rlm', LambdaRLM)
-    return kind(asker.model(options.model or 'offline/extractive'), **settings)
+def _strategy(session: _Session, options: argparse.Namespace) -> Any:  # ready to be called
+    "The strategy that the options name."
+    settings = dict(verbose=not options.quiet)
+    for name in ('env', 'trace', *(f'max_{limit}' for limit, *_ in LIMIT_OPTIONS)):
+        if getattr(options, name) is not None:
+            settings[name] = getattr(options, name)
+    lm = session.model(options.model or 'offline/extractive')
+    sub_lm = session.model(options.sub_model) if options.sub_model else None
+    return make_strategy(options.method or 'rlm', lm, sub_lm, task=options.task, candidates=options.k, **settings)
 
 
 def _ask(
-    asker: _Asker,  # of the shell
+    session: _Session,  # of the shell
     line: str,  # options
-    cell: str | None = None,  # the question; None: the options are to hold for all cells
+    cell: str | None = None,  # the question; None: the options hold for all cells from now on
 ) -> Any:  # a Result, which the notebook shows
-    "Ask the question in a cell. Raises `BadInput`, `LimitExceeded` or `ModelError` as the strategy does, with the result so far kept."
+    "Ask the question in a cell. Raises `BadInput`, `LimitExceeded` or `ModelError`; the partial result is kept."
     parser = _question_options()
     if cell is None:
-        parser.read(line)  # a mistake is told now and not at the next question
-        asker.words = f'{asker.words} {line}'.strip()
-        print(f'%%rlm {asker.words}')
+        parser.read(line)  # a wrong option is reported now, not with the next question
+        session.options = f'{session.options} {line}'.strip()
+        print(f'%%rlm {session.options}')
         return None
-    options = parser.read(f'{asker.words} {line}')
-    context, strategy = asker.context(options), _strategy(asker, options)
+    options = parser.read(f'{session.options} {line}')
+    context = session.context(options)
+    strategy = _strategy(session, options)
     try:
         result, problem = strategy(context, cell.strip()), None
     except (LimitExceeded, ModelError) as error:
         result, problem = error.result, error
     if result is not None:
-        asker.last = result
+        session.last = result
         if options.output:
-            asker.shell.user_ns[options.output] = result
+            session.shell.user_ns[options.output] = result
     if problem:
         raise problem
     return result
 
 # %% ../nbs/07_magics.ipynb #bfdae605
 def _trace_options() -> _Options:
-    "What `%rlm_trace` understands."
-    parser = _Options(
-        '%rlm_trace',
-        description='Show how an answer came about: turns, code, output, sub-calls, their time, tokens and dollars.',
-        epilog='examples:\n  %rlm_trace\n  %rlm_trace result\n  %rlm_trace runs/rlm_2026-01-31.jsonl --height 700',
-    )
-    parser.add_argument(
-        'run',
-        nargs='?',
-        help='a variable with a result or a journal, or a .jsonl file (default: the last run of %%%%rlm)',
-    )
-    parser.add_argument(
-        '--height', type=int, default=480, metavar='PIXELS', help='of the page in the notebook (default: 480)'
-    )
+    "The options of `%rlm_trace`."
+    about = 'Show how an answer was found: turns, code, output and sub-calls, with their time, tokens and cost.'
+    examples = 'examples:\n  %rlm_trace\n  %rlm_trace result\n  %rlm_trace runs/rlm_2026-01-31.jsonl --height 700'
+    parser = _Options('%rlm_trace', description=about, epilog=examples)
+    run = 'a variable with a result or a journal, or a .jsonl file (default: the last run of %%%%rlm)'
+    parser.add_argument('run', nargs='?', help=run)
+    height = 'height of the page in the notebook (default: 480)'
+    parser.add_argument('--height', type=int, default=480, metavar='PIXELS', help=height)
     return parser
 
 
 def _trace(
-    asker: _Asker,  # of the shell
+    session: _Session,  # of the shell
     line: str,  # options
 ) -> View:  # which the notebook shows
     "Show a run."
     options = _trace_options().read(line)
-    held = asker.last if options.run is None else asker.shell.user_ns.get(options.run)
+    held = session.last if options.run is None else session.shell.user_ns.get(options.run)
     if options.run is None and held is None:
-        raise BadInput('Nothing was asked yet: ask with %%rlm, or name a result or a .jsonl file.')
+        raise BadInput('There is no run yet: ask with %%rlm, or name a result or a .jsonl file.')
     events = getattr(getattr(held, 'trace', held), 'events', None)
     if events is not None:
         return View(events, options.height)
@@ -176,28 +180,29 @@ def _trace(
 
 # %% ../nbs/07_magics.ipynb #abfb2945
 def load_ipython_extension(
-    shell: Any,  # the InteractiveShell that `%load_ext rlm` runs in
+    shell: Any,  # the InteractiveShell in which `%load_ext rlm` runs
 ) -> None:
     "Add `%%rlm`, `%rlm` and `%rlm_trace` to the shell."
-    asker = _Asker(shell)
+    session = _Session(shell)
 
     def rlm(line, cell=None):
-        return _plainly(_ask, asker, line, cell)
+        return _without_traceback(_ask, session, line, cell)
 
     def rlm_trace(line):
-        return _plainly(_trace, asker, line)
+        return _without_traceback(_trace, session, line)
 
-    rlm.__doc__, rlm_trace.__doc__ = (f'{parser.format_help()}\n' for parser in (_question_options(), _trace_options()))
+    rlm.__doc__ = f'{_question_options().format_help()}\n'
+    rlm_trace.__doc__ = f'{_trace_options().format_help()}\n'
     shell.register_magic_function(rlm, 'line_cell', 'rlm')
     shell.register_magic_function(rlm_trace, 'line', 'rlm_trace')
 
 
-def _plainly(what: Any, *given) -> Any:
-    "Call; what we raise on purpose is shown as one sentence."
+def _without_traceback(function: Any, *arguments: Any) -> Any:
+    "Call `function`; an error that `rlm` raises on purpose becomes a `UsageError`, which IPython shows as one line."
     from IPython.core.error import UsageError
 
     try:
-        return what(*given)
+        return function(*arguments)
     except RLMError as error:
         kept = '' if getattr(error, 'result', None) is None else ' (%rlm_trace shows how far it came)'
         raise UsageError(f'{error}{kept}') from error
