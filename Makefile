@@ -5,13 +5,16 @@ BIN    := $(VENV)/bin
 MADE   := $(VENV)/.made
 CORE   := $(VENV)/.installed-core
 DEV    := $(VENV)/.installed-dev
+# nbdev needs an older fastcore than the library's users get, so it has an environment of its own, on top of the first.
+NBDEV  := .venv-nbdev
+TOOL   := $(NBDEV)/.installed
 
 Q     ?= What happens when the pass statement is executed?
 FILE  ?= build/python-topics.txt
 MODEL ?= offline/extractive
 
 .DEFAULT_GOAL := help
-.PHONY: help ask test bench bench-smoke docs readme export clean distclean
+.PHONY: help ask test check bench bench-smoke docs draw readme export format clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -27,10 +30,13 @@ ask: export RLM_MODEL := $(value MODEL)
 test: $(DEV) ## run every notebook and every test; the last line is the count
 	@$(BIN)/python -m tests.run
 
-bench: $(DEV) ## measure the speed next to a bare HTTP client, and of each environment, and print the tables
+check: $(DEV) $(TOOL) ## check style, imports between rooms, wording, and that rlm/ is what the notebooks make; the last line is the count
+	@$(BIN)/python -m tests.checks
+
+bench: $(DEV) $(TOOL) ## measure the speed next to a bare HTTP client, and of each environment, and print the tables
 	@$(BIN)/python -m bench.speed
 	@$(BIN)/python -m bench.envs
-	@cd nbs/studies && ../../$(BIN)/exec_nb speed.ipynb --dest speed.ipynb && ../../$(BIN)/nbdev_clean --fname speed.ipynb
+	@cd nbs/studies && ../../$(BIN)/exec_nb speed.ipynb --dest speed.ipynb && ../../$(NBDEV)/bin/nbdev_clean --fname speed.ipynb
 
 bench-smoke: $(DEV) ## a small sweep of four methods; its files and plots go to build/bench-smoke
 	@rm -rf build/bench-smoke
@@ -40,20 +46,25 @@ bench-smoke: $(DEV) ## a small sweep of four methods; its files and plots go to 
 readme: $(DEV) ## write README.md and nbs/llms.txt from the pages
 	@$(BIN)/python -m tests.readme
 
-export: $(DEV) ## write rlm/ from nbs/ and strip the notebooks of noise
-	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean
+export: $(DEV) $(TOOL) ## format the notebooks, write rlm/ from them and strip them of noise
+	@$(BIN)/ruff format --quiet nbs tests bench setup.py
+	@$(NBDEV)/bin/nbdev_export && $(NBDEV)/bin/nbdev_clean
 
-docs: $(DEV) ## render the documentation site into _docs (needs Quarto)
+draw: $(DEV) $(TOOL) ## run the pages that only draw or measure, which make test leaves out, and keep their outputs
+	@$(BIN)/python -m tests.draw
+	@$(NBDEV)/bin/nbdev_clean
+
+docs: draw ## render the documentation site into _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo "Quarto is not installed: get it from https://quarto.org/docs/get-started and make docs again."; exit 1; }
 	@touch README.md # else nbdev_docs makes it anew by way of Quarto, which words it differently from make readme
-	@PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_docs
+	@PATH="$(CURDIR)/$(NBDEV)/bin:$$PATH" nbdev_docs
 
-clean: ## remove what the other targets wrote, but for .venv
+clean: ## remove what the other targets wrote, but for the virtual environments
 	rm -rf build dist _docs _proc _preview .pytest_cache .hypothesis *.egg-info
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)*/*' -prune -exec rm -rf {} +
 
-distclean: clean ## remove .venv as well
-	rm -rf $(VENV)
+distclean: clean ## remove the virtual environments as well
+	rm -rf $(VENV) $(NBDEV)
 
 # A long text that every Python ships: the reference manual behind help().
 build/python-topics.txt:
@@ -71,6 +82,15 @@ $(DEV): settings.ini setup.py | $(MADE)
 	@echo 'Installing rlm and what its tests need into $(VENV), once: about a minute.'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(CORE) $@
+
+# Its own packages come first on the path; for all others it uses those of the first environment.
+$(TOOL): settings.ini | $(DEV)
+	@echo 'Installing nbdev into $(NBDEV), once.'
+	@$(PYTHON) -m venv --clear $(NBDEV)
+	@sed -n 's/^nbdev_requirements = //p' settings.ini | tr ' ' '\n' > $(NBDEV)/requirements.txt
+	@$(NBDEV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(NBDEV)/requirements.txt
+	@$(NBDEV)/bin/python -m tests.join_environments $(VENV)
+	@touch $@
 
 # A virtual environment whose making was interrupted has no working pip, and is made again.
 $(MADE):

@@ -1,12 +1,19 @@
-"Check that a working copy is what its notebooks make: exported, clean, README and llms.txt current. The last line is the count."
+"""Check style, imports, wording, and that rlm/ and README.md are what the notebooks make.
+
+`make check` runs this; the last line is the count.
+"""
 
 from __future__ import annotations
 
+import ast
 import filecmp
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from difflib import unified_diff
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -14,35 +21,51 @@ from shutil import copytree, ignore_patterns
 from tests.readme import made
 
 ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+NBDEV_BIN = ROOT / '.venv-nbdev' / 'bin'  # `make check` makes it
+PYTHON_CODE = ('nbs', 'tests', 'bench', 'setup.py')
 NOT_COPIED = ignore_patterns(
     '.git',
-    '.venv',
+    '.venv*',
+    '.*_cache',
     '__pycache__',
     '_proc',
     '_docs',
     '_preview',
     '.hypothesis',
-    '.pytest_cache',
     'build',
     'dist',
     '*.egg-info',
 )
+MAX_BODY = 40  # lines of a function, without its signature
+
+
+def output_of(command: list[str | Path], folder: Path = ROOT) -> str:
+    "What a command printed if it failed; '' if it succeeded."
+    path = f'{NBDEV_BIN}{os.pathsep}{BIN}{os.pathsep}{os.environ.get("PATH", "")}'
+    process = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env=dict(os.environ, PATH=path),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return process.stdout or f'{command[0]} failed without a word.' if process.returncode else ''
 
 
 def changes(before: Path, after: Path) -> str:
-    "The difference of two folders as a unified diff; '' where they are the same."
-    names = sorted(
-        {path.relative_to(folder) for folder in (before, after) for path in folder.rglob('*') if path.is_file()}
-    )
+    "The difference of two folders as a unified diff; '' if they are the same."
+    files = [path for folder in (before, after) for path in folder.rglob('*') if path.is_file()]
+    names = sorted({path.relative_to(before if path.is_relative_to(before) else after) for path in files})
     found = []
     for name in names:
         old, new = before / name, after / name
         if old.exists() and new.exists() and filecmp.cmp(old, new, shallow=False):
             continue
-        lines = [
-            path.read_text(encoding='utf-8', errors='replace').splitlines() if path.exists() else []
-            for path in (old, new)
-        ]
+        texts = [path.read_text(encoding='utf-8', errors='replace') if path.exists() else '' for path in (old, new)]
+        lines = [text.splitlines() for text in texts]
         found += unified_diff(*lines, f'{name} (here)', f'{name} (made)', lineterm='')
     return '\n'.join(found)
 
@@ -53,19 +76,7 @@ def leaves_no_diff(command: str) -> str:
         before, copy = Path(folder) / 'before', Path(folder) / ROOT.name
         copytree(ROOT, before, symlinks=True, ignore=NOT_COPIED)
         copytree(before, copy, symlinks=True)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        process = subprocess.run(
-            [command],
-            cwd=copy,
-            env=dict(os.environ, PATH=path),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if process.returncode:
-            return f'{command} failed:\n{process.stdout}'
-        return changes(before, copy)
+        return output_of([NBDEV_BIN / command], copy) or changes(before, copy)
 
 
 PAGES = """
@@ -75,21 +86,13 @@ if __name__ == '__main__': proc_nbs()
 
 
 def pages_can_be_made() -> str:
-    "What goes wrong when the notebooks are made ready for the site; '' where nothing does."
+    "What goes wrong when the notebooks are made ready for the site; '' if nothing does."
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / ROOT.name
         copytree(ROOT, copy, symlinks=True, ignore=NOT_COPIED)
         script = Path(folder) / 'pages.py'
         script.write_text(PAGES)
-        process = subprocess.run(
-            [sys.executable, script],
-            cwd=copy,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return process.stdout if process.returncode else ''
+        return output_of([NBDEV_BIN / 'python', script], copy)
 
 
 def texts_are_current() -> str:
@@ -103,19 +106,106 @@ def texts_are_current() -> str:
     return '\n'.join(lines)
 
 
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    "Every function of a module, methods and inner functions included."
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+def long_functions() -> str:
+    "Functions whose body is longer than a reader holds in the head."
+    found = []
+    for path in sorted((ROOT / 'rlm').rglob('*.py')):
+        for function in functions(path):
+            lines = function.end_lineno - function.body[0].lineno + 1
+            if lines > MAX_BODY:
+                found.append(
+                    f'{path.relative_to(ROOT)}: {function.name} has {lines} lines, more than {MAX_BODY}'
+                )
+    return '\n'.join(found)
+
+
+# Turns of phrase that read as translated, and what to write instead.
+WORDING = {
+    r'(?<!here )\bis no (?!longer|more|better|less|such|need|way|reason|one\b)[a-z]+': 'is not a ...',
+    r'\b(?:is|are) none\b': 'is not a ...',
+    r'\bof (?:its|their|his|our) own\b(?! accord)': 'own, separate, another',
+    r'\bother ones\b': 'others',
+    r'\bthe same for many\b': 'batched form of ...',
+    r'\b(?:the|its|a) (?:house|door|doors)\b': 'the module, the class, the interface',
+    r'\bto say otherwise\b': 'overrides',
+    r'\bwhat (?:it|they) (?:has|have) to say\b': 'its message',
+}
+ALLOWED = re.compile(r'ASCII|house_|House of|doorstep')
+
+
+def prose() -> Iterator[tuple[Path, str]]:
+    "Text that people read: Markdown, docstrings, comments, error messages."
+    for path in sorted(ROOT.glob('*.md')):
+        yield path, path.read_text(encoding='utf-8')
+    for path in sorted((ROOT / 'nbs').rglob('*.ipynb')):
+        for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+            source = ''.join(cell['source'])
+            if cell['cell_type'] == 'markdown':
+                yield path, source
+            elif source.startswith('#| export'):
+                yield path, '\n'.join(texts_of_code(source))
+
+
+def texts_of_code(source: str) -> Iterator[str]:
+    "The docstrings, comments and error messages of a cell."
+    for line in source.splitlines():
+        _, mark, comment = line.partition('# ')
+        if mark:
+            yield comment
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield ast.get_docstring(node) or ''
+        elif isinstance(node, ast.Raise):
+            yield ' '.join(part.value for part in ast.walk(node) if is_text(part))
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def awkward_wording() -> str:
+    "Sentences with a turn of phrase of the list."
+    found = []
+    for path, text in prose():
+        for pattern, better in WORDING.items():
+            for match in re.finditer(pattern, text):
+                line = text[text.rfind('\n', 0, match.start()) + 1 :].split('\n', 1)[0]
+                if not ALLOWED.search(line):
+                    found.append(f'{path.relative_to(ROOT)}: "{match[0]}" ({better}): {line.strip()[:120]}')
+    return '\n'.join(found)
+
+
+def ruff(*words: str) -> str:
+    return output_of([BIN / 'ruff', *words, *PYTHON_CODE])
+
+
+CHECKS = {
+    'ruff finds nothing': lambda: ruff('check', '--quiet'),
+    'the code is formatted (else: make export)': lambda: ruff('format', '--check', '--quiet'),
+    f'no function is longer than {MAX_BODY} lines': long_functions,
+    'rooms import downwards only, and without circles': lambda: output_of([BIN / 'lint-imports', '--no-cache']),
+    'no sentence has a turn of phrase that reads as translated': awkward_wording,
+    'nbdev_export leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_export'),
+    'nbdev_clean leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_clean'),
+    'the pages of the site can be made': pages_can_be_made,
+    'README.md and llms.txt are made from the pages (else: make readme)': texts_are_current,
+}
+
+
 def main() -> int:
-    checks = {
-        'nbdev_export leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_export'),
-        'nbdev_clean leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_clean'),
-        'the pages of the site can be made': pages_can_be_made,
-        'README.md and llms.txt are made from the pages (else: make readme)': texts_are_current,
-    }
     failed = 0
-    for name, check in checks.items():
+    for name, check in CHECKS.items():
         difference = check()
         failed += bool(difference)
-        print(f"{'FAILED' if difference else 'passed'}: {name}" + (f'\n{difference}' if difference else ''), flush=True)
-    print(f'{len(checks) - failed} passed, {failed} failed', flush=True)
+        print(f'{"FAILED" if difference else "passed"}: {name}' + (f'\n{difference}' if difference else ''), flush=True)
+    print(f'{len(CHECKS) - failed} passed, {failed} failed', flush=True)
     return int(failed > 0)
 
 

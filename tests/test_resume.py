@@ -802,7 +802,7 @@ def test_a_finished_plan_is_read_back_whole(tmp_path):
 def test_a_context_is_read_through_only_for_a_journal_that_lasts(tmp_path, monkeypatch):
     looked_at = []
     monkeypatch.setattr(
-        'rlm.runs.strategy.take_fingerprint', lambda context: looked_at.append(context) or take_fingerprint(context)
+        'rlm.runs.call_tree.take_fingerprint', lambda context: looked_at.append(context) or take_fingerprint(context)
     )
     RLM(Model(*THREE), env='local')(TEXT, QUESTION)
     assert looked_at == []
