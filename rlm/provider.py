@@ -21,21 +21,23 @@ from .base.event_loop import start_on_loop
 from .models.ledger import Limits
 from .models.lm import load_litellm, LM
 from .plan.plan import LambdaSettings
-from .plan.strategy import LambdaRLM, split_question
-from .runs.direct import Direct, DirectSettings
+from .plan.strategy import split_question
+from .runs.direct import DirectSettings
 from .runs.result import Result
-from .runs.rlm import RLM
 from .runs.settings import RLMSettings
 from .runs.strategy import Strategy
 from .trace.live import Screen, LiveDisplay
-from .vote.strategy import SRLM, SRLMSettings
+from .vote.strategy import SRLMSettings
+from .base.registry import STRATEGIES
 
 # %% auto #0
 __all__ = ['QUESTION_CHARS', 'KEEP_ALIVE', 'PIECE_CHARS', 'read_messages', 'read_options', 'Service', 'to_response', 'prepare',
            'make_handler', 'register']
 
 # %% ../nbs/08_provider.ipynb #20ea446d
-QUESTION_CHARS = 8000  # a message up to this length is a question or an instruction, a longer one is something to read
+QUESTION_CHARS = (
+    8000  # characters: a message up to this length is a question or an instruction, a longer one is context
+)
 
 
 def read_messages(
@@ -70,15 +72,12 @@ def _text_of(message: Mapping) -> str:
 
 # %% ../nbs/08_provider.ipynb #71450521
 _LIMITS = {part.name for part in fields(Limits)}
-_ALONE = (_LIMITS - {'max_tokens'}) | {
-    'strategy',
-    'sub_model',
-    'env',
-    'k',
-    'task',
-}  # may stand beside temperature and the like
-_CLIENTS = _LIMITS | {'strategy', 'k', 'task'}  # what the clients of a server may say
-_LEFT_OUT = {
+# Settings that can be passed directly, beside `temperature`.
+_DIRECT_SETTINGS = (_LIMITS - {'max_tokens'}) | {'strategy', 'sub_model', 'env', 'k', 'task'}
+# Settings that clients of a server can pass.
+_CLIENT_SETTINGS = _LIMITS | {'strategy', 'k', 'task'}
+# Parameters of a chat request that are ignored.
+_IGNORED = {
     'max_tokens',
     'max_completion_tokens',
     'max_retries',
@@ -90,6 +89,7 @@ _LEFT_OUT = {
     'parallel_tool_calls',
     'store',
 }
+# Parameters that are refused, and why.
 _REFUSED = dict(
     tools='acts by its own code',
     functions='acts by its own code',
@@ -101,77 +101,87 @@ _REFUSED = dict(
 
 
 def read_options(
-    params: Mapping[str, Any],  # what LiteLLM passes on to a provider
+    params: Mapping[str, Any],  # what LiteLLM passes to a provider
     metadata: Mapping[str, Any] | None = None,  # of the request
 ) -> tuple[dict, dict]:  # settings of the run, sampling parameters
-    "Tell settings from sampling parameters; raises `BadInput` for what an RLM cannot do."
+    "Separate settings from sampling parameters; raises `BadInput` for what an RLM cannot do."
     for name, why in _REFUSED.items():
         if params.get(name):
             raise BadInput(f'{name}= has no meaning here, since an RLM {why}: leave it out.')
     if (params.get('n') or 1) != 1:
         raise BadInput(f'n={params["n"]}: a run gives one answer; ask for one.')
-    settings = {name: value for name, value in params.items() if name in _ALONE}
+    settings = {name: value for name, value in params.items() if name in _DIRECT_SETTINGS}
     for where in (metadata, params.get('extra_body'), params):
         given = (where or {}).get('rlm') or {}
         if not isinstance(given, Mapping):
             raise BadInput(f'rlm={given!r}: give a dict of settings such as {{"max_cost": 0.5}}.')
         settings |= given
-    sampling = {
-        name: value
-        for name, value in params.items()
-        if name not in _ALONE | _LEFT_OUT | set(_REFUSED) | {'n', 'rlm'} and value is not None
-    }
+    not_sampling = _DIRECT_SETTINGS | _IGNORED | set(_REFUSED) | {'n', 'rlm'}
+    sampling = {name: value for name, value in params.items() if name not in not_sampling and value is not None}
     return settings, sampling
 
 # %% ../nbs/08_provider.ipynb #76d5c9de
+_SETTINGS = {
+    'rlm': (RLMSettings,),
+    'direct': (DirectSettings,),
+    'lambda': (LambdaSettings,),
+    'srlm': (SRLMSettings, RLMSettings),
+}
+
+
 @functools.cache
-def _strategies() -> dict[str, tuple[type[Strategy], set[str]]]:  # by name: the class, and the settings that it knows
-    known = {
-        'rlm': (RLM, RLMSettings),
-        'direct': (Direct, DirectSettings),
-        'lambda': (LambdaRLM, LambdaSettings),
-        'srlm': (SRLM, SRLMSettings, RLMSettings),
-    }
-    return {
-        name: (strategy, {part.name for one in settings for part in fields(one)} | _LIMITS | {'sub_model', 'strategy'})
-        for name, (strategy, *settings) in known.items()
-    }
+def _known_settings(strategy: str) -> set[str]:
+    "The settings that a strategy takes."
+    own = {part.name for settings in _SETTINGS[strategy] for part in fields(settings)}
+    return own | _LIMITS | {'sub_model', 'strategy'}
 
 
 class Service:
-    "Runs requests as runs. Raises `BadInput` for settings that make no sense."
+    """Runs chat requests with the settings of their owner.
+
+    `Service(open_to_requests=False, env='sandbox', max_cost=0.50)` lets clients lower the limits and nothing else.
+    Raises `BadInput` for settings that are not valid.
+    """
 
     def __init__(
         self,
-        open_to_requests: bool = True,  # False: clients say no more than limits and strategy
-        **settings,  # `strategy` ("rlm", "lambda", "srlm", "direct"), `sub_model`, and whatever that strategy takes
+        open_to_requests: bool = True,  # False: clients can pass only limits and the strategy
+        **settings: Any,  # `strategy` ("rlm", "direct", ...), `sub_model`, and what that strategy takes
     ):
         self.open_to_requests, self.settings = open_to_requests, settings
-        self.make(LM(lambda messages: ''), settings)  # a mistake shows here and not with the first request
+        self.make(LM(lambda messages: ''), settings)  # a wrong setting is reported now, not with the first request
 
-    def make(self, lm: LM, settings: Mapping[str, Any]) -> Strategy:
-        "The strategy that settings describe."
+    def make(
+        self,
+        lm: LM,  # the model inside
+        settings: Mapping[str, Any],  # of the run
+    ) -> Strategy:  # ready to be called
+        "Make the strategy that settings describe."
         settings = dict(settings)
         name, sub_model = settings.pop('strategy', 'rlm'), settings.pop('sub_model', None)
-        if name not in _strategies():
-            raise BadInput(f'strategy={name!r} is none: give one of {", ".join(_strategies())}.')
+        if name not in _SETTINGS:
+            raise BadInput(f'strategy={name!r} is not known: give one of {", ".join(_SETTINGS)}.')
+        if isinstance(sub_model, str):
+            sub_model = LM(sub_model, api_base=lm.api_base, api_key=lm._api_key)
         if sub_model:
-            settings['sub_lm'] = (
-                LM(sub_model, api_base=lm.api_base, api_key=lm._api_key) if isinstance(sub_model, str) else sub_model
-            )
-        return _strategies()[name][0](lm, **settings)
+            settings['sub_lm'] = sub_model
+        return STRATEGIES.find(name)(lm, **settings)
 
-    def merge(self, asked: Mapping[str, Any]) -> dict:  # settings of one run
-        "The owner's settings and a request's; raises `BadInput` for what a client may not say."
+    def merge(
+        self,
+        requested: Mapping[str, Any],  # settings of a request
+    ) -> dict:  # settings of the run
+        "Combine the owner's settings and a request's; raises `BadInput` for what a client may not set."
         merged = dict(self.settings)
-        if asked.get('strategy') not in (None, merged.get('strategy', 'rlm')) and asked['strategy'] in _strategies():
-            # What the owner said of another strategy, such as the number of candidates, has no place in this one.
-            merged = {name: value for name, value in merged.items() if name in _strategies()[asked['strategy']][1]}
+        strategy = requested.get('strategy')
+        if strategy not in (None, merged.get('strategy', 'rlm')) and strategy in _SETTINGS:
+            # The owner's settings for another strategy, such as the number of candidates, do not apply to this one.
+            merged = {name: value for name, value in merged.items() if name in _known_settings(strategy)}
         if self.open_to_requests:
-            return merged | dict(asked)
-        for name, value in asked.items():
-            if name not in _CLIENTS:
-                raise BadInput(f'{name}= is not for clients of this server to say: leave it out.')
+            return merged | dict(requested)
+        for name, value in requested.items():
+            if name not in _CLIENT_SETTINGS:
+                raise BadInput(f'{name}= cannot be set by clients of this server: leave it out.')
             own = self.settings.get(name)
             if own is None:
                 merged[name] = value
@@ -186,7 +196,7 @@ def to_response(
     result: Result,  # of the run
     model: str,  # the name that was asked
 ) -> Any:  # litellm.ModelResponse
-    "A result as LiteLLM's response; what else is known of the run stands in `.rlm`."
+    "A result as LiteLLM's response, with the figures of the run in `.rlm`."
     used, litellm = result.usage, load_litellm()
     usage = litellm.Usage(
         prompt_tokens=used.input,
@@ -225,7 +235,7 @@ _BY_STATUS = {
 
 
 def _as_litellm_error(error: RLMError, model: str) -> Exception:
-    "The exception of LiteLLM that says the same: trying again may help only where the model inside failed in passing."
+    "LiteLLM's exception for an error; only passing failures of the model inside are worth a retry."
     status = getattr(error, 'status', None) if isinstance(error, ModelError) else 400
     kind = _BY_STATUS.get(status, 'InternalServerError' if (status or 0) >= 500 else 'BadRequestError')
     return getattr(load_litellm(), kind)(message=str(error), model=model, llm_provider='rlm')
@@ -237,7 +247,7 @@ def prepare(
     messages: list[dict],  # of the request
     optional_params: Mapping[str, Any] | None = None,  # what LiteLLM passes on to a provider
     litellm_params: Mapping[str, Any] | None = None,  # with the metadata
-    timeout: float | None = None,  # seconds that the caller waits; the run's `max_seconds` where nothing else is said
+    timeout: float | None = None,  # seconds that the caller waits; the default of `max_seconds`
     api_base: str | None = None,  # of the model inside
     api_key: str | None = None,  # of the model inside
 ) -> tuple[Strategy, Any, str]:  # what to run, on which context and question
@@ -254,13 +264,13 @@ def prepare(
 def _finished(result: Result, model: str) -> Any:
     if result.answer is None:
         raise LimitExceeded(
-            f'The run was stopped by a limit ({result.stop_reason}) before it had an answer; raise the limit, or ask for less.'
+            f'The run reached a limit ({result.stop_reason}) before it had an answer; raise the limit, or ask for less.'
         )
     return to_response(result, model)
 
 # %% ../nbs/08_provider.ipynb #ecccf7c2
 class _Progress:
-    "Hands the lines of the live display on, from the first reply on."
+    "Passes the lines of the live display on, beginning with the first reply."
 
     def __init__(self, put: Callable[[str], None]):
         self._put, self._held, self._answered, self._display = put, [], False, LiveDisplay(self)
@@ -329,11 +339,11 @@ async def _afollow(
         future.cancel()
 
 # %% ../nbs/08_provider.ipynb #062ab308
-PIECE_CHARS = 400  # of a streamed answer
+PIECE_CHARS = 400  # characters of one piece of a streamed answer
 
 
 class _Chunks:
-    "Makes of what a run gives the chunks of one stream."
+    "Turns the pieces of a run into the chunks of one stream."
 
     def __init__(self, model: str, progress: bool):
         self.model, self.progress = model, progress and tuple(map(int, version('litellm').split('.')[:2])) >= (1, 90)
@@ -381,12 +391,12 @@ _REQUEST = ('optional_params', 'litellm_params', 'timeout', 'api_base', 'api_key
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    # A request comes on the caller's event loop and its calls go out on ours: LiteLLM takes its logging along, and would say so each time.
+    # A request arrives on the caller's event loop and its calls run on ours, which LiteLLM would log each time.
     return 'event loop changed' not in str(record.msg)
 
 
 class _Failures:
-    "Turns what went wrong into an exception of LiteLLM, without the stack of the run, which is in its trace."
+    "Turns errors into LiteLLM's exceptions, without the stack of the run, which is in its trace."
 
     def __init__(self, model: str):
         self.model = model
@@ -403,8 +413,26 @@ def _prepare(service: Service, model: str, messages: list[dict], request: Mappin
     return prepare(service, model, messages, **{name: request.get(name) for name in _REQUEST})
 
 
+def _stream(model: str, progress: bool, request: tuple[Strategy, Any, str]) -> Iterator[Any]:
+    "The chunks of one streamed run."
+    to_chunks = _Chunks(model, progress)
+    with _Failures(model):
+        for piece in _follow(*request):
+            yield from to_chunks(piece)
+
+
+async def _astream(model: str, progress: bool, request: tuple[Strategy, Any, str]) -> AsyncIterator[Any]:
+    "The coroutine twin of `_stream`."
+    to_chunks = _Chunks(model, progress)
+    with _Failures(model):
+        async with aclosing(_afollow(*request)) as pieces:
+            async for piece in pieces:
+                for chunk in to_chunks(piece):
+                    yield chunk
+
+
 @functools.cache
-def _handler_class() -> type:  # a litellm.CustomLLM
+def _handler_class() -> type:  # a subclass of litellm.CustomLLM, which is imported here
     logging.getLogger('LiteLLM').addFilter(_is_news)
 
     class Handler(load_litellm().CustomLLM):
@@ -423,28 +451,10 @@ def _handler_class() -> type:  # a litellm.CustomLLM
                 return _finished(strategy(context, question), f'rlm/{model}')
 
         def streaming(self, model: str, messages: list[dict], **request) -> Iterator[Any]:
-            asked = self._checked(model, messages, request)
-
-            def chunks():
-                make = _Chunks(f'rlm/{model}', self.progress)
-                with _Failures(f'rlm/{model}'):
-                    for piece in _follow(*asked):
-                        yield from make(piece)
-
-            return chunks()
+            return _stream(f'rlm/{model}', self.progress, self._checked(model, messages, request))
 
         def astreaming(self, model: str, messages: list[dict], **request) -> AsyncIterator[Any]:
-            asked = self._checked(model, messages, request)
-
-            async def chunks():
-                make = _Chunks(f'rlm/{model}', self.progress)
-                with _Failures(f'rlm/{model}'):
-                    async with aclosing(_afollow(*asked)) as pieces:
-                        async for piece in pieces:
-                            for chunk in make(piece):
-                                yield chunk
-
-            return chunks()
+            return _astream(f'rlm/{model}', self.progress, self._checked(model, messages, request))
 
         def _checked(self, model: str, messages: list[dict], request: Mapping) -> tuple[Strategy, Any, str]:
             with _Failures(f'rlm/{model}'):
@@ -455,11 +465,11 @@ def _handler_class() -> type:  # a litellm.CustomLLM
 
 
 def make_handler(
-    open_to_requests: bool = False,  # True: a request may set anything, as where one's code runs
-    progress: bool = True,  # False: a stream holds the answer alone, and nothing of how it was found
-    **settings,  # the owner's: strategy, env, limits, ...
+    open_to_requests: bool = False,  # True: a request may set anything, including where code runs
+    progress: bool = True,  # False: a stream holds only the answer
+    **settings: Any,  # the owner's: strategy, env, limits, ...
 ) -> Any:  # a litellm.CustomLLM
-    "A handler for a LiteLLM proxy, which names it in its configuration. Raises `BadInput` for settings that make no sense."
+    "Make the handler for a LiteLLM proxy's configuration. Raises `BadInput` for settings that are not valid."
     return _handler_class()(Service(open_to_requests, **settings), progress)
 
 # %% ../nbs/08_provider.ipynb #3bf68bdf
@@ -467,13 +477,16 @@ _registry_lock = threading.Lock()
 
 
 def register(
-    progress: bool = True,  # False: a stream holds the answer alone, and nothing of how it was found
-    **settings,  # for every run that does not say otherwise: strategy, env, limits, ...
+    progress: bool = True,  # False: a stream holds only the answer
+    **settings: Any,  # defaults of every run: strategy, env, limits, ...
 ) -> None:
-    "Teach LiteLLM the names `rlm/...` in this process; a second call with settings replaces those. Raises `BadInput` for settings that make no sense."
+    """Teach LiteLLM the names `rlm/...` in this process; a second call with settings replaces the first.
+
+    Raises `BadInput` for settings that are not valid.
+    """
     litellm, handler = load_litellm(), make_handler(open_to_requests=True, progress=progress, **settings)
     with _registry_lock:
-        # `LM('rlm/...')` registers by itself, and takes nothing from what was said before.
+        # `LM('rlm/...')` registers without settings, which must not replace those of an earlier call.
         if not settings and progress and any(entry['provider'] == 'rlm' for entry in litellm.custom_provider_map):
             return
         others = [entry for entry in litellm.custom_provider_map if entry['provider'] != 'rlm']

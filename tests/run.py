@@ -26,7 +26,6 @@ def is_skipped(source: str) -> bool:
 
 def run_notebook(notebook: Path) -> dict:
     "Run one notebook in this process, counting the cells that check something."
-    from execnb.nbio import read_nb
     from execnb.shell import CaptureShell
 
     # A hung notebook says where it hangs before it is killed.
@@ -36,14 +35,15 @@ def run_notebook(notebook: Path) -> dict:
     os.chdir(notebook.parent)
     shell = CaptureShell(notebook)
     count = dict(passed=0, failed=0)
-    for cell in read_nb(notebook).cells:
-        if cell.cell_type != 'code' or is_skipped(cell.source):
+    for cell in json.loads(notebook.read_text(encoding='utf-8'))['cells']:
+        source = ''.join(cell['source'])
+        if cell['cell_type'] != 'code' or is_skipped(source):
             continue
-        shell.run(cell.source)
+        shell.run(source)
         if shell.exc:
-            print(f'{cell.source}\n\n{shell.prettytb(fname=notebook.name)}', file=sys.stderr)
+            print(f'{source}\n\n{shell.prettytb(fname=notebook.name)}', file=sys.stderr)
             return dict(count, failed=1)
-        count['passed'] += bool(CHECKS.search(cell.source))
+        count['passed'] += bool(CHECKS.search(source))
     return count
 
 

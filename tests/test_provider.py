@@ -415,7 +415,7 @@ def test_a_client_that_goes_away_stops_the_run(client, server):
 def test_a_stream_that_cannot_begin_tells_the_client_why(client, server):
     import openai
 
-    with pytest.raises(openai.BadRequestError, match='not for clients'):
+    with pytest.raises(openai.BadRequestError, match='cannot be set by clients'):
         client.chat.completions.create(
             model='reader', messages=MESSAGES, stream=True, extra_body=dict(rlm=dict(env='process'))
         )
@@ -434,9 +434,9 @@ def test_a_client_may_lower_limits(client, server):
 @pytest.mark.parametrize(
     'settings, says',
     [
-        (dict(env='process'), 'not for clients'),
-        (dict(trace='/tmp/x'), 'not for clients'),
-        (dict(sub_model='openai/echo'), 'not for clients'),
+        (dict(env='process'), 'cannot be set by clients'),
+        (dict(trace='/tmp/x'), 'cannot be set by clients'),
+        (dict(sub_model='openai/echo'), 'cannot be set by clients'),
     ],
 )
 def test_a_client_may_not_say_where_code_runs(client, server, settings, says):
