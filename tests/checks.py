@@ -120,9 +120,7 @@ def long_functions() -> str:
         for function in functions(path):
             lines = function.end_lineno - function.body[0].lineno + 1
             if lines > MAX_BODY:
-                found.append(
-                    f'{path.relative_to(ROOT)}: {function.name} has {lines} lines, more than {MAX_BODY}'
-                )
+                found.append(f'{path.relative_to(ROOT)}: {function.name} has {lines} lines, more than {MAX_BODY}')
     return '\n'.join(found)
 
 

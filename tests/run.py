@@ -47,6 +47,11 @@ def run_notebook(notebook: Path) -> dict:
     return count
 
 
+def draws(notebook: Path) -> bool:
+    "Whether a page only draws or measures, so that `make draw` runs it and `make test` does not."
+    return '#| draws: true' in notebook.read_text(encoding='utf-8')
+
+
 def what_is_missing(notebook: Path) -> str | None:
     "Why a notebook that says `#| needs: sandbox` cannot be run here."
     needed = re.search(r'#\| needs: (\w+)', notebook.read_text(encoding='utf-8'))
@@ -167,7 +172,10 @@ def main(arguments: list[str] | None = None) -> int:
         options.result.write_text(json.dumps(count))
         return 0
     every = sorted((ROOT / 'nbs').rglob('*.ipynb'))
-    notebooks = [path for path in every if not options.notebooks or is_named(path, options.notebooks)]
+    if options.notebooks:
+        notebooks = [path for path in every if is_named(path, options.notebooks)]
+    else:
+        notebooks = [path for path in every if not draws(path)]
     with ThreadPoolExecutor(options.workers) as pool:
         counts = list(pool.map(notebook_counts, notebooks))
     if not options.notebooks:

@@ -287,7 +287,7 @@ def test_sampling_goes_to_the_calls_inside_and_max_tokens_does_not(litellm, serv
         (dict(messages=[user('   ')]), 'BadRequestError', 'no user message'),
         (dict(max_iteration=3, rlm=dict(max_iteration=3)), 'BadRequestError', 'did you mean max_iterations='),
         (dict(n=2), 'BadRequestError', 'ask for one'),
-        (dict(max_calls=0), 'BadRequestError', 'stopped by a limit (calls)'),
+        (dict(max_calls=0), 'BadRequestError', 'reached a limit (calls)'),
     ],
 )
 def test_failures_are_litellm_s(litellm, server, more, kind, says):
