@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ..base.errors import BadInput
 
 # %% auto #0
-__all__ = ['FILTER_REPLY', 'PART_TOKENS', 'Accuracy', 'ClosedForm', 'levels_of', 'algorithm3', 'theorem4', 'Problem', 'Candidate',
-           'weigh', 'candidates', 'choose']
+__all__ = ['FILTER_REPLY', 'PART_TOKENS', 'Accuracy', 'ClosedForm', 'levels_of', 'algorithm3', 'theorem4', 'SizingProblem',
+           'Sizing', 'estimate_sizing', 'possible_sizings', 'choose_sizing']
 
 # %% ../../nbs/plan/05_optimise.ipynb #4915b071
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def theorem4(
 
 # %% ../../nbs/plan/05_optimise.ipynb #bcfda4c0
 @dataclass(frozen=True)
-class Problem:
+class SizingProblem:
     "What is known before the text is cut."
 
     tokens: int  # of the text
@@ -190,7 +190,7 @@ PART_TOKENS = 8  # tokens that a part's number and the space around it may take
 
 # %% ../../nbs/plan/05_optimise.ipynb #d4cf6509
 @dataclass(frozen=True)
-class Candidate:
+class Sizing:
     "A possible plan, and what it would take at most."
 
     leaves: int  # how many
@@ -216,11 +216,11 @@ def _reductions(
     return levels
 
 
-def weigh(
-    problem: Problem,  # what is known
+def estimate_sizing(
+    problem: SizingProblem,  # what is known
     leaves: int,  # how many
     arity: int = 0,  # parts that a reduction takes
-) -> Candidate:  # its cost, time and accuracy
+) -> Sizing:  # its cost, time and accuracy
     "Work out what a number of leaves and an arity come to."
     size = math.ceil(problem.tokens / leaves) + (problem.overlap if leaves > 1 else 0)
     reply = problem.reply_of(size)
@@ -238,7 +238,7 @@ def weigh(
         + problem.extra_calls * base
     )
     calls = sum(count for _, count, *_ in waves) + problem.extra_calls
-    return Candidate(
+    return Sizing(
         leaves,
         size,
         arity,
@@ -256,9 +256,9 @@ def _grid(low: int, high: int, steps: int) -> list[int]:  # every number where t
     return sorted({low + round((high - low) * (step / (steps - 1)) ** 2) for step in range(steps)})
 
 
-def candidates(
-    problem: Problem,  # what is known
-) -> Iterator[Candidate]:  # all that are worth a look
+def possible_sizings(
+    problem: SizingProblem,  # what is known
+) -> Iterator[Sizing]:  # all that are worth a look
     "Numbers of leaves from the fewest that fit, with every arity that fits."
     per_leaf = problem.room - problem.overlap
     fewest = 1 if problem.tokens <= problem.room else math.ceil(problem.tokens / per_leaf)
@@ -267,18 +267,18 @@ def candidates(
         # An arity above the number of leaves makes the same tree as that number.
         arities = _grid(2, min(problem.most_arity, max(2, leaves)), 12) if problem.reduce_fixed is not None else [0]
         for arity in arities:
-            yield weigh(problem, leaves, arity)
+            yield estimate_sizing(problem, leaves, arity)
 
 
-def choose(
-    problem: Problem,  # what is known
+def choose_sizing(
+    problem: SizingProblem,  # what is known
     target: float = 0.80,  # accuracy to reach, from 0 to 1
     minimise: str = 'cost',  # or "seconds"
-) -> Candidate:  # the best
+) -> Sizing:  # the best
     "The best plan; raises `BadInput` where nothing fits the window."
     if minimise not in ('cost', 'seconds'):
         raise BadInput(f'minimise={minimise!r}: give "cost" or "seconds".')
-    found = list(candidates(problem))
+    found = list(possible_sizings(problem))
     enough = [one for one in found if one.accuracy >= target]
     other = 'seconds' if minimise == 'cost' else 'cost'
     if enough:

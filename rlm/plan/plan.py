@@ -15,17 +15,17 @@ from ..base.errors import BadInput, redact, RLMError
 from ..models.ledger import Limits, Usage
 from ..models.lm import LM
 from .algebra.combinators import Split
-from .algebra.pricing import Bill, PricedCall
-from .algebra.terms import fits, Term, Type
-from .leaves import Kit
-from .optimise import Accuracy, Candidate, choose, Problem, weigh
+from .algebra.pricing import CostEstimate, PricedCall
+from .algebra.composition import fits, Combinator, Type
+from .builder import PlanBuilder
+from .optimise import Accuracy, Sizing, choose_sizing, SizingProblem, estimate_sizing
 from .pairs import make_rule, normal_label, PairRule
 from .split import Chunk, make_outline, Outline, RECORDS, Ruler, split
 from .tasks import find_task, guess_task, Task, task_prompt
 from ..runs.settings import Settings
 
 # %% auto #0
-__all__ = ['LambdaSettings', 'Staff', 'Plan', 'make_plan', 'counted_once']
+__all__ = ['LambdaSettings', 'PlanModels', 'Plan', 'make_plan', 'cached_counter']
 
 # %% ../../nbs/plan/06_plan.ipynb #044b673e
 @dataclass(kw_only=True)
@@ -89,7 +89,7 @@ class LambdaSettings(Settings):
             self.predicate = make_rule(self.predicate)
 
 # %% ../../nbs/plan/06_plan.ipynb #43af82df
-class Staff:
+class PlanModels:
     "The models of a plan, by role."
 
     def __init__(
@@ -100,13 +100,13 @@ class Staff:
     ):
         self.lm, self.leaf_lm, self.settings = lm, leaf_lm, settings
 
-    def of(self, role: str) -> LM:  # "leaf", "filter", "reduce", "detect", "rule"
+    def for_role(self, role: str) -> LM:  # "leaf", "filter", "reduce", "detect", "rule"
         "Who is asked in that role."
         return self.leaf_lm if role in ('leaf', 'filter') else self.lm
 
     def window(self, role: str) -> int:  # tokens
         "How many tokens a prompt and its reply may have together."
-        known, chars = self.of(role).window, self.settings.context_window_chars
+        known, chars = self.for_role(role).window, self.settings.context_window_chars
         if self.settings.window:
             return min(self.settings.window, known or self.settings.window)
         asked = chars // 4 if chars else known or 25_000
@@ -114,11 +114,11 @@ class Staff:
 
     def count(self, text: str, role: str) -> int:  # tokens
         "A prompt's tokens, as the ledger counts them."
-        return self.of(role).count_tokens([dict(role='user', content=text)])
+        return self.for_role(role).count_tokens([dict(role='user', content=text)])
 
     def price(self, role: str, tokens_in: int, tokens_out: int) -> float | None:  # USD
         "The price of a call; None where it is not known."
-        return self.of(role).price_of(Usage(1, tokens_in, tokens_out))
+        return self.for_role(role).price_of(Usage(1, tokens_in, tokens_out))
 
 # %% ../../nbs/plan/06_plan.ipynb #86942968
 @dataclass(repr=False)
@@ -127,14 +127,14 @@ class Plan:
 
     task: Task  # what is done
     query: str  # the question
-    term: Term  # str -> the answer
-    kit: Kit  # that the term is made of
+    term: Combinator  # str -> the answer
+    builder: PlanBuilder  # that the term is made of
     outline: Outline  # the text, and where it may be cut
     chunks: list[Chunk]  # the real ones
-    bill: Bill  # every call
-    candidate: Candidate  # what the planner chose
-    problem: Problem  # from what
-    staff: Staff  # who is asked
+    estimate: CostEstimate  # every call
+    sizing: Sizing  # what the planner chose
+    problem: SizingProblem  # from what
+    models: PlanModels  # who is asked
     origin: str = 'given'  # how the task was found: "given", "guessed", "asked"
 
     @property
@@ -145,23 +145,23 @@ class Plan:
     @property
     def calls(self) -> int | range:  # `n in plan.calls` holds for a range
         "Model calls: an exact number, or a range where a filter decides. Attempts that fail and are repeated are not counted."
-        return self.bill.calls
+        return self.estimate.calls
 
     @functools.cached_property
     def max_cost(self) -> float | None:  # USD; None: some price is not known
         "The most that the run can cost, retries included; rounded up to a millionth of a dollar."
-        cost = self.bill.cost(self.staff.price)
+        cost = self.estimate.cost(self.models.price)
         return None if cost is None else math.ceil(cost * 1e6 + 1e-3) / 1e6
 
     @property
     def levels(self) -> int:  # of reductions by a model
         "How often replies are put together by a model, at most."
-        return sum(stage.startswith('reduce') for stage in self.bill.stages)
+        return sum(stage.startswith('reduce') for stage in self.estimate.stages)
 
     @property
     def accuracy(self) -> float:  # from 0 to 1
         "A lower bound, by the model of accuracy and the largest leaf's prompt."
-        largest = max((call.input for call in self.bill.priced if call.role == 'leaf'), default=0)
+        largest = max((call.input for call in self.estimate.all_calls if call.role == 'leaf'), default=0)
         return self.problem.accuracy.tree(largest, self.problem.window, self.levels)
 
     @property
@@ -170,12 +170,12 @@ class Plan:
         base, per_token = self.problem.seconds
         waves = [
             (math.ceil(len(calls) / self.problem.concurrency), max(call.output for call in calls))
-            for calls in self.bill.stages.values()
+            for calls in self.estimate.stages.values()
         ]
         return sum(count * (base + per_token * output) for count, output in waves)
 
 # %% ../../nbs/plan/06_plan.ipynb #9f26e95a
-def _kit(settings: LambdaSettings, query: str, outline: Outline, chunks: list[Chunk], **sizes) -> Kit:
+def _make_builder(settings: LambdaSettings, query: str, outline: Outline, chunks: list[Chunk], **sizes) -> PlanBuilder:
     rule, labels = settings.predicate, tuple(settings.labels)
     if isinstance(rule, PairRule):
         labels = rule.check(labels)
@@ -183,7 +183,7 @@ def _kit(settings: LambdaSettings, query: str, outline: Outline, chunks: list[Ch
     peek = size and (
         lambda chunk: split(make_outline(getattr(chunk, 'shown', chunk), 'text'), size, overlap=size // 10)
     )
-    kit = Kit(
+    builder = PlanBuilder(
         query,
         Split(max(1, len(chunks)), lambda text: chunks),
         labels=labels,
@@ -198,31 +198,35 @@ def _kit(settings: LambdaSettings, query: str, outline: Outline, chunks: list[Ch
     )
     # The labels that a rule will bring are written in the question: it stands for them until they are known.
     if rule is None and not labels:
-        kit.reserved = query
-    return kit
+        builder.reserved = query
+    return builder
 
 
-def _built(task: Task, kit: Kit) -> Term:
+def _built(task: Task, builder: PlanBuilder) -> Combinator:
     "The task's term. Raises `BadInput` where it is none that takes a text, `RLMError` where building it failed."
     try:
-        term = task.build(kit)
+        term = task.build(builder)
     except RLMError:
         raise
     except Exception as error:
         raise RLMError(f'The task {task.name} could not be built: {type(error).__name__}: {error}') from error
-    if not isinstance(term, Term):
-        raise BadInput(f'The task {task.name} gave {term!r}, which is no term: return one that begins with kit.split.')
+    if not isinstance(term, Combinator):
+        raise BadInput(
+            f'The task {task.name} gave {term!r}, which is no term: return one that begins with builder.split.'
+        )
     if not fits(Type('str'), term.source, {}):
         raise BadInput(
-            f'The term of the task {task.name} takes {term.source}, and gets a text: begin it with kit.split.'
+            f'The term of the task {task.name} takes {term.source}, and gets a text: begin it with builder.split.'
         )
     return term
 
 
-def _longest(term: Term, role: str, staff: Staff) -> int | None:  # tokens; None: nobody is asked in that role
+def _longest(
+    term: Combinator, role: str, models: PlanModels
+) -> int | None:  # tokens; None: nobody is asked in that role
     "What a prompt of that role takes without its text."
     found = [
-        staff.count(one.prompt([''] if one.type.args[0].name == 'list' else ''), role)
+        models.count(one.prompt([''] if one.type.args[0].name == 'list' else ''), role)
         for one in term.models()
         if one.role == role
     ]
@@ -230,83 +234,93 @@ def _longest(term: Term, role: str, staff: Staff) -> int | None:  # tokens; None
 
 
 def _problem(
-    task: Task, kit: Kit, outline: Outline, staff: Staff, settings: LambdaSettings, tokens: int, extra: int
-) -> Problem:
+    task: Task,
+    builder: PlanBuilder,
+    outline: Outline,
+    models: PlanModels,
+    settings: LambdaSettings,
+    tokens: int,
+    extra: int,
+) -> SizingProblem:
     "What the planner has to know."
-    term, window = _built(task, kit), staff.window('leaf')
+    term, window = _built(task, builder), models.window('leaf')
     # A tokenizer may count a text a little differently inside of a prompt.
     window -= 8 + window // 200
-    reduce_window = staff.window('reduce') - 8 - staff.window('reduce') // 200
+    reduce_window = models.window('reduce') - 8 - models.window('reduce') // 200
     # What has no price, or costs nothing, is planned as if tokens were paid for: they take time.
-    priced = all(staff.price(role, 1, 1) for role in ('leaf', 'reduce'))
-    price = staff.price if priced else lambda role, tokens_in, tokens_out: tokens_in + 4 * tokens_out
-    reader = staff.leaf_lm
-    return Problem(
+    priced = all(models.price(role, 1, 1) for role in ('leaf', 'reduce'))
+    price = models.price if priced else lambda role, tokens_in, tokens_out: tokens_in + 4 * tokens_out
+    reader = models.leaf_lm
+    return SizingProblem(
         tokens,
         window,
-        _longest(term, 'leaf', staff) or 0,
-        kit.reply_tokens,
+        _longest(term, 'leaf', models) or 0,
+        builder.reply_tokens,
         task.ratio,
         reader.max_output,
         settings.overlap if task.overlap else 0,
-        _longest(term, 'filter', staff),
-        _longest(term, 'reduce', staff),
+        _longest(term, 'filter', models),
+        _longest(term, 'reduce', models),
         reduce_window,
         extra,
         price,
         Accuracy(settings.a_leaf, settings.rho, settings.a_compose),
         concurrency=reader.max_concurrency,
-        asked=(staff.window('leaf'), staff.window('reduce')),
+        asked=(models.window('leaf'), models.window('reduce')),
     )
 
 # %% ../../nbs/plan/06_plan.ipynb #7490052b
 _DETECT_REPLY, _RULE_REPLY = 32, 600  # tokens
 
 
-def _before(task: Task, query: str, text: str, staff: Staff, settings: LambdaSettings, origin: str) -> Bill:
+def _before(
+    task: Task, query: str, text: str, models: PlanModels, settings: LambdaSettings, origin: str
+) -> CostEstimate:
     "The calls before the term: which task, and by which rule."
     calls = []
     if origin == 'asked':
         calls.append(
-            PricedCall('detect', 'detect', staff.count(task_prompt(query, text), 'detect'), _DETECT_REPLY, True)
+            PricedCall('detect', 'detect', models.count(task_prompt(query, text), 'detect'), _DETECT_REPLY, True)
         )
     if task.needs_rule and settings.predicate is None:
         calls.append(
             PricedCall(
                 'rule',
                 'rule',
-                staff.count(prompts.fill(prompts.PAIR_RULE_PROMPT, text=query), 'rule'),
+                models.count(prompts.fill(prompts.PAIR_RULE_PROMPT, text=query), 'rule'),
                 _RULE_REPLY,
                 True,
             )
         )
-    return Bill(tuple(calls))
+    return CostEstimate(tuple(calls))
 
 
-def _size(problem: Problem, candidate: Candidate, target: float) -> int:  # tokens
-    "The largest leaf that keeps what the candidate promises: a little more than an even share, so that cuts can choose."
+def _size(problem: SizingProblem, sizing: Sizing, target: float) -> int:  # tokens
+    "The largest leaf that keeps what the sizing promises: a little more than an even share, so that cuts can choose."
     fits = lambda size: (
-        problem.accuracy.tree(problem.fixed + size, problem.window, candidate.levels) >= min(target, candidate.accuracy)
+        problem.accuracy.tree(problem.fixed + size, problem.window, sizing.levels) >= min(target, sizing.accuracy)
     )
-    size = min(problem.room, math.ceil(1.15 * candidate.size) + 2 * problem.overlap + 16)
-    least = max(candidate.size, min(problem.room, 2 * problem.overlap + 16))
+    size = min(problem.room, math.ceil(1.15 * sizing.size) + 2 * problem.overlap + 16)
+    least = max(sizing.size, min(problem.room, 2 * problem.overlap + 16))
     while size > least and not fits(size):
         size = max(least, int(0.99 * size))
     return min(size, problem.room)
 
 
-def _arity(problem: Problem, leaves: int) -> int:  # 0: no model reduces
+def _arity(problem: SizingProblem, leaves: int) -> int:  # 0: no model reduces
     "The arity that puts the real number of replies together at the least cost."
     if problem.reduce_fixed is None:
         return 0
-    tried = [weigh(problem, leaves, arity) for arity in range(2, max(2, min(problem.most_arity, leaves, 400)) + 1)]
+    tried = [
+        estimate_sizing(problem, leaves, arity) for arity in range(2, max(2, min(problem.most_arity, leaves, 400)) + 1)
+    ]
     return min(tried, key=lambda one: (one.cost, one.levels, one.arity)).arity
 
 # %% ../../nbs/plan/06_plan.ipynb #03f33238
 def make_plan(
     context: Any,  # the text; a dict of files; a list of documents
     query: str,  # the question
-    staff: Staff,  # who is asked
+    models: PlanModels,  # who is asked
     settings: LambdaSettings,  # how
     task: Task | None = None,  # what to do; the settings' task, else what the question's words suggest
     origin: str | None = None,  # "asked": the model was asked for the task, which is a call of the plan
@@ -322,38 +336,38 @@ def make_plan(
         and not settings.labels
     ):
         raise BadInput('The predicate is a function, and nobody defined the labels: give labels=[...].')
-    base = settings.reply_tokens or min(task.reply_tokens, max(24, staff.window('leaf') // 8))
-    kit = _kit(settings, query, outline, [], reply_tokens=base, arity=2)
-    adapted = task.adapt(task, kit)
-    kit.reply_tokens = settings.reply_tokens or min(adapted.reply_tokens, base)
-    before = _before(task, query, outline.text, staff, settings, origin)
-    count = counted_once(lambda text: staff.leaf_lm.count_tokens(text))
+    base = settings.reply_tokens or min(task.reply_tokens, max(24, models.window('leaf') // 8))
+    builder = _make_builder(settings, query, outline, [], reply_tokens=base, arity=2)
+    adapted = task.adapt(task, builder)
+    builder.reply_tokens = settings.reply_tokens or min(adapted.reply_tokens, base)
+    before = _before(task, query, outline.text, models, settings, origin)
+    count = cached_counter(lambda text: models.leaf_lm.count_tokens(text))
     ruler = Ruler(outline.text, count)
-    _reserve(kit, task)
+    _reserve(builder, task)
     tokens = max(1, math.ceil(ruler.sums[-1]))
-    adapted = _for_records(adapted, kit, outline, tokens, count)
-    problem = _problem(adapted, kit, outline, staff, settings, tokens, len(before.priced))
-    candidate = choose(problem, settings.accuracy_target, settings.minimise)
-    size = _size(problem, candidate, settings.accuracy_target)
+    adapted = _for_records(adapted, builder, outline, tokens, count)
+    problem = _problem(adapted, builder, outline, models, settings, tokens, len(before.all_calls))
+    sizing = choose_sizing(problem, settings.accuracy_target, settings.minimise)
+    size = _size(problem, sizing, settings.accuracy_target)
     for _ in range(20):
         chunks = split(outline, size, count, problem.overlap, ruler)
         longest = max((count(chunk.shown) for chunk in chunks), default=1)
-        kit = _kit(
+        builder = _make_builder(
             settings, query, outline, chunks, reply_tokens=problem.reply_of(longest), arity=_arity(problem, len(chunks))
         )
-        _reserve(kit, task)
-        term = _built(task, kit)
-        bill = before + term.price(outline.text, staff.count)
-        if all(call.input + call.output <= staff.window(call.role) for call in bill.priced):
+        _reserve(builder, task)
+        term = _built(task, builder)
+        estimate = before + term.price(outline.text, models.count)
+        if all(call.input + call.output <= models.window(call.role) for call in estimate.all_calls):
             break
         size = int(0.95 * size)
     else:
         raise BadInput('No chunk size was found with which every prompt fits: give a larger window.')
-    kit.tell(', '.join(kit.labels))
-    return Plan(adapted, query, term, kit, outline, chunks, bill, candidate, problem, staff, origin)
+    builder.set_labels(', '.join(builder.labels))
+    return Plan(adapted, query, term, builder, outline, chunks, estimate, sizing, problem, models, origin)
 
 
-def counted_once(count: Callable[[str], int]) -> Callable[[str], int]:
+def cached_counter(count: Callable[[str], int]) -> Callable[[str], int]:
     "Count each text once: while a plan is made, the same stretches are measured again and again."
     known: dict[str, int] = {}
 
@@ -365,17 +379,17 @@ def counted_once(count: Callable[[str], int]) -> Callable[[str], int]:
     return counted
 
 
-def _for_records(task: Task, kit: Kit, outline: Outline, tokens: int, count: Callable[[str], int]) -> Task:
+def _for_records(task: Task, builder: PlanBuilder, outline: Outline, tokens: int, count: Callable[[str], int]) -> Task:
     "Short records with long labels have replies that are longer than they are."
-    if not task.per_record or not kit.records:
+    if not task.per_record or not builder.records:
         return task
-    label = max(map(count, kit.labels), default=4)
+    label = max(map(count, builder.labels), default=4)
     return replace(task, ratio=max(task.ratio, (1 + len(outline.places(1))) * (task.per_record + label) / tokens))
 
 
-def _reserve(kit: Kit, task: Task) -> None:
-    if task.needs_rule and getattr(kit, 'reserved', None):
-        kit.tell(kit.reserved)
+def _reserve(builder: PlanBuilder, task: Task) -> None:
+    if task.needs_rule and getattr(builder, 'reserved', None):
+        builder.set_labels(builder.reserved)
 
 # %% ../../nbs/plan/06_plan.ipynb #e889e09f
 def _range(calls: int | range) -> str:
@@ -393,7 +407,7 @@ def _lines(self: Plan) -> dict[str, str]:  # what: how much
     sizes = [chunk.end - chunk.start for chunk in self.chunks]
     stages = ', '.join(
         f'{len(calls):,} x {stage}' + ('' if all(call.certain for call in calls) else ' at most')
-        for stage, calls in self.bill.stages.items()
+        for stage, calls in self.estimate.stages.items()
     )
     found = dict(
         given='given',
@@ -403,10 +417,10 @@ def _lines(self: Plan) -> dict[str, str]:  # what: how much
     overlap = f', {self.problem.overlap} tokens of overlap' if self.problem.overlap and len(sizes) > 1 else ''
     accuracy, problem = self.problem.accuracy, self.problem
     depth = f'{self.levels} level{"s" if self.levels != 1 else ""} of reductions by a model' + (
-        f', {self.kit.arity} parts each' if self.levels else ''
+        f', {self.builder.arity} parts each' if self.levels else ''
     )
-    spent = f'at most {self.bill.input:,} in, {self.bill.output:,} out'
-    least = Bill(tuple(call for call in self.bill.priced if call.certain)).cost(self.staff.price)
+    spent = f'at most {self.estimate.input:,} in, {self.estimate.output:,} out'
+    least = CostEstimate(tuple(call for call in self.estimate.all_calls if call.certain)).cost(self.models.price)
     dollars = f'{_dollars(self.max_cost)} at most' + (
         f', {_dollars(least)} if every filter says no' if least is not None and isinstance(self.calls, range) else ''
     )
@@ -414,7 +428,7 @@ def _lines(self: Plan) -> dict[str, str]:  # what: how much
         task=f'{self.task.name} ({found})',
         question=self.query,
         context=f'{len(self.text):,} characters, {problem.tokens:,} tokens, read as {self.outline.structure}',
-        window=f'{self.staff.window("leaf"):,} tokens of {self.staff.leaf_lm.name}',
+        window=f'{self.models.window("leaf"):,} tokens of {self.models.leaf_lm.name}',
         chunks=f'{len(sizes):,} of {min(sizes, default=0):,} to {max(sizes, default=0):,} characters{overlap}',
         depth=depth,
         calls=f'{_range(self.calls)}: {stages}',
@@ -433,7 +447,7 @@ def tree_text(
     most: int = 3,  # leaves that are shown; the rest is counted
 ) -> str:  # lines
     "The plan as a tree: the last stage first, the leaves with their places in the text."
-    stages = [(stage, calls) for stage, calls in self.bill.stages.items() if stage not in ('detect', 'rule')]
+    stages = [(stage, calls) for stage, calls in self.estimate.stages.items() if stage not in ('detect', 'rule')]
     lines, indent = [], ''
     for stage, calls in reversed(stages):
         if stage == 'leaf':
@@ -471,7 +485,7 @@ def explain(self: Plan) -> str:  # to be printed
 @patch(as_prop=True)
 def notes(self: Plan) -> list[str]:  # sentences
     "What a user should know before the run."
-    found, target = [], self.staff.settings.accuracy_target
+    found, target = [], self.models.settings.accuracy_target
     if self.accuracy < target:
         found.append(
             f'No plan reaches the target of {target:g} by the model of accuracy; this is among the most accurate ones.'
@@ -480,11 +494,11 @@ def notes(self: Plan) -> list[str]:  # sentences
         found.append(
             'The price of the model is not known: give LM(..., input_cost_per_token=..., output_cost_per_token=...) to see dollars.'
         )
-    roles = {call.role for call in self.bill.priced}
-    if 'filter' in roles and self.staff.settings.filter_window is None:
-        without = Bill(tuple(call for call in self.bill.priced if call.role != 'filter'))
+    roles = {call.role for call in self.estimate.all_calls}
+    if 'filter' in roles and self.models.settings.filter_window is None:
+        without = CostEstimate(tuple(call for call in self.estimate.all_calls if call.role != 'filter'))
         found.append(
-            f'With filter=None every chunk is read at once: {len(without.priced):,} calls at most, {_dollars(without.cost(self.staff.price))}.'
+            f'With filter=None every chunk is read at once: {len(without.all_calls):,} calls at most, {_dollars(without.cost(self.models.price))}.'
         )
     return found
 
@@ -512,10 +526,10 @@ def check_limits(
     limits: Limits,  # of the run
 ) -> None:
     "Raise `BadInput` where the plan cannot be carried out within `limits`."
-    certain = Bill(tuple(call for call in self.bill.priced if call.certain))
-    least = Bill(tuple(replace(call, output=1) for call in certain.priced)).cost(self.staff.price)
+    certain = CostEstimate(tuple(call for call in self.estimate.all_calls if call.certain))
+    least = CostEstimate(tuple(replace(call, output=1) for call in certain.all_calls)).cost(self.models.price)
     needs = dict(
-        max_calls=(certain.least, 'calls'),
+        max_calls=(certain.least_calls, 'calls'),
         max_tokens=(certain.input, 'tokens in prompts alone'),
         max_cost=(least, 'dollars for prompts alone'),
     )

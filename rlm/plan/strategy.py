@@ -16,10 +16,10 @@ from ..base.errors import BadInput, ModelError, RLMError
 from ..base.event_loop import run_sync
 from ..models.lm import as_lm, LM
 from .algebra.combinators import M
-from .algebra.pricing import Live
-from .leaves import LeafFailed, place_of, says_nothing
+from .algebra.pricing import LiveInterpreter
+from .builder import LeafFailed, describe_place, found_nothing
 from .pairs import make_rule
-from .plan import LambdaSettings, make_plan, Plan, Staff
+from .plan import LambdaSettings, make_plan, Plan, PlanModels
 from .split import Chunk
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
 from ..runs.call_tree import CallTree
@@ -70,13 +70,13 @@ class LambdaRLM(Strategy):
         model, sub_lm = model or native.pop('model', None), sub_lm or native.pop('sub_lm', None)
         native.pop('other_lms', None)
         super().__init__(model, LambdaSettings(**native))
-        self.staff = Staff(self.lm, as_lm(sub_lm) if sub_lm is not None else self.lm, self.settings)
+        self.models = PlanModels(self.lm, as_lm(sub_lm) if sub_lm is not None else self.lm, self.settings)
 
     def ingredients(self) -> dict[str, Any]:  # keyword -> value
         "The two models, and the task by its name."
-        staff, task = self.staff, self.settings.task
+        models, task = self.models, self.settings.task
         named = dict(task=task.name) if task is not None and TASKS.get(task.name) is task else {}
-        return dict(model=self.lm) | ({} if staff.leaf_lm is self.lm else dict(sub_lm=staff.leaf_lm)) | named
+        return dict(model=self.lm) | ({} if models.leaf_lm is self.lm else dict(sub_lm=models.leaf_lm)) | named
 
     def asked(self, context: Any, query: str | None) -> tuple[Any, str | None]:  # context and question
         "Find the question: given, or at the end of the prompt, or in the settings."
@@ -110,7 +110,7 @@ def plan(
 ) -> Plan:  # `.explain()`, `.calls`, `.max_cost`, `.run()`
     "Plan without spending anything; raises `BadInput` for what cannot be done."
     context, query = self.asked(self.read(context, query), query)
-    made = make_plan(context, query, self.staff, self.settings, find_task(task) if task is not None else None)
+    made = make_plan(context, query, self.models, self.settings, find_task(task) if task is not None else None)
     made.strategy, made.context = self, context
     return made
 
@@ -146,22 +146,22 @@ class LambdaRun:
 
     async def solve(self) -> Result:  # with its end written to the journal
         "Plan, run, and finish in any case."
-        staff = self.strategy.staff
+        models = self.strategy.models
         # A plan may have been made with another task than the settings'.
         planned = dict(task=self.plan.task.name) if self.plan else {}
         self.tree.start(
             self.run,
             'lambda',
-            staff.lm,
+            models.lm,
             self.context,
             self.query,
-            dict(root_model=staff.lm.name, sub_model=staff.leaf_lm.name, limits=vars(self.strategy.settings.limits)),
+            dict(root_model=models.lm.name, sub_model=models.leaf_lm.name, limits=vars(self.strategy.settings.limits)),
             **planned,
         )
         reason, value, problem = 'cancelled', None, None
         try:
             plan = await self.prepare()
-            value = await plan.term.apply(plan.text, Live(self.send))
+            value = await plan.term.apply(plan.text, LiveInterpreter(self.send))
             reason = 'final'
         except RLMError as error:
             reason, problem = (
@@ -195,20 +195,20 @@ async def solve(
 @patch
 async def prepare(self: LambdaRun) -> Plan:  # ready to run
     "Detect the task, plan, check the limits, read the rule."
-    settings, staff = self.strategy.settings, self.strategy.staff
+    settings, models = self.strategy.settings, self.strategy.models
     if self.plan is None:
         task = settings.task or await self.detect()
         origin = None if settings.task else 'asked'
         # Counting the tokens of a long text takes a while: in a thread, so that other runs go on.
-        self.plan = await asyncio.to_thread(make_plan, self.context, self.query, staff, settings, task, origin)
+        self.plan = await asyncio.to_thread(make_plan, self.context, self.query, models, settings, task, origin)
     plan, ledger = self.plan, self.tree.ledger
-    bill = plan.bill
+    estimate = plan.estimate
     self.write(
         'plan',
         task=plan.task.name,
-        calls=[bill.least, len(bill.priced)],
-        input=bill.input,
-        output=bill.output,
+        calls=[estimate.least_calls, len(estimate.all_calls)],
+        input=estimate.input,
+        output=estimate.output,
         max_cost=plan.max_cost,
         chunks=len(plan.chunks),
         accuracy=plan.accuracy,
@@ -222,7 +222,7 @@ async def prepare(self: LambdaRun) -> Plan:  # ready to run
     if self.tree.level == 0 and plan.max_cost is not None:
         own = ledger.limits.max_cost
         ledger.limits = replace(ledger.limits, max_cost=plan.max_cost if own is None else min(own, plan.max_cost))
-    if plan.task.needs_rule and plan.kit.rule is None:
+    if plan.task.needs_rule and plan.builder.rule is None:
         await self.read_rule()
     return plan
 
@@ -250,7 +250,7 @@ async def detect(self: LambdaRun) -> Task:  # what the question's words suggest,
 @patch
 async def read_rule(self: LambdaRun) -> None:
     "Have the model turn the question into a rule of pairs, and tell the leaves its labels."
-    kit, settings = self.plan.kit, self.strategy.settings
+    builder, settings = self.plan.builder, self.strategy.settings
     reply = await self._ask_once('rule', prompts.fill(prompts.PAIR_RULE_PROMPT, text=self.query), 600)
     try:
         rule = make_rule(reply)
@@ -259,14 +259,14 @@ async def read_rule(self: LambdaRun) -> None:
         raise ModelError(
             f'{self.strategy.lm.name} made no rule of the question: {error} Or give predicate=.', self.strategy.lm.name
         ) from None
-    reserved = self.plan.staff.count(kit.reserved, 'leaf') if getattr(kit, 'reserved', None) else None
-    kit.rule, kit.labels = rule, tuple(labels)
-    if reserved is not None and self.plan.staff.count(', '.join(labels), 'leaf') > reserved:
+    reserved = self.plan.models.count(builder.reserved, 'leaf') if getattr(builder, 'reserved', None) else None
+    builder.rule, builder.labels = rule, tuple(labels)
+    if reserved is not None and self.plan.models.count(', '.join(labels), 'leaf') > reserved:
         raise ModelError(
             f'The labels of the rule are longer than the question that they should stand in ({", ".join(labels)[:80]}): give labels=.',
             self.strategy.lm.name,
         )
-    kit.tell(', '.join(labels))
+    builder.set_labels(', '.join(labels))
 
 # %% ../../nbs/plan/07_strategy.ipynb #2b0a3685
 @patch
@@ -278,7 +278,7 @@ async def send(
     stage: str,  # such as "leaf", "reduce 2"
 ) -> str:  # the reply's text
     "Make one call of the plan; raises `LeafFailed` where it fails for good."
-    lm = self.strategy.staff.of(call.role)
+    lm = self.strategy.models.for_role(call.role)
     params = dict(self.strategy.settings.sampling_args or {}) | dict(max_tokens=call.reply_tokens)
     self.tree.sub_calls += 1
     try:
@@ -291,7 +291,7 @@ async def send(
             params,
             prompt=prompt,
             stage=stage,
-            place=place_of(value),
+            place=describe_place(value),
         )
     except ModelError as error:
         raise self.failed(stage, value, str(error), error) from error
@@ -310,9 +310,9 @@ async def send(
 @patch
 def failed(self: LambdaRun, stage: str, value: Any, why: str, error: ModelError | None = None) -> LeafFailed:
     "The failure of one call, with its place and what the others answered."
-    place, planned = place_of(value), len(self.plan.chunks) if self.plan else 0
+    place, planned = describe_place(value), len(self.plan.chunks) if self.plan else 0
     where = f'the {stage} at {place}' if isinstance(value, Chunk) else f'{stage}, {place}'
-    name = self.strategy.staff.of(stage.split()[0]).name
+    name = self.strategy.models.for_role(stage.split()[0]).name
     failure = LeafFailed(
         f'{where[0].upper()}{where[1:]} failed for good: {why.rstrip(".")}. {len(self.replies)} of {planned} leaves had answered; '
         'their replies are in this exception.',
@@ -327,7 +327,7 @@ def failed(self: LambdaRun, stage: str, value: Any, why: str, error: ModelError 
 @patch
 def fitted(self: LambdaRun, call: M, value: Any, stage: str, text: str, cut: bool) -> str:
     "A reply within its allowance; raises `LeafFailed` where it is of no use."
-    count = self.strategy.staff.of(call.role).count_tokens
+    count = self.strategy.models.for_role(call.role).count_tokens
     if not text.strip():
         raise self.failed(stage, value, 'the reply holds nothing but thinking; raise reply_tokens.')
     # Some models begin with the number of the part that they go by.
@@ -347,14 +347,14 @@ def fitted(self: LambdaRun, call: M, value: Any, stage: str, text: str, cut: boo
             middle = (low + high + 1) // 2
             low, high = (middle, high) if count(text[:middle]) <= call.reply_tokens else (low, middle - 1)
         text = text[:low]
-    self.cut.append(f'the {stage} at {place_of(value)}, after {call.reply_tokens} tokens')
+    self.cut.append(f'the {stage} at {describe_place(value)}, after {call.reply_tokens} tokens')
     return text
 
 
 @patch
 def progress(self: LambdaRun, stage: str) -> None:
     "Say how far the run is."
-    planned = len(self.plan.bill.stages.get(stage, ())) if self.plan else 1
+    planned = len(self.plan.estimate.stages.get(stage, ())) if self.plan else 1
     spent, most = self.tree.ledger.spent.cost, self.plan.max_cost if self.plan else None
     money = f', ${spent:.2f} of ${most:.2f}' if spent is not None and most is not None else ''
     self.write(
@@ -382,16 +382,16 @@ def write_value(
 @patch
 def finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None) -> Result:
     "Write the end down; a run that was stopped has what its leaves had found."
-    for note in self.plan.kit.notes if self.plan else ():
+    for note in self.plan.builder.notes if self.plan else ():
         self.write('notice', text=note)
     if self.plan:
-        self.plan.kit.notes.clear()
+        self.plan.builder.notes.clear()
     if self.cut:
         self.write(
             'notice',
             text=f'{len(self.cut)} replies were cut at their allowance, such as that of {self.cut[0]}; raise reply_tokens if that is too early.',
         )
-    known = [self.replies[number] for number in sorted(self.replies) if not says_nothing(self.replies[number])]
+    known = [self.replies[number] for number in sorted(self.replies) if not found_nothing(self.replies[number])]
     text = write_value(value) if reason == 'final' else '\n\n'.join(known) or None
     result = self.tree.finish(self.run, self.strategy.lm.name, self.query, reason, text, self.started, problem)
     result.value = value if reason == 'final' else dict(self.replies)

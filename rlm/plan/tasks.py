@@ -11,8 +11,8 @@ from typing import Any
 from ..base import prompts
 from ..base.errors import BadInput
 from .algebra.combinators import Both, Concat, Cross, Filter, Identity, Map, Pure, Reduce
-from .algebra.terms import Term
-from .leaves import add_counts, distinct, Kit, majority, parse_counts, says_nothing
+from .algebra.composition import Combinator
+from .builder import add_counts, distinct, PlanBuilder, majority, parse_counts, found_nothing
 from .pairs import key_order, PairRule, parse_rows, profiles
 from .split import Chunk
 
@@ -27,7 +27,7 @@ class Task:
 
     name: str  # as `task=` takes it
     about: str  # when to use it, for the model that detects tasks
-    build: Callable[[Kit], Term]  # str -> the result
+    build: Callable[[PlanBuilder], Combinator]  # str -> the result
     reply_tokens: int = 256  # that a leaf may reply
     ratio: float = 0.0  # tokens of a reply for each token of text, where replies grow with their text
     per_record: int = 0  # tokens that a reply needs for each record besides its label, where there is a line for each
@@ -35,7 +35,7 @@ class Task:
     needs_rule: bool = (
         False  # whether it works by a rule of pairs, which one call reads from the question where none is given
     )
-    adapt: Callable[[Task, Kit], Task] = lambda task, kit: task  # the task for this text
+    adapt: Callable[[Task, PlanBuilder], Task] = lambda task, builder: task  # the task for this text
 
     @property
     def __name__(self) -> str:
@@ -63,10 +63,10 @@ def task(
     name: str,  # as `task=` takes it
     about: str,  # when to use it
     **kwargs,  # as for `Task`
-) -> Callable[[Callable[[Kit], Term]], Task]:  # a decorator
+) -> Callable[[Callable[[PlanBuilder], Combinator]], Task]:  # a decorator
     "Register a task."
 
-    def register(build: Callable[[Kit], Term]) -> Task:
+    def register(build: Callable[[PlanBuilder], Combinator]) -> Task:
         TASKS[name] = Task(name, about, build, **kwargs)
         return TASKS[name]
 
@@ -90,7 +90,7 @@ _REDUCE, _LEAF = prompts.REDUCE_INSTRUCTIONS, prompts.LEAF_INSTRUCTIONS
 
 
 def _found() -> Filter:
-    return Filter(Pure(lambda reply: not says_nothing(reply), 'str -> bool', 'Found', lambda reply: reply))
+    return Filter(Pure(lambda reply: not found_nothing(reply), 'str -> bool', 'Found', lambda reply: reply))
 
 
 def _distinct() -> Pure:
@@ -103,34 +103,34 @@ def _distinct() -> Pure:
     reply_tokens=200,
     overlap=True,
 )
-def search(kit: Kit) -> Term:
+def search(builder: PlanBuilder) -> Combinator:
     return (
-        kit.split
-        >> kit.relevant()
-        >> Map(kit.leaf(_LEAF['search']))
+        builder.split
+        >> builder.relevant()
+        >> Map(builder.leaf(_LEAF['search']))
         >> _found()
         >> _distinct()
-        >> kit.reduce(_REDUCE['search'])
+        >> builder.reduce(_REDUCE['search'])
     )
 
 
 @task('multi_hop', 'combine facts from several places of the text into one answer', reply_tokens=300, overlap=True)
-def multi_hop(kit: Kit) -> Term:
+def multi_hop(builder: PlanBuilder) -> Combinator:
     return (
-        kit.split
-        >> kit.relevant()
-        >> Map(kit.leaf(_LEAF['multi_hop']))
+        builder.split
+        >> builder.relevant()
+        >> Map(builder.leaf(_LEAF['multi_hop']))
         >> _found()
-        >> kit.reduce(_REDUCE['multi_hop'], always=True)
+        >> builder.reduce(_REDUCE['multi_hop'], always=True)
     )
 
 
 @task('extract', 'list every item of some kind that the text holds', ratio=1.0, overlap=True)
-def extract(kit: Kit) -> Term:
-    items = kit.leaf(_LEAF['extract'], whole=True) >> Pure(_items, 'str -> [str]', 'Items')
+def extract(builder: PlanBuilder) -> Combinator:
+    items = builder.leaf(_LEAF['extract'], whole=True) >> Pure(_items, 'str -> [str]', 'Items')
     return (
-        kit.split
-        >> kit.relevant()
+        builder.split
+        >> builder.relevant()
         >> Map(items)
         >> Pure(lambda lists: distinct(sum(lists, [])), '[[str]] -> [str]', 'Merge')
     )
@@ -138,12 +138,14 @@ def extract(kit: Kit) -> Term:
 
 def _items(reply: str) -> list[str]:
     lines = [re.sub(r'^\s*(?:[-*•]|\d+[.)])\s+', '', line).strip() for line in reply.splitlines()]
-    return [line for line in lines if line and not says_nothing(line)]
+    return [line for line in lines if line and not found_nothing(line)]
 
 # %% ../../nbs/plan/04_tasks.ipynb #ee72d3a7
 def _read_all(name: str, about: str, **kwargs) -> None:
     "Tasks whose leaves and reductions differ only in what they are told."
-    task(name, about, **kwargs)(lambda kit: kit.split >> Map(kit.leaf(_LEAF[name])) >> kit.reduce(_REDUCE[name]))
+    task(name, about, **kwargs)(
+        lambda builder: builder.split >> Map(builder.leaf(_LEAF[name])) >> builder.reduce(_REDUCE[name])
+    )
 
 
 _read_all('summarise', 'say in short what the text says', reply_tokens=400)
@@ -152,11 +154,11 @@ _read_all('general', 'anything else', reply_tokens=500)
 
 
 @task('translate', 'put the text into another language', ratio=2.0)
-def translate(kit: Kit) -> Term:
+def translate(builder: PlanBuilder) -> Combinator:
     return (
-        kit.split
+        builder.split
         >> Map(
-            Both(kit.leaf(_LEAF['translate'], whole=True), Identity())
+            Both(builder.leaf(_LEAF['translate'], whole=True), Identity())
             >> Pure(_with_edges, '(str, str) -> str', 'Edges')
         )
         >> Concat()
@@ -174,26 +176,28 @@ def _with_edges(pair: tuple[str, str]) -> str:
     'give every record of the text, or the whole text, a label',
     ratio=0.8,
     per_record=8,
-    adapt=lambda task, kit: replace(task, ratio=0.0, per_record=0, reply_tokens=40) if kit.vote else task,
+    adapt=lambda task, builder: replace(task, ratio=0.0, per_record=0, reply_tokens=40) if builder.vote else task,
 )
-def classify(kit: Kit) -> Term:
-    if not kit.vote:
+def classify(builder: PlanBuilder) -> Combinator:
+    if not builder.vote:
         return (
-            kit.split
-            >> Map(kit.leaf(_LEAF['classify'], whole=True) >> Pure(str.strip, 'str -> str', 'Strip'))
+            builder.split
+            >> Map(builder.leaf(_LEAF['classify'], whole=True) >> Pure(str.strip, 'str -> str', 'Strip'))
             >> Concat('\n')
         )
     return (
-        kit.split
-        >> Map(kit.leaf(_LEAF['label'], whole=True))
-        >> Pure(lambda replies: majority(replies, kit.labels), '[str] -> str', 'Majority')
+        builder.split
+        >> Map(builder.leaf(_LEAF['label'], whole=True))
+        >> Pure(lambda replies: majority(replies, builder.labels), '[str] -> str', 'Majority')
     )
 
 # %% ../../nbs/plan/04_tasks.ipynb #9de389db
 @task('aggregate', 'count how often things or labels occur in the whole text', reply_tokens=400)
-def aggregate(kit: Kit) -> Term:
-    counts = Both(kit.leaf(_LEAF['aggregate'], whole=True), Identity()) >> kit.read(parse_counts, 'counts', 'Counts')
-    return kit.split >> Map(counts) >> Reduce(add_counts, 64, 'counts', {}, 'Add')
+def aggregate(builder: PlanBuilder) -> Combinator:
+    counts = Both(builder.leaf(_LEAF['aggregate'], whole=True), Identity()) >> builder.read(
+        parse_counts, 'counts', 'Counts'
+    )
+    return builder.split >> Map(counts) >> Reduce(add_counts, 64, 'counts', {}, 'Add')
 
 
 @task(
@@ -203,19 +207,19 @@ def aggregate(kit: Kit) -> Term:
     per_record=16,
     needs_rule=True,
 )
-def pairwise(kit: Kit) -> Term:
-    rows = Both(kit.leaf(_LEAF['pairwise'], whole=True), Identity()) >> kit.read(parse_rows, '[row]', 'Rows')
+def pairwise(builder: PlanBuilder) -> Combinator:
+    rows = Both(builder.leaf(_LEAF['pairwise'], whole=True), Identity()) >> builder.read(parse_rows, '[row]', 'Rows')
     users = (
-        kit.split
+        builder.split
         >> Map(rows)
         >> Pure(lambda lists: profiles(row for rows in lists for row in rows), '[[row]] -> [user]', 'Users')
     )
     # Both lists are kept to those that a side of the rule holds for, so that Cross makes few pairs that are none.
-    side = lambda name: Filter(Pure(lambda user: _side(kit.rule, name, user), 'user -> bool', name))
+    side = lambda name: Filter(Pure(lambda user: _side(builder.rule, name, user), 'user -> bool', name))
     pairs = (
         Both(side('one'), side('other'))
         >> Cross()
-        >> Filter(Pure(lambda pair: pair[0] != pair[1] and kit.rule(*pair), '(user, user) -> bool', 'rule'))
+        >> Filter(Pure(lambda pair: pair[0] != pair[1] and builder.rule(*pair), '(user, user) -> bool', 'rule'))
     )
     return users >> pairs >> Pure(_keys, '[(user, user)] -> [(key, key)]', 'Keys')
 

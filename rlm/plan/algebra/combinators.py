@@ -13,9 +13,18 @@ from ...base.errors import BadInput, RLMError
 from ...base.event_loop import run_sync
 from ...base.prompts import fill
 from ...models.lm import as_lm, LM
-from .pricing import Bill, Estimate, finish_now, is_known, Live, Machine, Maybe, most_tokens
+from rlm.plan.algebra.pricing import (
+    CostEstimate,
+    CostInterpreter,
+    run_without_waiting,
+    is_known,
+    LiveInterpreter,
+    Interpreter,
+    Droppable,
+    max_tokens_of,
+)
 from .pricing import Unknown
-from .terms import fits, function_type, parse_type, resolve, Term, Type
+from .composition import fits, function_type, parse_type, resolve, Combinator, Type
 from ..split import Chunk, make_outline, split
 
 # %% auto #0
@@ -36,7 +45,7 @@ def write_parts(
     )
 
 
-class M(Term):
+class M(Combinator):
     "A model's answer."
 
     asks = True
@@ -73,14 +82,14 @@ class M(Term):
     def blank(self, value: Any) -> Any:
         return [''] * len(value) if isinstance(value, list) else ''
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
-        return await machine.ask(self, value, self.prompt(value) if is_known(value) else None)
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
+        return await interpreter.ask(self, value, self.prompt(value) if is_known(value) else None)
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #67c413bf
-class Map(Term):
+class Map(Combinator):
     "A term applied to each item of a list."
 
-    def __init__(self, each: Term):
+    def __init__(self, each: Combinator):
         self.each, self.asks, self.type = (
             each,
             each.asks,
@@ -90,16 +99,16 @@ class Map(Term):
     def expr(self, argument: str, depth: int = 0) -> str:
         return f'{self.label}({self.each.closed(depth)}, {argument})'
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
         if isinstance(value, Unknown) and not self.asks:
             return value
-        return await machine.each(self.each, _listed(self, value))
+        return await interpreter.each(self.each, _listed(self, value))
 
 
-class Filter(Term):
+class Filter(Combinator):
     "The items for which a term says yes."
 
-    def __init__(self, keep: Term):
+    def __init__(self, keep: Combinator):
         if not fits(keep.target, Type('bool'), {}):
             raise BadInput(f'Filter needs a term that gives bool, and {keep.label} gives {keep.target}.')
         self.keep, self.asks, self.type = (
@@ -111,20 +120,20 @@ class Filter(Term):
     def expr(self, argument: str, depth: int = 0) -> str:
         return f'{self.label}({self.keep.closed(depth)}, {argument})'
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
         if isinstance(value, Unknown) and not self.asks:
             return value
         items, kept = _listed(self, value), []
-        for item, verdict in zip(items, await machine.each(self.keep, items)):
-            verdict = verdict.value if isinstance(verdict, Maybe) else verdict
+        for item, verdict in zip(items, await interpreter.each(self.keep, items)):
+            verdict = verdict.value if isinstance(verdict, Droppable) else verdict
             if isinstance(verdict, Unknown):
-                kept.append(item if isinstance(item, Maybe) else Maybe(item))
+                kept.append(item if isinstance(item, Droppable) else Droppable(item))
             elif verdict:
                 kept.append(item)
         return kept
 
 
-def _listed(term: Term, value: Any) -> list:
+def _listed(term: Combinator, value: Any) -> list:
     if isinstance(value, Unknown):
         raise BadInput(f'{term.label} gets a list whose length only the run will tell, so its calls have no price.')
     return list(value)
@@ -144,12 +153,12 @@ def _small(number: int | str) -> str:  # as a subscript
     return str(number).translate(str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉'))
 
 
-class Reduce(Term):
+class Reduce(Combinator):
     "Many values to one, by a tree of steps."
 
     def __init__(
         self,
-        step: Term | Callable[[Any, Any], Any],  # takes a list; or a function of two values
+        step: Combinator | Callable[[Any, Any], Any],  # takes a list; or a function of two values
         arity: int = 2,  # items that one step takes at most
         of: str = 'a',  # the type of the values, for a function
         empty: Any = '',  # the result for no values
@@ -158,7 +167,7 @@ class Reduce(Term):
     ):
         if arity < 2:
             raise BadInput(f'arity={arity}: a step of Reduce takes two items or more.')
-        if not isinstance(step, Term):
+        if not isinstance(step, Combinator):
             function = step
             name = name or getattr(function, '__name__', 'step').replace('<lambda>', 'step')
             step = Pure(lambda group: functools.reduce(function, group), f'[{of}] -> {of}', name)
@@ -180,7 +189,7 @@ class Reduce(Term):
     def expr(self, argument: str, depth: int = 0) -> str:
         return f'{self.label}({self.step.closed(depth)}, {argument})'
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
         if isinstance(value, Unknown) and not self.asks:
             return Unknown(value.tokens)
         items, level = _listed(self, value), 0
@@ -188,12 +197,12 @@ class Reduce(Term):
             level += 1
             groups = even_groups(items, self.arity)
             taken = [group for group in groups if len(group) > 1 or len(items) == 1]
-            done = iter(await machine.each(self.step, taken, f'{getattr(self.step, "role", "reduce")} {level}'))
+            done = iter(await interpreter.each(self.step, taken, f'{getattr(self.step, "role", "reduce")} {level}'))
             items = [next(done) if len(group) > 1 or len(items) == 1 else group[0] for group in groups]
-        return items[0].value if items and isinstance(items[0], Maybe) else items[0] if items else self.empty
+        return items[0].value if items and isinstance(items[0], Droppable) else items[0] if items else self.empty
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #61b2b94d
-class Pure(Term):
+class Pure(Combinator):
     "A Python function as a term."
 
     def __init__(
@@ -222,12 +231,12 @@ class Pure(Term):
         except Exception as error:
             raise RLMError(f'The function {self.label} failed with {type(error).__name__}: {error}') from error
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
         if is_known(value):
             return self.call(self.function, value)
         if self.foresee:
             return self.call(self.foresee, value)
-        return Unknown(most_tokens(value, lambda text: machine.count(text, 'leaf')))
+        return Unknown(max_tokens_of(value, lambda text: interpreter.count(text, 'leaf')))
 
 
 def combinator(
@@ -238,7 +247,7 @@ def combinator(
     return lambda function: Pure(function, of, **kwargs)
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #de3d5254
-class Split(Term):
+class Split(Combinator):
     "A text cut where its structure allows it."
 
     type = parse_type('str -> [str]')
@@ -262,11 +271,11 @@ class Split(Term):
     def label(self) -> str:
         return f'Split{_small(self.parts)}'
 
-    async def apply(self, value: str, machine: Machine) -> list[Chunk]:
+    async def apply(self, value: str, interpreter: Interpreter) -> list[Chunk]:
         return self.cut(value)
 
 
-class Peek(Term):
+class Peek(Combinator):
     "A stretch of a text."
 
     type = parse_type('str -> str')
@@ -278,7 +287,7 @@ class Peek(Term):
     def label(self) -> str:
         return f'Peek[{self.start}:{self.end}]'
 
-    async def apply(self, value: str, machine: Machine) -> str:
+    async def apply(self, value: str, interpreter: Interpreter) -> str:
         return value[self.start : self.end]
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #560092a0
@@ -301,10 +310,10 @@ def Identity() -> Pure:  # a -> a
     return Pure(lambda value: value, 'a -> a', 'Id', lambda value: value)
 
 
-class Both(Term):
+class Both(Combinator):
     "Two terms on the same value."
 
-    def __init__(self, one: Term, other: Term):
+    def __init__(self, one: Combinator, other: Combinator):
         known: dict[str, Type] = {}
         if not fits(one.source, other.source, known):
             raise BadInput(
@@ -316,32 +325,32 @@ class Both(Term):
     def expr(self, argument: str, depth: int = 0) -> str:
         return f'({self.one.expr(argument, depth)}, {self.other.expr(argument, depth)})'
 
-    async def apply(self, value: Any, machine: Machine) -> tuple:
-        return await self.one.apply(value, machine), await self.other.apply(value, machine)
+    async def apply(self, value: Any, interpreter: Interpreter) -> tuple:
+        return await self.one.apply(value, interpreter), await self.other.apply(value, interpreter)
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #c4a645aa
 @patch
-def models(self: Term) -> list[M]:  # in the order of the notation, from inside
+def models(self: Combinator) -> list[M]:  # in the order of the notation, from inside
     "Every M in the term."
-    inner = [one for part in vars(self).values() if isinstance(part, Term) for one in part.models()]
+    inner = [one for part in vars(self).values() if isinstance(part, Combinator) for one in part.models()]
     return [*inner, self] if isinstance(self, M) else inner
 
 
 @patch
 def price(
-    self: Term,
+    self: Combinator,
     value: Any,  # the argument: the real text
     count: Callable[[str, str], int] = lambda text, role: math.ceil(len(text) / 4),  # tokens of (text, role)
-) -> Bill:  # calls and tokens
+) -> CostEstimate:  # calls and tokens
     "What running the term on `value` takes; no model is asked."
-    estimate = Estimate(count)
-    finish_now(self.apply(value, estimate))
-    return Bill(tuple(estimate.calls))
+    interpreter = CostInterpreter(count)
+    run_without_waiting(self.apply(value, interpreter))
+    return CostEstimate(tuple(interpreter.calls))
 
 
 @patch
 def run(
-    self: Term,
+    self: Combinator,
     value: Any,  # the argument
     model: str | Callable | LM,  # answers at each M
 ) -> Any:  # the result
@@ -351,4 +360,4 @@ def run(
     async def send(call: M, value: Any, prompt: str, stage: str) -> str:
         return (await lm.acall(prompt, max_tokens=call.reply_tokens)).text
 
-    return run_sync(self.apply(value, Live(send)))
+    return run_sync(self.apply(value, LiveInterpreter(send)))

@@ -9,10 +9,11 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
-from .terms import Term
+from .composition import Combinator
 
 # %% auto #0
-__all__ = ['Unknown', 'Maybe', 'is_known', 'most_tokens', 'PricedCall', 'Machine', 'Estimate', 'Live', 'finish_now', 'Bill']
+__all__ = ['Unknown', 'Droppable', 'is_known', 'max_tokens_of', 'PricedCall', 'Interpreter', 'CostInterpreter', 'LiveInterpreter',
+           'run_without_waiting', 'CostEstimate']
 
 # %% ../../../nbs/plan/algebra/02_pricing.ipynb #909519e9
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Unknown:
 
 
 @dataclass(frozen=True)
-class Maybe:
+class Droppable:
     "An item that a filter may drop."
 
     value: Any  # the item, if it stays
@@ -33,22 +34,22 @@ def is_known(
     value: Any,  # of any kind
 ) -> bool:  # whether nothing in it is unknown
     "Whether a value can be computed with before the run."
-    if isinstance(value, (Unknown, Maybe)):
+    if isinstance(value, (Unknown, Droppable)):
         return False
     return all(map(is_known, value)) if isinstance(value, (list, tuple)) else True
 
 
-def most_tokens(
+def max_tokens_of(
     value: Any,  # text, unknown, or lists of them
     count: Callable[[str], int],  # tokens of a text
 ) -> int:  # tokens
     "The most that a value can have, written as text."
     if isinstance(value, Unknown):
         return value.tokens
-    if isinstance(value, Maybe):
-        return most_tokens(value.value, count)
+    if isinstance(value, Droppable):
+        return max_tokens_of(value.value, count)
     if isinstance(value, (list, tuple)):
-        return sum(most_tokens(item, count) for item in value)
+        return sum(max_tokens_of(item, count) for item in value)
     return count(value) if isinstance(value, str) else 0
 
 # %% ../../../nbs/plan/algebra/02_pricing.ipynb #0f3f1936
@@ -63,19 +64,19 @@ class PricedCall:
     certain: bool  # whether no filter decides about it
 
 
-class Machine:
+class Interpreter:
     "What a term runs on."
 
-    async def ask(self, call: Term, value: Any, prompt: str | None) -> Any:
+    async def ask(self, call: Combinator, value: Any, prompt: str | None) -> Any:
         "The reply to a prompt; None for a prompt that holds what is not known yet."
         raise NotImplementedError
 
-    async def each(self, term: Term, items: Sequence, stage: str | None = None) -> list:
+    async def each(self, term: Combinator, items: Sequence, stage: str | None = None) -> list:
         "The term applied to each of the items, in their order."
         raise NotImplementedError
 
 
-class Estimate(Machine):
+class CostInterpreter(Interpreter):
     "Walks through a term without a model and notes every call."
 
     def __init__(
@@ -84,24 +85,28 @@ class Estimate(Machine):
     ):
         self.count, self.calls, self.certain, self.stage = count, [], True, None
 
-    async def ask(self, call: Term, value: Any, prompt: str | None) -> Unknown:
+    async def ask(self, call: Combinator, value: Any, prompt: str | None) -> Unknown:
         count = lambda text: self.count(text, call.role)
         # Where parts meet, a tokenizer may need a token more than it does for each of them alone.
         tokens = (
             count(prompt)
             if prompt is not None
-            else count(call.prompt(call.blank(value))) + most_tokens(value, count) + 4 * _items(value)
+            else count(call.prompt(call.blank(value))) + max_tokens_of(value, count) + 4 * _items(value)
         )
         self.calls.append(PricedCall(self.stage or call.role, call.role, tokens, call.reply_tokens, self.certain))
         return Unknown(call.reply_tokens)
 
-    async def each(self, term: Term, items: Sequence, stage: str | None = None) -> list:
+    async def each(self, term: Combinator, items: Sequence, stage: str | None = None) -> list:
         before, results = (self.certain, self.stage), []
         for item in items:
-            perhaps = isinstance(item, Maybe) or isinstance(item, list) and any(isinstance(one, Maybe) for one in item)
+            perhaps = (
+                isinstance(item, Droppable)
+                or isinstance(item, list)
+                and any(isinstance(one, Droppable) for one in item)
+            )
             self.certain, self.stage = before[0] and not perhaps, stage or before[1]
-            result = await term.apply(item.value if isinstance(item, Maybe) else item, self)
-            results.append(Maybe(result) if perhaps else result)
+            result = await term.apply(item.value if isinstance(item, Droppable) else item, self)
+            results.append(Droppable(result) if perhaps else result)
         self.certain, self.stage = before
         return results
 
@@ -110,7 +115,7 @@ def _items(value: Any) -> int:
     return len(value) if isinstance(value, list) else 1
 
 # %% ../../../nbs/plan/algebra/02_pricing.ipynb #84cea4a6
-class Live(Machine):
+class LiveInterpreter(Interpreter):
     "Makes the calls."
 
     def __init__(
@@ -119,16 +124,18 @@ class Live(Machine):
     ):
         self.send, self.stage = send, None
 
-    async def ask(self, call: Term, value: Any, prompt: str | None) -> str:
+    async def ask(self, call: Combinator, value: Any, prompt: str | None) -> str:
         return await self.send(call, value, prompt, self.stage or call.role)
 
-    async def each(self, term: Term, items: Sequence, stage: str | None = None) -> list:
-        machine = Live(self.send)
-        machine.stage = stage or self.stage
+    async def each(self, term: Combinator, items: Sequence, stage: str | None = None) -> list:
+        interpreter = LiveInterpreter(self.send)
+        interpreter.stage = stage or self.stage
         # What asks no model never waits: in a thread, a million pairs hold up nobody.
         if not term.asks:
-            return await asyncio.to_thread(lambda: [finish_now(term.apply(item, machine)) for item in items])
-        tasks = [asyncio.ensure_future(term.apply(item, machine)) for item in items]
+            return await asyncio.to_thread(
+                lambda: [run_without_waiting(term.apply(item, interpreter)) for item in items]
+            )
+        tasks = [asyncio.ensure_future(term.apply(item, interpreter)) for item in items]
         try:
             return await asyncio.gather(*tasks)
         except BaseException:
@@ -139,7 +146,7 @@ class Live(Machine):
             raise
 
 
-def finish_now(
+def run_without_waiting(
     coroutine: Coroutine,  # that waits for nothing
 ) -> Any:  # its result
     "Run a coroutine on no event loop: one that never waits is a plain function."
@@ -152,46 +159,50 @@ def finish_now(
 
 # %% ../../../nbs/plan/algebra/02_pricing.ipynb #4ead3512
 @dataclass(frozen=True)
-class Bill:
+class CostEstimate:
     "What running a term takes, at least and at most."
 
-    priced: tuple[PricedCall, ...] = ()  # in the order of stages
+    all_calls: tuple[PricedCall, ...] = ()  # in the order of stages
 
     @functools.cached_property
-    def least(self) -> int:  # calls
+    def least_calls(self) -> int:  # calls
         "Calls that are made whatever filters say."
-        return sum(call.certain for call in self.priced)
+        return sum(call.certain for call in self.all_calls)
 
     @property
-    def calls(self) -> int | range:  # `n in bill.calls` holds for a range
+    def calls(self) -> int | range:  # `n in estimate.calls` holds for a range
         "The number of calls: exact, or a range where a filter decides."
-        return self.least if self.least == len(self.priced) else range(self.least, len(self.priced) + 1)
+        return (
+            self.least_calls
+            if self.least_calls == len(self.all_calls)
+            else range(self.least_calls, len(self.all_calls) + 1)
+        )
 
     @property
     def input(self) -> int:  # tokens
         "Prompt tokens, at most."
-        return sum(call.input for call in self.priced)
+        return sum(call.input for call in self.all_calls)
 
     @property
     def output(self) -> int:  # tokens
         "Tokens of all replies, at most."
-        return sum(call.output for call in self.priced)
+        return sum(call.output for call in self.all_calls)
 
     def cost(
         self,
         price: Callable[[str, int, int], float | None],  # USD for (role, input tokens, output tokens)
     ) -> float | None:  # USD; None: some price is not known
         "The most that it can cost."
-        each = [price(call.role, call.input, call.output) for call in self.priced]
+        each = [price(call.role, call.input, call.output) for call in self.all_calls]
         return None if None in each else sum(each)
 
     @functools.cached_property
     def stages(self) -> dict[str, list[PricedCall]]:  # in order
         "The calls by stage; those of a stage run at once."
         found: dict[str, list[PricedCall]] = {}
-        for call in self.priced:
+        for call in self.all_calls:
             found.setdefault(call.stage, []).append(call)
         return found
 
-    def __add__(self, other: Bill) -> Bill:
-        return Bill(self.priced + other.priced)
+    def __add__(self, other: CostEstimate) -> CostEstimate:
+        return CostEstimate(self.all_calls + other.all_calls)
