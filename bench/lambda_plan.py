@@ -38,7 +38,7 @@ def measure(task: str, text: str) -> str:
         started = time.perf_counter()
         result = model(text, question)
         walls.append(time.perf_counter() - started)
-    critical = LATENCY * len(plan.bill.stages)
+    critical = LATENCY * len(plan.estimate.stages)
     planned = plan.calls if isinstance(plan.calls, int) else f'{plan.calls.start} to {plan.calls.stop - 1}'
     return f'{task:10} {planned:>10} {result.usage.calls:6} {critical:9.2f} s {min(walls):7.2f} s {min(walls) / critical:6.2f}'
 

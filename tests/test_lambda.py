@@ -9,7 +9,7 @@ import pytest
 
 from rlm import BadInput, LM
 from rlm.lambda_rlm import LambdaRLM
-from rlm.plan.leaves import LeafFailed
+from rlm.plan.builder import LeafFailed
 from tests.mock_server import mock_server
 
 KINDS = ['entity', 'location', 'human being', 'numeric value']
@@ -131,7 +131,7 @@ def test_a_plan_for_a_paid_model_needs_no_key_and_no_network(monkeypatch):
     monkeypatch.delenv('OPENAI_API_KEY', raising=False)
     plan = LambdaRLM('gpt-4o-mini').plan(TEXT * 20, 'Summarise the letters.')
     assert isinstance(plan.calls, int) and 0 < plan.max_cost < 1
-    assert all(call.input + call.output <= 128_000 for call in plan.bill.priced)
+    assert all(call.input + call.output <= 128_000 for call in plan.estimate.all_calls)
     assert f'{plan.calls} exactly' in plan.explain() and 'λx.' in plan.explain()
 
 

@@ -236,7 +236,7 @@ def test_random_plans(kind, seed):
         LM(model, num_retries=3, **PRICES), task='summarise', window=dice.choice([600, 900, 1500]), reply_tokens=60
     )
     plan = strategy.plan(TEXT, 'What do the letters say?')
-    most = dict(calls=plan.calls, tokens=plan.bill.input + plan.bill.output, dollars=plan.max_cost)[kind]
+    most = dict(calls=plan.calls, tokens=plan.estimate.input + plan.estimate.output, dollars=plan.max_cost)[kind]
     share = dice.uniform(0.9, 1.5)
     name = dict(calls='max_calls', tokens='max_tokens', dollars='max_cost')[kind]
     limits = Limits(**{name: most * share if kind == 'dollars' else int(most * share)})

@@ -24,8 +24,8 @@ from ..models.ledger import Limits, Usage
 from ..models.lm import as_lm, LM
 from ..plan.algebra.combinators import M, Pure
 from ..plan.algebra.pricing import Unknown
-from ..plan.algebra.terms import Term
-from ..plan.leaves import Kit
+from ..plan.algebra.composition import Combinator
+from ..plan.builder import PlanBuilder
 from ..plan.plan import LambdaSettings
 from ..plan.strategy import LambdaRLM, write_value
 from ..plan.tasks import Task, TASKS
@@ -85,17 +85,17 @@ def kind(
     return register
 
 # %% ../../nbs/bench/04_methods.ipynb #70c81f88
-def _counts_and_answer(kit: Kit) -> Term:
+def _counts_and_answer(builder: PlanBuilder) -> Combinator:
     closing = M(
         prompts.fill(prompts.LAMBDA_PROMPT, instruction=prompts.REDUCE_INSTRUCTIONS['closing']),
-        kit.reply_tokens,
+        builder.reply_tokens,
         'closing',
-        values=kit.values,
+        values=builder.values,
     )
     # Merged counts may have more names than those of one part.
     return (
-        TASKS['aggregate'].build(kit)
-        >> Pure(write_value, 'counts -> str', 'Write', lambda counts: Unknown(4 * kit.reply_tokens))
+        TASKS['aggregate'].build(builder)
+        >> Pure(write_value, 'counts -> str', 'Write', lambda counts: Unknown(4 * builder.reply_tokens))
         >> closing
     )
 

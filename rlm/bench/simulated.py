@@ -15,7 +15,7 @@ from ..base import prompts
 from .methods import read_options
 from .scores import gold_text
 from ..models.simulated_lm import SimulatedLM
-from ..plan.leaves import add_counts, parse_counts, says_nothing
+from ..plan.builder import add_counts, found_nothing, parse_counts
 from ..plan.pairs import find_pairs, make_rule, parse_date, parse_rows, profiles
 
 # %% auto #0
@@ -186,7 +186,9 @@ def _join(key: Key, parts: Sequence[str]) -> str:
     if not key.labels:
         found = list(dict.fromkeys(answer for part in parts for answer in key.evidence(part)))
         return (
-            ', '.join(found) if found else next((part for part in parts if not says_nothing(part)), prompts.NOT_IN_PART)
+            ', '.join(found)
+            if found
+            else next((part for part in parts if not found_nothing(part)), prompts.NOT_IN_PART)
         )
     if key.sample.task == 'pairwise':
         return _pairs(key, '\n'.join(parts))

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/plan/02_pairs.ipynb #fbd60be3
 from __future__ import annotations
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,29 +23,30 @@ _DATE_FORMS = ('%Y-%m-%d', '%Y/%m/%d', '%d.%m.%Y', '%b %d, %Y', '%B %d, %Y', '%d
 
 def parse_date(
     text: str,  # such as "2023-01-06" or "Jan 06, 2023"
-) -> date | None:  # None where it is none
+) -> date | None:  # None if it is not a date
     "Read a date."
     for form in _DATE_FORMS:
         try:
             return datetime.strptime(text.strip().strip('."\'`'), form).date()
         except ValueError:
             continue
+    return None
 
 
 def normal_label(
-    text: str,  # as somebody wrote it
+    text: str,  # a label as it was written
 ) -> str:  # for comparison
-    "A label without case, quotes, markup and needless space."
+    "Remove case, quotes, markup and extra space from a label."
     return ' '.join(text.strip(' \t"\'`*.:-').casefold().split())
 
 
 @dataclass(frozen=True)
 class Row:
-    "A record, as a leaf read it."
+    "One record, as a leaf read it."
 
-    key: int | str  # of the user, or whatever is paired
+    key: int | str  # the user, or whatever is paired
     label: str  # one of the labels
-    day: date | None = None  # when
+    day: date | None = None  # its date, if it has one
 
 # %% ../../nbs/plan/02_pairs.ipynb #5b2e3613
 _KEY_WORD = re.compile(r'(?i)^(?:user|id|key|user[ _]id)\b[\s:#=]*')
@@ -58,44 +60,56 @@ def _as_key(text: str) -> int | str:
 
 def parse_rows(
     reply: str,  # lines "key | label | date"
-    labels: Sequence[str] = (),  # that there are; any where empty
-) -> tuple[list[Row], list[str]]:  # the rows, and the lines that are none
-    "Read a leaf's lines."
-    known, rows, unread = {normal_label(label): label for label in labels}, [], []
+    labels: Sequence[str] = (),  # the labels that are allowed; empty: any
+) -> tuple[list[Row], list[str]]:  # the rows, and the lines that could not be read
+    "Read the rows in a leaf's reply."
+    known = {normal_label(label): label for label in labels}
+    rows = []
+    unread = []
     for line in reply.splitlines():
         if _RULE_LINE.match(line):
             continue
-        parts = [part.strip() for part in re.sub(r'^\s*(?:[-*•]|\d+[.)])\s+', '', line).strip().strip('|').split('|')]
-        label = known.get(normal_label(parts[1])) if len(parts) > 1 and known else parts[1] if len(parts) > 1 else None
+        bare = re.sub(r'^\s*(?:[-*•]|\d+[.)])\s+', '', line).strip().strip('|')
+        parts = [part.strip() for part in bare.split('|')]
+        label = parts[1] if len(parts) > 1 else None
+        if label is not None and known:
+            label = known.get(normal_label(label))
         day = parse_date(parts[2]) if len(parts) > 2 else None
-        blank = len(parts) < 3 or normal_label(parts[2]) in ('', 'none', 'nothing', 'n/a', 'unknown')
-        if not label or len(parts) > 3 or _as_key(parts[0]) == '' or not (day or blank):
+        has_no_day = len(parts) < 3 or normal_label(parts[2]) in ('', 'none', 'nothing', 'n/a', 'unknown')
+        key = _as_key(parts[0])
+        if not label or len(parts) > 3 or key == '' or not (day or has_no_day):
             unread.append(line)
         else:
-            rows.append(Row(_as_key(parts[0]), label, day))
+            rows.append(Row(key, label, day))
     return rows, unread
 
 # %% ../../nbs/plan/02_pairs.ipynb #04970468
 @dataclass(frozen=True)
 class Profile:
-    "A user, with all of its rows."
+    "All rows of one user."
 
-    key: int | str  # whose
+    key: int | str  # the user
     rows: tuple[Row, ...]  # in the order of the text
 
-    def count(self, label: str) -> int:  # rows
-        "How many of the rows have that label."
+    def count(
+        self,
+        label: str,  # in any spelling
+    ) -> int:  # number of rows
+        "Count the rows with a label."
         return sum(normal_label(row.label) == normal_label(label) for row in self.rows)
 
-    def days(self, label: str) -> list[date | None]:  # None where a row has no date
-        "The dates of the rows with that label."
+    def days(
+        self,
+        label: str,  # in any spelling
+    ) -> list[date | None]:  # None for a row without a date
+        "List the dates of the rows with a label."
         return [row.day for row in self.rows if normal_label(row.label) == normal_label(label)]
 
 
 def profiles(
-    rows: Iterable[Row],  # of all leaves
+    rows: Iterable[Row],  # the rows of all leaves
 ) -> list[Profile]:  # in the order of their keys
-    "Put rows together by key."
+    "Group rows by user."
     found: dict[Any, list[Row]] = {}
     for row in rows:
         found.setdefault(row.key, []).append(row)
@@ -103,9 +117,9 @@ def profiles(
 
 
 def key_order(
-    key: int | str,  # of a user
-) -> tuple:  # to sort by
-    "Numbers by value, then texts."
+    key: int | str,  # a user
+) -> tuple:  # a key for sorting
+    "Sort numbers by value, then texts."
     return (0, key, '') if isinstance(key, int) else (1, 0, str(key))
 
 # %% ../../nbs/plan/02_pairs.ipynb #67bda061
@@ -114,23 +128,25 @@ _SIGNS = {'>=': 'at least', '==': 'exactly', '=': 'exactly', '<=': 'at most'}
 
 
 def _checked_labels(given: Any) -> tuple[str, ...]:
-    "Labels as a rule names them; a single one may stand alone, and null is none."
+    "Check the labels of a rule: a list, a single label, or None."
     found = (given,) if isinstance(given, str) else tuple(given or ())
     for label in found:
         if not isinstance(label, str) or not normal_label(label):
-            raise BadInput(f'{label!r} is no label, which is a text with a letter or a digit.')
+            raise BadInput(f'{label!r} is not a valid label: give a text with a letter or a digit.')
     return found
 
 
 @dataclass(frozen=True)
 class UserRule:
-    "What must hold for a user; what is empty holds."
+    """The conditions that a user must meet; empty conditions hold for everyone. Raises `BadInput` for invalid ones.
 
-    any_of: tuple[str, ...] = ()  # a row has at least one of these labels
+    Example: `UserRule(any_of=['entity'], counts=[['location', 'at least', 2]])`.
+    """
+
+    any_of: tuple[str, ...] = ()  # at least one row has one of these labels
     counts: tuple[tuple[str, str, int], ...] = ()  # (label, "at least" | "exactly" | "at most", number of rows)
-    dates: tuple[
-        tuple[str, str, date], ...
-    ] = ()  # (label, "after" | "before", day): all rows with that label are dated so
+    # (label, "after" | "before", day): all rows with that label have such a date
+    dates: tuple[tuple[str, str, date], ...] = ()
 
     def __post_init__(self):
         counts = tuple((label, _SIGNS.get(how, how), number) for label, how, number in self.counts or ())
@@ -144,71 +160,88 @@ class UserRule:
         for label, how, number in counts:
             if how not in _COMPARE or isinstance(number, bool) or not isinstance(number, int):
                 raise BadInput(
-                    f'[{label!r}, {how!r}, {number!r}]: a count is a label, "at least", "exactly" or "at most", and a whole number.'
+                    f'[{label!r}, {how!r}, {number!r}] is not a valid count: give a label, "at least", "exactly" or '
+                    '"at most", and a whole number.'
                 )
         for label, when, day in dates:
             if when not in ('after', 'before') or not isinstance(day, date):
                 raise BadInput(
-                    f'[{label!r}, {when!r}, {day!r}]: a date is a label, "after" or "before", and a day as YYYY-MM-DD.'
+                    f'[{label!r}, {when!r}, {day!r}] is not a valid date: give a label, "after" or "before", and a '
+                    'day as YYYY-MM-DD.'
                 )
 
     @property
-    def labels(self) -> set[str]:  # as they are written
-        "Every label that the rule speaks of."
+    def labels(self) -> set[str]:
+        "Every label in the rule, as it is written there."
         return {*self.any_of, *(label for label, *_ in self.counts), *(label for label, *_ in self.dates)}
 
-    def holds(self, user: Profile) -> bool:  # for this user
-        "Whether a user keeps to the rule."
+    def holds(
+        self,
+        user: Profile,  # all rows of the user
+    ) -> bool:
+        "Whether a user meets the conditions."
         if self.any_of and not any(map(user.count, self.any_of)):
             return False
         if not all(_COMPARE[how](user.count(label), number) for label, how, number in self.counts):
             return False
-        dated = lambda found, when, day: found is not None and (found > day if when == 'after' else found < day)
-        return all(dated(found, when, day) for label, when, day in self.dates for found in user.days(label))
+        for label, when, day in self.dates:
+            for found in user.days(label):
+                if found is None or not (found > day if when == 'after' else found < day):
+                    return False
+        return True
 
 # %% ../../nbs/plan/02_pairs.ipynb #bfe958ea
 @dataclass(frozen=True)
 class PairRule:
-    "Which two users make a pair."
+    """The rule by which two users make a pair.
 
-    one: UserRule  # of one of the two
-    other: UserRule | None = None  # of the other; None: the same rule
+    Example: `PairRule(UserRule(any_of=['entity']), UserRule(any_of=['location']))`.
+    """
+
+    one: UserRule  # conditions for one of the two users
+    other: UserRule | None = None  # conditions for the other; None: the same
     labels: tuple[str, ...] = ()  # every label that a record can have
 
-    def __call__(self, first: Profile, second: Profile) -> bool:  # in either order
-        "Whether two users make a pair."
+    def __call__(
+        self,
+        first: Profile,  # one user
+        second: Profile,  # another user
+    ) -> bool:
+        "Whether two users make a pair, in either order."
         other = self.other or self.one
-        return self.one.holds(first) and other.holds(second) or self.one.holds(second) and other.holds(first)
+        if self.one.holds(first) and other.holds(second):
+            return True
+        return self.one.holds(second) and other.holds(first)
 
     def check(
         self,
-        labels: Sequence[str] = (),  # that were given besides
-    ) -> tuple[str, ...]:  # the labels that there are
-        "Raise `BadInput` for a label that nobody defined."
+        labels: Sequence[str] = (),  # labels that the user gave; empty: those of the rule
+    ) -> tuple[str, ...]:  # every label that a record can have
+        "Raise `BadInput` if the rule has a label that is not defined."
         defined = tuple(labels) or self.labels
-        spoken = self.one.labels | (self.other.labels if self.other else set())
-        unknown = sorted(label for label in spoken if normal_label(label) not in set(map(normal_label, defined)))
+        known = set(map(normal_label, defined))
+        used = self.one.labels | (self.other.labels if self.other else set())
+        unknown = sorted(label for label in used if normal_label(label) not in known)
         if unknown:
             raise BadInput(
-                f'The rule speaks of {", ".join(map(repr, unknown))}, which nobody defined: '
+                f'The rule uses {", ".join(map(repr, unknown))}, which is not defined: '
                 + (f'the labels are {", ".join(defined)}.' if defined else 'give labels=[...].')
             )
         return defined
 
 # %% ../../nbs/plan/02_pairs.ipynb #a3f15280
 def make_rule(
-    given: PairRule
-    | Mapping
-    | str
-    | Callable,  # a rule, its declarative form (a dict, or JSON in a text), or a function of two profiles
+    given: PairRule | Mapping | str | Callable,  # a rule, a dict, JSON in a text, or a function of two profiles
 ) -> PairRule | Callable:  # a function of two profiles
-    "Read a rule; raises `BadInput` for what is none."
+    "Read a rule. Raises `BadInput` if it is not a valid rule."
     if isinstance(given, str):
         found = re.search(r'\{.*\}', given, re.S)
         try:
             given = json.loads(found[0] if found else given)
         except ValueError:
-            raise BadInput(f'{given[:80]!r} is no rule: write it as JSON with "one", "other" and "labels".') from None
+            raise BadInput(
+                f'{given[:80]!r} is not a valid rule: write it as JSON with "one", "other" and "labels".'
+            ) from None
     if isinstance(given, PairRule) or callable(given):
         return given
     known = {'any_of', 'counts', 'dates'}
@@ -217,26 +250,25 @@ def make_rule(
         or not isinstance(given.get('one'), Mapping)
         or set(given) - {'one', 'other', 'labels'}
     ):
-        raise BadInput(f'{str(given)[:80]} is no rule: it has "one", perhaps "other", and "labels".')
+        raise BadInput(f'{str(given)[:80]} is not a valid rule: give "one", perhaps "other", and "labels".')
     for part in (given['one'], given.get('other') or {}):
         if not isinstance(part, Mapping) or set(part) - known:
-            raise BadInput(f'{str(part)[:80]} is no rule for a user: it has {", ".join(sorted(known))}.')
+            raise BadInput(f'{str(part)[:80]} is not a valid rule for a user: give {", ".join(sorted(known))}.')
     try:
-        one, other = UserRule(**given['one']), UserRule(**given['other']) if given.get('other') else None
+        one = UserRule(**given['one'])
+        other = UserRule(**given['other']) if given.get('other') else None
         return PairRule(one, other, _checked_labels(given.get('labels')))
     except (TypeError, ValueError) as error:
-        raise BadInput(f'{str(given)[:80]} is no rule: {error}') from None
+        raise BadInput(f'{str(given)[:80]} is not a valid rule: {error}') from None
 
 # %% ../../nbs/plan/02_pairs.ipynb #a77e712a
 def find_pairs(
-    users: Sequence[Profile],  # all of them
+    users: Sequence[Profile],  # all users
     rule: Callable[[Profile, Profile], bool],  # a `PairRule`, or a function
-) -> list[tuple]:  # of keys, the lower first, each pair once
-    "All pairs of two different users that the rule holds for."
+) -> list[tuple]:  # pairs of keys, the lower one first, each pair once
+    "List all pairs of two different users for which the rule holds."
     if not isinstance(rule, PairRule):
-        found = {
-            (one.key, other.key) for place, one in enumerate(users) for other in users[place + 1 :] if rule(one, other)
-        }
+        found = {(one.key, other.key) for one, other in itertools.combinations(users, 2) if rule(one, other)}
     else:
         ones = [user.key for user in users if rule.one.holds(user)]
         others = [user.key for user in users if rule.other.holds(user)] if rule.other else ones

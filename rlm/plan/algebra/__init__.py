@@ -1,3 +1,3 @@
 "The combinators that plans are made of: typed, costed before they run, and run."
 from .combinators import *
-from .terms import *
+from .composition import *

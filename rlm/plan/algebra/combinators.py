@@ -8,14 +8,10 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from fastcore.basics import patch
-from ...base.errors import BadInput, RLMError
-from ...base.event_loop import run_sync
+from ...base.errors import BadInput, check, RLMError
 from ...base.prompts import fill
-from ...models.lm import as_lm, LM
-from .pricing import Bill, Estimate, finish_now, is_known, Live, Machine, Maybe, most_tokens
-from .pricing import Unknown
-from .terms import fits, function_type, parse_type, resolve, Term, Type
+from .composition import Combinator, fits, function_type, parse_type, resolve, Type
+from .pricing import Droppable, Interpreter, is_known, max_tokens_of, Unknown
 from ..split import Chunk, make_outline, split
 
 # %% auto #0
@@ -24,197 +20,229 @@ __all__ = ['write_parts', 'M', 'Map', 'Filter', 'even_groups', 'Reduce', 'Pure',
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #2ac95eb0
 def write_parts(
-    value: str | Sequence[str],  # a text, or parts
+    value: str | Sequence[str],  # a text, or a list of parts
 ) -> str:  # for a prompt
-    "A value as a model gets to read it."
+    "Write a value as a model reads it: parts with numbers, chunks with their header."
     if isinstance(value, Chunk):
         return value.shown
-    return (
-        value
-        if isinstance(value, str)
-        else '\n\n'.join(f'[{number}] {write_parts(part)}' for number, part in enumerate(value, 1))
-    )
+    if isinstance(value, str):
+        return value
+    return '\n\n'.join(f'[{number}] {write_parts(part)}' for number, part in enumerate(value, 1))
 
 
-class M(Term):
-    "A model's answer."
+class M(Combinator):
+    """Ask a model: the argument is filled into a template, and the reply is the result.
+
+    Example: `M('Summarise:\\n{text}', reply_tokens=50)`. Raises `BadInput` for a template without `{text}`.
+    """
 
     asks = True
 
     def __init__(
         self,
         template: str,  # the prompt, with the slot {text}
-        reply_tokens: int,  # that a reply may have
-        role: str = 'leaf',  # "leaf", "filter", "reduce": which model, and what the plan calls it
-        many: bool = False,  # it takes a list of parts
-        whole: bool = False,  # a reply that was cut at `reply_tokens` is of no use
-        values: Mapping[str, str] | None = None,  # for further slots; looked up when a prompt is made
+        reply_tokens: int,  # the most tokens of a reply
+        role: str = 'leaf',  # "leaf", "filter" or "reduce": selects the model, and names the stage in the plan
+        many: bool = False,  # whether it takes a list of parts instead of one text
+        whole: bool = False,  # whether a reply that was cut at `reply_tokens` is a failure
+        values: Mapping[str, str] | None = None,  # texts for further slots, by name; read when a prompt is made
     ):
         if '{text}' not in template:
-            raise BadInput(f'The template {template[:40]!r} has no slot {{text}}.')
-        if reply_tokens < 1:
-            raise BadInput(f'reply_tokens={reply_tokens}: a reply needs one token at least.')
-        self.template, self.reply_tokens, self.role, self.whole, self.values = (
-            template,
-            reply_tokens,
-            role,
-            whole,
-            values or {},
-        )
+            raise BadInput(f'The template {template[:40]!r} has no slot {{text}}: add it where the text belongs.')
+        check('reply_tokens', reply_tokens, int, least=1)
+        self.template = template
+        self.reply_tokens = reply_tokens
+        self.role = role
+        self.whole = whole
+        self.values = values if values is not None else {}
         self.type = parse_type('[str] -> str' if many else 'str -> str')
 
     @property
     def label(self) -> str:
+        "Its name in the notation, such as `M⟨leaf⟩`."
         return f'M⟨{self.role}⟩'
 
-    def prompt(self, value: Any) -> str:
+    def prompt(
+        self,
+        value: Any,  # a text, or a list of parts
+    ) -> str:  # as the model reads it
+        "Fill the template."
         return fill(self.template, text=write_parts(value), **self.values)
 
-    def blank(self, value: Any) -> Any:
+    def blank(
+        self,
+        value: Any,  # an argument, perhaps with unknown parts
+    ) -> Any:  # an argument of the same shape
+        "Return empty texts in place of the argument, to measure the rest of the prompt."
         return [''] * len(value) if isinstance(value, list) else ''
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
-        return await machine.ask(self, value, self.prompt(value) if is_known(value) else None)
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
+        return await interpreter.ask(self, value, self.prompt(value) if is_known(value) else None)
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #67c413bf
-class Map(Term):
-    "A term applied to each item of a list."
+class Map(Combinator):
+    "Apply a combinator to each item of a list."
 
-    def __init__(self, each: Term):
-        self.each, self.asks, self.type = (
-            each,
-            each.asks,
-            function_type(Type('list', (each.source,)), Type('list', (each.target,))),
-        )
+    def __init__(
+        self,
+        each: Combinator,  # applied to each item
+    ):
+        self.each = each
+        self.asks = each.asks
+        self.type = function_type(Type('list', (each.source,)), Type('list', (each.target,)))
 
     def expr(self, argument: str, depth: int = 0) -> str:
         return f'{self.label}({self.each.closed(depth)}, {argument})'
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
         if isinstance(value, Unknown) and not self.asks:
             return value
-        return await machine.each(self.each, _listed(self, value))
+        return await interpreter.each(self.each, _listed(self, value))
 
 
-class Filter(Term):
-    "The items for which a term says yes."
+class Filter(Combinator):
+    "Keep the items for which a combinator returns True."
 
-    def __init__(self, keep: Term):
+    def __init__(
+        self,
+        keep: Combinator,  # decides about each item; its result is a bool
+    ):
         if not fits(keep.target, Type('bool'), {}):
-            raise BadInput(f'Filter needs a term that gives bool, and {keep.label} gives {keep.target}.')
-        self.keep, self.asks, self.type = (
-            keep,
-            keep.asks,
-            function_type(Type('list', (keep.source,)), Type('list', (keep.source,))),
-        )
+            raise BadInput(f'Filter needs a combinator that gives bool, and {keep.label} gives {keep.target}.')
+        self.keep = keep
+        self.asks = keep.asks
+        self.type = function_type(Type('list', (keep.source,)), Type('list', (keep.source,)))
 
     def expr(self, argument: str, depth: int = 0) -> str:
         return f'{self.label}({self.keep.closed(depth)}, {argument})'
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
         if isinstance(value, Unknown) and not self.asks:
             return value
-        items, kept = _listed(self, value), []
-        for item, verdict in zip(items, await machine.each(self.keep, items)):
-            verdict = verdict.value if isinstance(verdict, Maybe) else verdict
+        items = _listed(self, value)
+        kept = []
+        for item, verdict in zip(items, await interpreter.each(self.keep, items)):
+            verdict = verdict.value if isinstance(verdict, Droppable) else verdict
             if isinstance(verdict, Unknown):
-                kept.append(item if isinstance(item, Maybe) else Maybe(item))
+                kept.append(item if isinstance(item, Droppable) else Droppable(item))
             elif verdict:
                 kept.append(item)
         return kept
 
 
-def _listed(term: Term, value: Any) -> list:
+def _listed(
+    term: Combinator,  # named in the message
+    value: Any,  # its argument
+) -> list:
+    "Return the argument as a list. Raises `BadInput` if its length is not known."
     if isinstance(value, Unknown):
-        raise BadInput(f'{term.label} gets a list whose length only the run will tell, so its calls have no price.')
+        raise BadInput(
+            f'{term.label} gets a list whose length is known only after the run, so its calls have no price: '
+            'ask the model for each item of a list that Split or Python code makes.'
+        )
     return list(value)
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #05c29b9d
 def even_groups(
-    items: Sequence,  # of any kind
-    most: int,  # in one group
-) -> list[list]:  # in order, sizes differing by one at most
-    "As few groups as possible."
+    items: Sequence,  # any items
+    most: int,  # the most items in one group
+) -> list[list]:  # in order; their sizes differ by one at most
+    "Divide items into as few groups as possible."
     count = math.ceil(len(items) / most)
     edges = [round(len(items) * number / count) for number in range(count + 1)] if count else []
     return [list(items[first:last]) for first, last in zip(edges, edges[1:])]
 
 
-def _small(number: int | str) -> str:  # as a subscript
+def _subscript(number: int) -> str:
+    "Write a number in small digits, such as ₈."
     return str(number).translate(str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉'))
 
 
-class Reduce(Term):
-    "Many values to one, by a tree of steps."
+class Reduce(Combinator):
+    """Reduce many values to one, by a tree of steps.
+
+    Example: `Reduce(M('Merge:\\n{text}', 50, role='reduce', many=True), arity=8)`, or `Reduce(max, of='int')`.
+    """
 
     def __init__(
         self,
-        step: Term | Callable[[Any, Any], Any],  # takes a list; or a function of two values
-        arity: int = 2,  # items that one step takes at most
-        of: str = 'a',  # the type of the values, for a function
-        empty: Any = '',  # the result for no values
-        name: str | None = None,  # of a function
-        always: bool = False,  # a single value takes the step too
+        step: Combinator | Callable[[Any, Any], Any],  # takes a list; or a Python function of two values
+        arity: int = 2,  # the most items that one step takes
+        of: str = 'a',  # the type of the values, if `step` is a function
+        empty: Any = '',  # the result for an empty list
+        name: str | None = None,  # in the notation, if `step` is a function
+        always: bool = False,  # whether a single value takes the step too
     ):
-        if arity < 2:
-            raise BadInput(f'arity={arity}: a step of Reduce takes two items or more.')
-        if not isinstance(step, Term):
+        check('arity', arity, int, least=2)
+        if not isinstance(step, Combinator):
             function = step
             name = name or getattr(function, '__name__', 'step').replace('<lambda>', 'step')
             step = Pure(lambda group: functools.reduce(function, group), f'[{of}] -> {of}', name)
         if not fits(step.source, Type('list', (step.target,)), {}):
             raise BadInput(f'Reduce needs a step [b] -> b, and {step.label} is {step.type}.')
-        self.step, self.arity, self.empty, self.always, self.asks, self.type = (
-            step,
-            arity,
-            empty,
-            always,
-            step.asks,
-            step.type,
-        )
+        self.step = step
+        self.arity = arity
+        self.empty = empty
+        self.always = always
+        self.asks = step.asks
+        self.type = step.type
 
     @property
     def label(self) -> str:
-        return f'Reduce{_small(self.arity)}'
+        return f'Reduce{_subscript(self.arity)}'
 
     def expr(self, argument: str, depth: int = 0) -> str:
         return f'{self.label}({self.step.closed(depth)}, {argument})'
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
         if isinstance(value, Unknown) and not self.asks:
             return Unknown(value.tokens)
-        items, level = _listed(self, value), 0
-        while len(items) > 1 or items and self.always and not level:
+        items = _listed(self, value)
+        level = 0
+        role = getattr(self.step, 'role', 'reduce')
+        while len(items) > 1 or (items and self.always and level == 0):
             level += 1
+            is_single = len(items) == 1
             groups = even_groups(items, self.arity)
-            taken = [group for group in groups if len(group) > 1 or len(items) == 1]
-            done = iter(await machine.each(self.step, taken, f'{getattr(self.step, "role", "reduce")} {level}'))
-            items = [next(done) if len(group) > 1 or len(items) == 1 else group[0] for group in groups]
-        return items[0].value if items and isinstance(items[0], Maybe) else items[0] if items else self.empty
+            # A group of one item goes on to the next level as it is.
+            taken = [group for group in groups if len(group) > 1 or is_single]
+            done = iter(await interpreter.each(self.step, taken, f'{role} {level}'))
+            items = [next(done) if len(group) > 1 or is_single else group[0] for group in groups]
+        if not items:
+            return self.empty
+        return items[0].value if isinstance(items[0], Droppable) else items[0]
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #61b2b94d
-class Pure(Term):
-    "A Python function as a term."
+class Pure(Combinator):
+    """A Python function as a combinator.
+
+    While a program is priced, the argument may have unknown parts. Then `foresee` gives the result;
+    without it the result is unknown, and at most as long as the argument.
+
+    Example: `Pure(str.strip, 'str -> str')`.
+    """
 
     def __init__(
         self,
-        function: Callable[[Any], Any],  # of one value
-        of: Type | str,  # its type
-        name: str | None = None,  # in the notation
-        foresee: Callable[[Any], Any]
-        | None = None,  # the result for a value that is not all known; else as long as the value
+        function: Callable[[Any], Any],  # a function of one value
+        of: Type | str,  # its type, such as "[str] -> str"
+        name: str | None = None,  # in the notation; None: the function's name
+        foresee: Callable[[Any], Any] | None = None,  # returns the result for a value with unknown parts
     ):
-        self.function, self.type, self.foresee = function, of if isinstance(of, Type) else parse_type(of), foresee
+        self.function = function
+        self.type = of if isinstance(of, Type) else parse_type(of)
+        self.foresee = foresee
         if self.type.name != '->':
-            raise BadInput(f'{self.type} is no function type: write it like "[str] -> str".')
+            raise BadInput(f'{self.type} is not the type of a function: write it like "[str] -> str".')
         self.name = name or getattr(function, '__name__', 'function')
 
     @property
     def label(self) -> str:
+        "Its name in the notation."
         return self.name
 
-    def call(self, function: Callable[[Any], Any], value: Any) -> Any:
-        "What a function makes of a value; whatever it raises says whose function it was."
+    def _call(self, function: Callable[[Any], Any], value: Any) -> Any:
+        "Call a function. Raises `RLMError` with the function's name if it fails."
         try:
             return function(value)
         except RLMError:
@@ -222,133 +250,114 @@ class Pure(Term):
         except Exception as error:
             raise RLMError(f'The function {self.label} failed with {type(error).__name__}: {error}') from error
 
-    async def apply(self, value: Any, machine: Machine) -> Any:
+    async def apply(self, value: Any, interpreter: Interpreter) -> Any:
         if is_known(value):
-            return self.call(self.function, value)
+            return self._call(self.function, value)
         if self.foresee:
-            return self.call(self.foresee, value)
-        return Unknown(most_tokens(value, lambda text: machine.count(text, 'leaf')))
+            return self._call(self.foresee, value)
+        return Unknown(max_tokens_of(value, lambda text: interpreter.count(text, 'leaf')))
 
 
 def combinator(
     of: str,  # the type, such as "[str] -> [str]"
-    **kwargs,  # as for `Pure`
+    **kwargs: Any,  # further arguments of `Pure`
 ) -> Callable[[Callable], Pure]:  # a decorator
-    "Make a combinator of a Python function."
+    "Make a combinator of the Python function below."
     return lambda function: Pure(function, of, **kwargs)
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #de3d5254
-class Split(Term):
-    "A text cut where its structure allows it."
+class Split(Combinator):
+    "Cut a text into chunks where its structure allows it."
 
     type = parse_type('str -> [str]')
 
     def __init__(
         self,
-        parts: int,  # about how many
-        cut: Callable[[str], list[Chunk]] | None = None,  # how; even parts where None
+        parts: int,  # approximate number of chunks
+        cut: Callable[[str], list[Chunk]] | None = None,  # cuts the text; None: into parts of even size
     ):
-        if parts < 1:
-            raise BadInput(f'Split({parts}): give a number of parts from 1 up.')
-        self.parts, self.cut = parts, cut or self._evenly
+        check('parts', parts, int, least=1)
+        self.parts = parts
+        self.cut = cut or self._evenly
 
     def _evenly(self, text: str) -> list[Chunk]:
-        size, outline = max(1, math.ceil(len(text) / self.parts)), make_outline(text, 'text')
+        size = max(1, math.ceil(len(text) / self.parts))
+        outline = make_outline(text, 'text')
         while len(chunks := split(outline, size, len)) > self.parts:
             size += max(1, size // 20)
         return chunks
 
     @property
     def label(self) -> str:
-        return f'Split{_small(self.parts)}'
+        return f'Split{_subscript(self.parts)}'
 
-    async def apply(self, value: str, machine: Machine) -> list[Chunk]:
+    async def apply(self, value: str, interpreter: Interpreter) -> list[Chunk]:
         return self.cut(value)
 
 
-class Peek(Term):
-    "A stretch of a text."
+class Peek(Combinator):
+    "Take a stretch of a text."
 
     type = parse_type('str -> str')
 
-    def __init__(self, start: int, end: int):
-        self.start, self.end = start, end
+    def __init__(
+        self,
+        start: int,  # index of its first character
+        end: int,  # index after its last character
+    ):
+        self.start = start
+        self.end = end
 
     @property
     def label(self) -> str:
         return f'Peek[{self.start}:{self.end}]'
 
-    async def apply(self, value: str, machine: Machine) -> str:
+    async def apply(self, value: str, interpreter: Interpreter) -> str:
         return value[self.start : self.end]
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #560092a0
 def Concat(
-    between: str = '',  # each two of them
+    between: str = '',  # text between each two of them
 ) -> Pure:  # [str] -> str
-    "Texts put together."
+    "Concatenate texts."
     return Pure(between.join, '[str] -> str', 'Concat')
 
 
 def Cross() -> Pure:  # ([a], [b]) -> [(a, b)]
-    "All pairs of an item of one list with an item of the other."
-    return Pure(
-        lambda lists: [(one, other) for one in lists[0] for other in lists[1]], '([a], [b]) -> [(a, b)]', 'Cross'
-    )
+    "Pair every item of one list with every item of the other."
+
+    def cross(lists: tuple[list, list]) -> list[tuple]:
+        return [(one, other) for one in lists[0] for other in lists[1]]
+
+    return Pure(cross, '([a], [b]) -> [(a, b)]', 'Cross')
 
 
 def Identity() -> Pure:  # a -> a
-    "What it is given."
+    "Return the argument unchanged."
     return Pure(lambda value: value, 'a -> a', 'Id', lambda value: value)
 
 
-class Both(Term):
-    "Two terms on the same value."
+class Both(Combinator):
+    "Apply two combinators to the same value."
 
-    def __init__(self, one: Term, other: Term):
+    def __init__(
+        self,
+        one: Combinator,  # gives the first of the pair
+        other: Combinator,  # gives the second
+    ):
         known: dict[str, Type] = {}
         if not fits(one.source, other.source, known):
             raise BadInput(
-                f'{one.label} takes {one.source} and {other.label} takes {other.source}: Both needs the same.'
+                f'{one.label} takes {one.source} and {other.label} takes {other.source}: '
+                'give Both two combinators that take the same type.'
             )
-        self.one, self.other, self.asks = one, other, one.asks or other.asks
+        self.one = one
+        self.other = other
+        self.asks = one.asks or other.asks
         self.type = resolve(function_type(one.source, Type('pair', (one.target, other.target))), known)
 
     def expr(self, argument: str, depth: int = 0) -> str:
         return f'({self.one.expr(argument, depth)}, {self.other.expr(argument, depth)})'
 
-    async def apply(self, value: Any, machine: Machine) -> tuple:
-        return await self.one.apply(value, machine), await self.other.apply(value, machine)
-
-# %% ../../../nbs/plan/algebra/03_combinators.ipynb #c4a645aa
-@patch
-def models(self: Term) -> list[M]:  # in the order of the notation, from inside
-    "Every M in the term."
-    inner = [one for part in vars(self).values() if isinstance(part, Term) for one in part.models()]
-    return [*inner, self] if isinstance(self, M) else inner
-
-
-@patch
-def price(
-    self: Term,
-    value: Any,  # the argument: the real text
-    count: Callable[[str, str], int] = lambda text, role: math.ceil(len(text) / 4),  # tokens of (text, role)
-) -> Bill:  # calls and tokens
-    "What running the term on `value` takes; no model is asked."
-    estimate = Estimate(count)
-    finish_now(self.apply(value, estimate))
-    return Bill(tuple(estimate.calls))
-
-
-@patch
-def run(
-    self: Term,
-    value: Any,  # the argument
-    model: str | Callable | LM,  # answers at each M
-) -> Any:  # the result
-    "Run the term; raises what the model raises."
-    lm = as_lm(model)
-
-    async def send(call: M, value: Any, prompt: str, stage: str) -> str:
-        return (await lm.acall(prompt, max_tokens=call.reply_tokens)).text
-
-    return run_sync(self.apply(value, Live(send)))
+    async def apply(self, value: Any, interpreter: Interpreter) -> tuple:
+        return await self.one.apply(value, interpreter), await self.other.apply(value, interpreter)
