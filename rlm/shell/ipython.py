@@ -27,7 +27,7 @@ from fastcore.basics import patch
 from ..base.errors import BadInput, RLMError
 from ..base.event_loop import event_loop, run_sync
 from ..base.python_source import syntax_tree
-from .capture import Captured, Outlet, Place, router, run_at, start_for_host
+from .capture import CellOutput, ShellOutput, ThreadOwner, router, run_for_cell, start_for_host
 from .namespace import _is_small, describe, read_tools, show, Workspace
 from .view import Cell
 
@@ -326,7 +326,7 @@ class _Job:
 
     def __init__(self, code: str, label: str):
         self.code, self.label, self.done = code, label, Future()
-        self.captured: Captured | None = None
+        self.captured: CellOutput | None = None
         self.calls, self.value, self.error, self.stopped = 0, None, None, None
         self.thread_free = False  # the worker is through with it
         self._lock, self._claimed = threading.Lock(), False
@@ -396,8 +396,8 @@ class Shell:
         self.timeout, self.last = timeout, None  # the last cell
         self.subcalls, self._setup_code = subcalls, setup_code  # the door may be exchanged between cells
         self._workspace = Workspace(self._ask, self.tools)
-        self._outlet, self._sources, self._count = Outlet(), {}, 0
-        self._outlet.explain = functools.partial(short_traceback, sources=self._sources)
+        self._output, self._sources, self._count = ShellOutput(), {}, 0
+        self._output.explain = functools.partial(short_traceback, sources=self._sources)
         self._ipython: Any = None
         self._worker: _Worker | None = None
         self._job: _Job | None = None
@@ -514,7 +514,7 @@ def _start_ipython(self: Shell, worker: _Worker) -> Any:
             for name in ('In', 'Out', 'open', 'get_ipython')
             if name in workspace.variables
         }
-        self._outlet.ipython = weakref.ref(ipython)  # a thread that outlives the shell must not keep it alive
+        self._output.ipython = weakref.ref(ipython)  # a thread that outlives the shell must not keep it alive
         workspace.restore()
     self._ipython.evaluate = functools.partial(self._evaluate, worker, 'nested cell')
     return self._ipython
@@ -566,9 +566,9 @@ def _perform(self: Shell, job: _Job, worker: _Worker) -> None:
     if not job.begin():
         return
     self._job, self._workspace.final, ipython.failed = job, None, None
-    self._outlet.replaces |= {name for name in ('stdout', 'stderr', 'stdin') if name in job.code}
-    job.captured = self._outlet.begin()
-    error = run_at(Place(self._outlet, job.captured), functools.partial(self._execute, job, worker))
+    self._output.replaces |= {name for name in ('stdout', 'stderr', 'stdin') if name in job.code}
+    job.captured = self._output.begin()
+    error = run_for_cell(ThreadOwner(self._output, job.captured), functools.partial(self._execute, job, worker))
     if error is not None:
         job.error = job.stopped or f'{type(error).__name__}: {error}'
     ipython.forget()
@@ -583,8 +583,8 @@ def _perform(self: Shell, job: _Job, worker: _Worker) -> None:
 @patch
 def _finish(self: Shell, job: _Job) -> Cell:
     "Close the books of a job: names restored, answer read, output collected."
-    captured, workspace = job.captured or Captured(), self._workspace
-    self._outlet.end(captured)
+    captured, workspace = job.captured or CellOutput(), self._workspace
+    self._output.end(captured)
     if self._job is job:
         self._job = None
     notes = workspace.restore() if job.began else []
@@ -741,7 +741,7 @@ def close(self: Shell) -> None:
     for call in list(self._calls):
         call.cancel()
     if worker:
-        worker.jobs.put(functools.partial(run_at, Place(self._outlet, Captured()), worker.close_loop))
+        worker.jobs.put(functools.partial(run_for_cell, ThreadOwner(self._output, CellOutput()), worker.close_loop))
         worker.jobs.put(None)
         if asyncio._get_running_loop() is None and worker.thread is not threading.current_thread():
             worker.thread.join(timeout=1)
