@@ -28,7 +28,7 @@ from ..base.errors import BadInput, RLMError
 from ..base.event_loop import event_loop, run_sync
 from ..base.python_source import syntax_tree
 from .capture import CellOutput, ShellOutput, ThreadOwner, router, run_for_cell, start_for_host
-from .namespace import _is_small, describe, read_tools, show, Workspace
+from .namespace import describe, read_tools, is_small, show, Workspace
 from .view import Cell
 
 # %% auto #0
@@ -67,7 +67,7 @@ def _message(error: BaseException, sources: Mapping[str, _Source]) -> str:
     name = type(error).__name__
     if isinstance(error, SystemExit):
         return f'SystemExit({error.code!r}): a cell cannot end the program; only this cell ended.'
-    if not _is_small([error.args, getattr(error, 'filename', None)]):
+    if not is_small([error.args, getattr(error, 'filename', None)]):
         return f'{name}: {show(error.args[0] if len(error.args) == 1 else error.args)}'
     try:
         text = ''.join(traceback.format_exception_only(type(error), error)).rstrip()
