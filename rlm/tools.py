@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from .base.errors import RLMError
 from .models.lm import as_lm, LM
-from .shell.ipython import Shell, short_traceback, Subcalls
+from .shell.ipython import Shell, short_traceback
 from .shell.namespace import Answer, describe, read_tools, RESERVED, show, Tool, UnknownVariable, Workspace
-from .shell.view import Cell, view
+from .shell.view import BaseShell, Cell, Subcalls, view
 
 # %% auto #0
 __all__ = ['plain_subcalls', 'prep_shell', 'make_run_repl', 'Subcalls', 'Cell', 'short_traceback', 'Shell', 'view', 'RESERVED',

@@ -10,9 +10,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from ..base.errors import BadInput, ModelError, suggest
-from .ipython import Shell, Subcalls
+from .ipython import Shell
 from .link import Transport
 from .remote import RemoteShell
+from .view import Subcalls
 
 # %% auto #0
 __all__ = ['ENVIRONMENTS', 'AUTO', 'Environment', 'transport_class', 'why_not', 'choose_env', 'recorded_env', 'recorded_settings',
