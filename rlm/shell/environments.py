@@ -163,7 +163,7 @@ def open_shell(
     tools: Mapping[str, Any] | None = None,  # functions, which run in this process, and values, by name
     timeout: float | None = None,  # seconds that a cell may run, without its sub-calls; None: no limit
     setup_code: str | None = None,  # Python that runs before the first cell, and again in a new worker
-    **environment_kwargs,  # startup_timeout, subcall_timeout, max_subcalls; and memory, image, ... as the environment has
+    **environment_kwargs,  # startup_timeout, subcall_timeout, max_subcalls; memory, image, ... if it has them
 ) -> BaseShell:  # its worker starts in the background
     "A shell in `env`; raises `BadInput` if `env` is unknown, does not run here, or does not have one of the settings."
     environment = ENVIRONMENTS.find(env)

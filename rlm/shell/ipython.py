@@ -28,7 +28,7 @@ from ..base.errors import BadInput, RLMError
 from ..base.event_loop import event_loop
 from ..base.python_source import syntax_tree
 from .capture import CellOutput, router, run_for_cell, ShellOutput, start_for_host, ThreadOwner
-from .namespace import describe, read_tools, is_small, show, Workspace
+from .namespace import describe, is_small, show, Workspace
 from .view import BaseShell, Cell, Subcalls
 
 # %% auto #0

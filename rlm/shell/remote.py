@@ -28,8 +28,9 @@ __all__ = ['RemoteShell']
 class RemoteShell(BaseShell):
     """A Python REPL in another process, reached by a `Transport`. `BaseShell` documents the methods.
 
-    The user's functions run in this process, and their arguments and results are plain data. If the worker dies, the next cell gets a new
-    one with the context, the tools and the host's variables, and the model reads that its own variables are lost.
+    The user's functions run in this process, and their arguments and results are plain data. If the worker dies, the
+    next cell gets a new one with the context, the tools and the host's variables, and the model reads that its own
+    variables are lost.
 
         with RemoteShell(ProcessTransport(), 'sing, goddess') as shell:
             print(shell.run('context.upper()').value)
@@ -102,7 +103,7 @@ class RemoteShell(BaseShell):
             event_loop().call_soon_threadsafe(_stop, job)
 
     def close(self) -> None:
-        "End the worker; may be called twice. On the library's own event loop it does not wait until the worker is gone."
+        "End the worker, and wait for it except on the library's own event loop. May be called twice."
         self._closed = True
         self._kill_at_exit.detach()
         if job := self._job:

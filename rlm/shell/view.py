@@ -43,8 +43,9 @@ Subcalls = Callable[
 class BaseShell(ABC):
     """A Python REPL that holds a `context` and runs the code of a model.
 
-    Cells run one after the other and share their variables. Errors of the code are in the `Cell` that `run` returns; an `RLMError` is raised
-    only when the shell itself cannot run it. The code finds `context`, `llm_query`, `FINAL` and the other names of a `Workspace`.
+    Cells run one after the other and share their variables. Errors of the code are in the `Cell` that `run` returns;
+    an `RLMError` is raised only when the shell cannot run it. The code finds `context`, `llm_query`, `FINAL` and the
+    other names of a `Workspace`.
 
         with open_shell('process', 'Sing, goddess') as shell:
             cell = shell.run('words = context.split()\\nlen(words)')
