@@ -408,7 +408,8 @@ class CellJob:
 class Shell(BaseShell):
     """A Python REPL in this process. It protects nothing: what a cell does to the process, it does.
 
-    The cells run in a thread of the shell, with IPython: top-level `await` and magics work. `BaseShell` documents the methods.
+    The cells run in a thread of the shell, with IPython: top-level `await` and magics work. `BaseShell` documents the
+    methods.
 
         with Shell('sing, goddess') as shell:
             print(shell.run('context.upper()').value)
