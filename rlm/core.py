@@ -15,6 +15,7 @@ from .runs.result import Result
 from .runs.rlm import RLM
 from .runs.trajectory import Trajectory
 from .shell.ipython import Shell
+from .shell.view import BaseShell
 from .runs.direct import Direct, DirectSettings
 
 # %% ../nbs/00_core.ipynb #coreall
@@ -47,7 +48,7 @@ def run(
 class _ToolLoop(RLM):
     "An `RLM` over a shell and tools that somebody else made."
 
-    shell: Shell | None = None
+    shell: BaseShell | None = None
     functions: dict[str, Callable] = {}
     on_item: Callable | None = None
 
@@ -70,7 +71,7 @@ def advanced_toolloop(
     query: str,  # the question
     sp: str | None = None,  # system prompt; REPL_SYSTEM_PROMPT where None
     tools: list[Callable] = (),  # functions with annotations and docstrings, such as `make_run_repl(sh)`
-    sh: Shell | None = None,  # the shell that the tools work in, for FINAL_VAR
+    sh: BaseShell | None = None,  # the shell that the tools work in, for FINAL_VAR
     model: str | Callable | LM = 'gpt-4o-mini',  # LiteLLM name
     base_url: str | None = None,  # the server's address
     max_steps: int = 50,  # turns

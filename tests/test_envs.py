@@ -1,6 +1,7 @@
-"One set of promises that every environment keeps; those that this machine does not have are skipped with the reason."
+"One set of tests for every environment; one that does not run on this machine is skipped, with the reason."
 
 import asyncio
+import functools
 import json
 import sys
 import threading
@@ -29,13 +30,13 @@ def env(request):
 
 
 async def echo(kind, prompts, model, contexts):
-    "A door whose replies say what was asked."
+    "Replies that repeat what was asked."
     return [f'{kind} {prompt} {model} {contexts and contexts[number]!r}' for number, prompt in enumerate(prompts)]
 
 
 @pytest.fixture
 def sh(env):
-    "A shell with a context, a door, a function and a value."
+    "A shell with a context, an answerer of sub-calls, functions and a value."
 
     def double(number: float) -> float:
         "Twice as much."
@@ -205,19 +206,20 @@ def test_sub_calls_arrive_with_all_that_was_said(sh):
 def test_a_batch_is_one_question_in_order(env):
     asked = []
 
-    async def door(kind, prompts, model, contexts):
+    async def answers(kind, prompts, model, contexts):
         asked.append(len(prompts))
         return [prompt.upper() for prompt in prompts]
 
-    with open_shell(env, subcalls=door, timeout=30) as shell:
+    with open_shell(env, subcalls=answers, timeout=30) as shell:
         cell = shell.run(
-            'replies = llm_query_batched([f"p{n}" for n in range(300)])\nreplies[0], replies[299], llm_query_batched([])'
+            'replies = llm_query_batched([f"p{n}" for n in range(300)])\n'
+            'replies[0], replies[299], llm_query_batched([])'
         )
         assert (cell.value, cell.calls, asked) == ("('P0', 'P299', [])", 300, [300])
 
 
 def test_failed_sub_calls_are_errors_of_the_cell(env):
-    async def door(kind, prompts, model, contexts):
+    async def answers(kind, prompts, model, contexts):
         if model == 'all':
             raise RLMError('There is no model of that name.')
         return [
@@ -229,7 +231,7 @@ def test_failed_sub_calls_are_errors_of_the_cell(env):
             for prompt in prompts
         ]
 
-    with open_shell(env, subcalls=door, timeout=30) as shell:
+    with open_shell(env, subcalls=answers, timeout=30) as shell:
         cell = shell.run('llm_query_batched(["good", "bad"])')
         assert cell.value == "['good', None]" and '1 of 2 sub-calls failed' in cell.stderr
         assert last_line(shell.run('llm_query("bad")')) == 'ModelError: refused'
@@ -242,7 +244,8 @@ def test_failed_sub_calls_are_errors_of_the_cell(env):
 def test_sub_calls_from_many_threads_at_once(env):
     with open_shell(env, subcalls=echo, timeout=30) as shell:
         cell = shell.run(
-            'from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(16) as pool: replies = list(pool.map(llm_query, map(str, range(64))))\n'
+            'from concurrent.futures import ThreadPoolExecutor\n'
+            'with ThreadPoolExecutor(16) as pool: replies = list(pool.map(llm_query, map(str, range(64))))\n'
             'replies == [f"llm {n} None None" for n in range(64)]'
         )
         assert cell.value == 'True' and cell.calls == 64
@@ -279,7 +282,8 @@ def test_a_nasty_context_arrives_as_it_is(env):
     text = (NASTY + 'x' * 990) * 10_000
     with open_shell(env, text, timeout=60) as shell:
         cell = shell.run(
-            f'import hashlib\nlen(context), hashlib.sha256(context.encode("utf-8", "surrogatepass")).hexdigest()[:8], context[:{len(NASTY)}] == {NASTY!r}, context is context_0'
+            'import hashlib\nshort = hashlib.sha256(context.encode("utf-8", "surrogatepass")).hexdigest()[:8]\n'
+            f'len(context), short, context[:{len(NASTY)}] == {NASTY!r}, context is context_0'
         )
         import hashlib
 
@@ -333,6 +337,64 @@ def test_functions_of_the_users_run_on_the_host(sh):
     assert sh.run('double(number="ab")').value == "'abab'"
 
 
+class Finder:
+    "An object that is called, and has to be awaited."
+
+    def __init__(self, text):
+        self.text = text
+
+    async def __call__(self, word):
+        return word in self.text
+
+
+async def repeat(text, times=1):
+    if text is None:
+        raise KeyError('nothing')
+    return text * times
+
+
+def test_partials_and_callable_objects_are_functions_too(env):
+    tools = dict(
+        half=functools.partial(int, base=2),
+        twice=functools.partial(repeat, times=2),
+        find=Finder('a b'),
+        method=Finder('a b').__call__,
+        size=len,
+        number=int,
+        bound='a-b'.split,
+    )
+    with open_shell(env, 'text', tools=tools, timeout=30) as shell:
+        cell = shell.run(
+            'half("101"), await twice("x"), await find("b"), await method("c"), size(context), number("7")'
+        )
+        assert (cell.value, cell.error) == ("(5, 'xx', True, False, 4, 7)", None)
+        assert shell.run('bound("-")').value == "['a', 'b']"
+        assert last_line(shell.run('await twice(None)')) == "KeyError: 'nothing'"
+        assert shell.run('await twice("y")').value == "'yy'"
+
+
+def test_a_class_works_or_is_refused(env):
+    if env != 'local':
+        with pytest.raises(BadInput, match='Finder.*is a class.*give a function'):
+            open_shell(env, tools=dict(Finder=Finder))
+        return
+    with open_shell(env, tools=dict(Finder=Finder), timeout=30) as shell:
+        assert shell.run('await Finder("a b")("b")').value == 'True'
+
+
+@pytest.mark.parametrize('error', [StopIteration(), SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_a_function_may_raise_anything(env, error):
+    def fail():
+        raise error
+
+    async def fail_later():
+        raise error
+
+    with open_shell(env, tools=dict(fail=fail, fail_later=fail_later), timeout=30) as shell:
+        assert shell.run('fail()').error and shell.run('await fail_later()').error
+        assert shell.run('1').value == '1'
+
+
 def test_errors_of_the_users_functions_keep_their_kind(env):
     def fail(kind):
         raise {'key': KeyError('apple'), 'own': RLMError('That is none.')}[kind]
@@ -354,7 +416,7 @@ def test_setup_code_runs_first(env):
 def test_awaiting_a_cell_does_not_block_the_loop(sh):
     enough = threading.Event()
 
-    async def door(kind, prompts, model, contexts):
+    async def answers(kind, prompts, model, contexts):
         await asyncio.to_thread(enough.wait, 60)
         return prompts
 
@@ -367,7 +429,7 @@ def test_awaiting_a_cell_does_not_block_the_loop(sh):
                 enough.set()  # the cell ends only after the loop has turned
         return (await task).value, ticks
 
-    sh.subcalls = door
+    sh.subcalls = answers
     value, ticks = asyncio.run(both())
     assert value == "'5'" and ticks > 5
 
@@ -377,11 +439,11 @@ def test_a_cancelled_cell_leaves_a_shell_that_works(sh):
         started = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        async def door(kind, prompts, model, contexts):
+        async def answers(kind, prompts, model, contexts):
             loop.call_soon_threadsafe(started.set)
             await asyncio.sleep(60)
 
-        sh.subcalls = door
+        sh.subcalls = answers
         task = asyncio.ensure_future(sh.arun('llm_query("x")'))
         await started.wait()
         task.cancel()
@@ -415,7 +477,8 @@ def test_code_that_is_no_text_is_refused(sh):
 
 def test_a_run_in_every_environment(env):
     replies = [
-        '```repl\nparts = [context[i:i + 30] for i in range(0, len(context), 30)]\nfound = llm_query_batched([f"gift? {part}" for part in parts])\nprint(found)\n```',
+        '```repl\nparts = [context[i:i + 30] for i in range(0, len(context), 30)]\n'
+        'found = llm_query_batched([f"gift? {part}" for part in parts])\nprint(found)\n```',
         '```repl\nbest = [one for one in found if one != "no"]\n```\nFINAL_VAR(best)',
     ]
     sub = ScriptedLM(lambda messages: 'tripods' if 'tripods' in messages[-1]['content'] else 'no')
@@ -618,7 +681,8 @@ def journal_of_a_stranger(folder, **lies):
     "A journal whose code writes a file, and which says that it may run here: it was an offline model's, in `local`."
 
     def root(messages):
-        return f'```repl\nopen({str(folder / "touched")!r}, "a").write("here"); import sys; sys.modules["rlm"].touched = True\n```'
+        touch = f'open({str(folder / "touched")!r}, "a").write("here")'
+        return f'```repl\n{touch}; import sys; sys.modules["rlm"].touched = True\n```'
 
     path = folder / 'theirs.jsonl'
     RLM(ScriptedLM(root), env='process', max_iterations=1, on_limit='return', trace=path)('text', 'What?')

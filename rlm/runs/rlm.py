@@ -20,7 +20,7 @@ from .settings import RLMSettings, takes
 from .strategy import check_question, Strategy
 from .trajectory import Trajectory
 from ..shell.environments import choose_env
-from ..shell.ipython import Shell
+from ..shell.view import BaseShell
 
 # %% ../../nbs/runs/08_rlm.ipynb #e112fa3c
 class RLM(Strategy):
@@ -40,7 +40,7 @@ class RLM(Strategy):
         native['other_lms'] = [as_lm(one) for one in native.get('other_lms', ())]
         super().__init__(model, RLMSettings(**native))
         self.sub_lm = as_lm(sub_lm) if sub_lm is not None else self.lm
-        self._shell: Shell | None = None  # kept between questions when persistent
+        self._shell: BaseShell | None = None  # kept between questions when persistent
         self._session: list[dict] = []
 
     def ingredients(self) -> dict[str, Any]:  # keyword -> value

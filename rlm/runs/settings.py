@@ -17,8 +17,8 @@ from ..base.errors import BadInput
 from ..models.ledger import Limits
 from ..models.lm import LM
 from ..shell.environments import choose_env, ENVIRONMENTS, open_shell
-from ..shell.ipython import Shell
 from ..shell.namespace import read_tools
+from ..shell.view import BaseShell
 from ..trace.journal import Journal
 
 # %% ../../nbs/runs/03_settings.ipynb #2367a986
@@ -161,7 +161,7 @@ def open_shell(
     lms: Iterable[LM],  # every model that may write code
     tools: Mapping[str, Any] | None,  # functions and values for the cells
     subcalls: Callable | None = None,  # what answers sub-calls
-) -> Shell:  # or a `RemoteShell`, which has the same interface
+) -> BaseShell:  # with the context in it
     "A shell in the environment that the settings ask for; raises `BadInput` when that cannot run here."
     return open_shell(
         choose_env(self.env, *lms),

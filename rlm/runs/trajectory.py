@@ -26,9 +26,8 @@ from .parse.clean import clean_reply, find_final, plain_answer
 from .parse.finals import FinalText
 from .result import Result
 from .settings import RLMSettings
-from ..shell.ipython import Shell
 from ..shell.namespace import Answer
-from ..shell.view import Cell, view
+from ..shell.view import BaseShell, Cell, view
 from ..base.describe import as_text, describe_tools
 
 # %% ../../nbs/runs/07_trajectory.ipynb #d92ed331
@@ -44,7 +43,7 @@ class Trajectory:
         context: Any,  # what the shell's `context` is
         query: str | None,  # the question; None: it stands in the context
         parent: str | None = None,  # the id of the trajectory that asked for it
-        shell: Shell | None = None,  # one that is there already: its context is used, and it is left open
+        shell: BaseShell | None = None,  # one that is there already: its context is used, and it is left open
         functions: Mapping[str, Callable] | None = None,  # tools that the model calls; our own run_repl where None
     ):
         self.tree, self.settings, self.lm, self.sub_lm = tree, settings, lm, sub_lm

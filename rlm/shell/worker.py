@@ -28,7 +28,7 @@ from ..base.errors import RLMError
 from ..base.event_loop import event_loop
 from .capture import start_for_host
 from .frames import _LENGTH, decode_frame, encode_frame, pack, unpack
-from .ipython import _Job, _profile, _Worker, Shell
+from .ipython import CellJob, ipython_profile, Shell, ShellThread
 from .namespace import show, UnknownVariable
 from .view import Cell
 
@@ -143,8 +143,8 @@ class WorkerShell(Shell):
         "The number of one of our contexts, which the host has too."
         if type(context) is not str:
             return None  # others may have been changed here
-        for number in range(self._workspace.contexts):
-            if self._workspace.owned.get(f'context_{number}') is context:
+        for number in range(self.workspace.contexts):
+            if self.workspace.owned.get(f'context_{number}') is context:
                 return {'$': 'context', 'number': number}
 
     def call(self, count: int, **what: Any) -> list:
@@ -168,8 +168,8 @@ class WorkerShell(Shell):
             self._calls.pop(answer, None)
             self.waiting.pop(number, None)
 
-    def _press(self, job: _Job, delay: float = 0.05) -> None:
-        super()._press(job, delay)
+    def _interrupt_until_free(self, job: CellJob, delay: float = 0.05) -> None:
+        super()._interrupt_until_free(job, delay)
         # The handler does nothing; but what sleeps or waits in the main thread wakes, and finds the exception.
         if not job.thread_free and self.thread:
             signal.pthread_kill(self.thread, signal.SIGINT)
@@ -228,7 +228,7 @@ class Server:
     ):
         self.channel, self.shell = channel, WorkerShell(channel, tools)
         self.files: dict[int, BinaryIO] = {}  # handed over, not used yet
-        self.jobs = self.shell._worker = _OwnThread()
+        self.jobs = self.shell._thread = _OwnThread()
 
     def send(self, **frame: Any) -> None:
         "Send one frame."
@@ -271,7 +271,7 @@ class Server:
                 )
 
 
-class _OwnThread(_Worker):
+class _OwnThread(ShellThread):
     "Cells run in the thread that serves them."
 
     def __init__(self):
@@ -305,7 +305,7 @@ def do_set(self: Server, frame: dict) -> dict:
     "A variable of the host's; a tool is restored after each cell."
     value = self.value_of(frame)
     if frame.get('owned'):
-        self.shell._workspace.owned[frame['name']] = value
+        self.shell.workspace.owned[frame['name']] = value
     self.shell[frame['name']] = value
     return {}
 
@@ -319,7 +319,7 @@ def do_get(self: Server, frame: dict) -> dict:
 @patch
 def perform(self: Server, frame: dict) -> None:
     "Run one cell, and tell the host what came of it."
-    shell, job = self.shell, _Job(frame['code'], frame['label'])
+    shell, job = self.shell, CellJob(frame['code'], frame['label'])
     if shell.thread:
         signal.signal(signal.SIGINT, _wake)
     shell._perform(job, self.jobs)
@@ -364,7 +364,7 @@ def _cell_frame(cell: Cell) -> dict:
 @patch
 def state(self: Server) -> dict:
     "What there is now, as far as the host mirrors it."
-    workspace = self.shell._workspace
+    workspace = self.shell.workspace
     names = [
         name for name in list(workspace.variables)[:_MIRRORED] if isinstance(name, str) and not name.startswith('__')
     ]
@@ -489,7 +489,7 @@ def serve(
     server = Server(channel, opening.get('tools', ()))
     if on_shell:
         on_shell(server.shell)
-    _profile()[1].cleanup()  # a worker is killed, and could not delete IPython's folder at its end
+    ipython_profile()[1].cleanup()  # a worker is killed, and could not delete IPython's folder at its end
     server.shell._start_ipython(server.jobs)
     show([])  # whatever a cell does to `sys.modules`, what its machinery needs has been imported
     if 'folder' in opening:

@@ -91,7 +91,7 @@ def start_kernel(
 
 def _share_variables(kernel: Any, shell: WorkerShell) -> None:
     "Let a kernel work with the shell's variables; what it keeps there for itself has private names."
-    workspace, own = shell._workspace, kernel.shell.user_ns
+    workspace, own = shell.workspace, kernel.shell.user_ns
     for name in ('_ih', '_oh', '_dh'):
         if name in own:
             workspace.variables[name] = own[name]
