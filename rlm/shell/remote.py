@@ -15,7 +15,7 @@ from ..base.event_loop import event_loop, on_loop, run_sync
 from .frames import BadFrame, ContextFile, MAX_FRAME, pack, unpack, write_value
 from .ipython import _Job, Subcalls
 from .isolation.process import ProcessTransport
-from .link import _Link, Transport, WorkerEnded
+from .link import Link, Transport, WorkerEnded
 from .namespace import Answer, describe, read_tools, UnknownVariable
 from .view import Cell
 
@@ -55,7 +55,7 @@ class RemoteShell:
         self._seen: dict[str, str] = {}  # the mirror of the variables
         self._names: set[str] = set()  # of all variables
         self._draft: Any = {'content': '', 'ready': False}  # what `answer` holds
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._job: _Job | None = None
         self._turn, self._count, self._closed = asyncio.Lock(), 0, False
         self._losses: list[str] = []  # what the model has to be told at its next cell
@@ -155,7 +155,7 @@ async def _fetch(self: RemoteShell, name: str, content: bool) -> Any:
             f'There is no variable {name[:100]!r}; there are: {", ".join(self._seen) or "none"}. Assign it first, in code.'
         )
     try:
-        frame = await asyncio.wait_for(self._link.demand('get', name=name), 30)
+        frame = await asyncio.wait_for(self._link.ask('get', name=name), 30)
     except (asyncio.TimeoutError, WorkerEnded):
         raise RLMError(f'The variable {name[:100]!r} did not arrive; run a cell that makes it anew.') from None
     return unpack(frame.get('value'))
@@ -191,7 +191,7 @@ def _tool_frames(self: RemoteShell) -> list[dict]:
 
 
 @patch
-async def _start(self: RemoteShell) -> _Link:
+async def _start(self: RemoteShell) -> Link:
     "A worker that has the context, the tools and the variables of the host."
     await self._write_contexts()
     memory = self.transport.context_memory = sum(file.about['memory'] for file in self._files)
@@ -206,9 +206,9 @@ async def _start(self: RemoteShell) -> _Link:
         if alive := shell():
             await alive._answer(link, frame)
 
-    link = self._link = _Link(self.transport, answer)
+    link = self._link = Link(self.transport, answer)
     try:
-        link.post(dict(op='open', tools=self._tool_frames(), **self.transport.opening(memory)))
+        link.send(dict(op='open', tools=self._tool_frames(), **self.transport.worker_settings(memory)))
         await asyncio.wait_for(asyncio.shield(link.ready), self.startup_timeout)
         for file in self._files:
             await self._hand_over(link, file.file, file.about, op='context')
@@ -232,7 +232,7 @@ async def _start(self: RemoteShell) -> _Link:
 async def _write_contexts(self: RemoteShell) -> None:
     "Make files of the contexts that have none yet."
     share = (
-        type(self.transport).hand_over is ProcessTransport.hand_over
+        type(self.transport).send_file is ProcessTransport.send_file
         and type(self.transport).make_file is Transport.make_file
     )
     for context in self._contexts[len(self._files) :]:
@@ -242,11 +242,11 @@ async def _write_contexts(self: RemoteShell) -> None:
 
 
 @patch
-async def _hand_over(self: RemoteShell, link: _Link, file: BinaryIO, about: dict, **what) -> None:
+async def _hand_over(self: RemoteShell, link: Link, file: BinaryIO, about: dict, **what) -> None:
     "Bring a file to the worker, which has to take it in reasonable time."
 
     async def send() -> None:
-        await link.demand(**what, kind=about['kind'], **await self.transport.hand_over(file))
+        await link.ask(**what, kind=about['kind'], **await self.transport.send_file(file))
 
     try:
         await asyncio.wait_for(send(), min(10, self.startup_timeout) + about['size'] / self.transport.speed)
@@ -256,11 +256,11 @@ async def _hand_over(self: RemoteShell, link: _Link, file: BinaryIO, about: dict
         raise WorkerEnded(link.problem) from None
     except OSError:  # it is going just now
         await link.end(patience=30)
-        raise WorkerEnded(link.problem or self.transport.why()) from None
+        raise WorkerEnded(link.problem or self.transport.exit_reason()) from None
 
 
 @patch
-async def _send_variables(self: RemoteShell, link: _Link) -> None:
+async def _send_variables(self: RemoteShell, link: Link) -> None:
     "Bring the worker up to date."
     for name in list(self._unsent):
         value, owned = self._unsent.pop(name), name in self.tools
@@ -270,7 +270,7 @@ async def _send_variables(self: RemoteShell, link: _Link) -> None:
 
 # %% ../../nbs/shell/08_remote.ipynb #b9b8d62f
 @patch
-async def _ready(self: RemoteShell) -> _Link:
+async def _ready(self: RemoteShell) -> Link:
     "The link to a worker that is up to date."
     if self._closed:
         raise RLMError('The shell is closed: make a new one.')
@@ -347,7 +347,7 @@ async def _in_turn(self: RemoteShell, code: str, timeout: float | None) -> Cell:
 
 
 @patch
-async def _perform(self: RemoteShell, link: _Link, code: str, label: str, timeout: float | None) -> Cell:
+async def _perform(self: RemoteShell, link: Link, code: str, label: str, timeout: float | None) -> Cell:
     "Run one cell in the worker, to its end or to that of its time."
     job = self._job = _Job(code, label)
     job.begin()
@@ -390,12 +390,12 @@ async def _watch(self: RemoteShell, job: _Job, done: asyncio.Future, timeout: fl
 
 @patch
 async def _interrupt(
-    self: RemoteShell, link: _Link, job: _Job, done: asyncio.Future, grace: float | None = None
+    self: RemoteShell, link: Link, job: _Job, done: asyncio.Future, grace: float | None = None
 ) -> None:
     "Ask the worker to stop the cell, and give it a moment."
     for call in list(link.calls):
         call.cancel()
-    link.post(dict(op='interrupt', reason=job.stopped))
+    link.send(dict(op='interrupt', reason=job.stopped))
     await link.transport.interrupt()
     await asyncio.wait([done], timeout=self.grace if grace is None else grace)
 
@@ -423,7 +423,7 @@ def _text(value: Any, limit: int = 2 * MAX_FRAME) -> str:
 
 
 @patch
-def _cell_of(self: RemoteShell, link: _Link, job: _Job, frame: dict) -> Cell:
+def _cell_of(self: RemoteShell, link: Link, job: _Job, frame: dict) -> Cell:
     "The cell that a `done` frame describes; raises `BadFrame`."
     try:
         told, seen, names, notes, final = frame.get('cell'), frame.get('variables'), frame.get('names'), [], None
@@ -466,7 +466,7 @@ def _cell_of(self: RemoteShell, link: _Link, job: _Job, frame: dict) -> Cell:
 
 
 @patch
-def _lost_cell(self: RemoteShell, link: _Link, job: _Job, error: Exception) -> Cell:
+def _lost_cell(self: RemoteShell, link: Link, job: _Job, error: Exception) -> Cell:
     "A cell that took its worker with it; the next cell gets a new one."
     context = ' context is loaded again;' if self._contexts else ''
     why = (
@@ -491,7 +491,7 @@ def _forget_variables(self: RemoteShell) -> None:
 
 # %% ../../nbs/shell/08_remote.ipynb #f66db32e
 @patch
-async def _answer(self: RemoteShell, link: _Link, frame: dict) -> None:
+async def _answer(self: RemoteShell, link: Link, frame: dict) -> None:
     "Answer one `call` frame, whatever is in it."
     answer = dict(op='ret', id=frame['id'])
     try:
@@ -502,7 +502,7 @@ async def _answer(self: RemoteShell, link: _Link, frame: dict) -> None:
             link.transport.send(answer | dict(replies=replies))
         )  # half a frame would be the end of the wire
     except asyncio.CancelledError:
-        link.post(answer | dict(error=_told(RLMError('The sub-call was cancelled.'))))
+        link.send(answer | dict(error=_told(RLMError('The sub-call was cancelled.'))))
     except OSError:
         pass  # the worker is gone
     except Exception as error:
@@ -510,7 +510,7 @@ async def _answer(self: RemoteShell, link: _Link, frame: dict) -> None:
 
 
 @patch
-async def _apologise(self: RemoteShell, link: _Link, answer: dict, error: Exception) -> None:
+async def _apologise(self: RemoteShell, link: Link, answer: dict, error: Exception) -> None:
     with contextlib.suppress(OSError):
         await link.transport.send(answer | dict(error=_told(error)))
 
