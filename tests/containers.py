@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlm import RLMError
-from rlm.shell.isolation.docker import container_engine
+from rlm.shell.isolation.docker import find_container_command
 
 if TYPE_CHECKING:
     from tests.containment import User
@@ -125,7 +125,7 @@ def container_settings(everywhere: bool = False, user: User | None = None):
     With `everywhere` plain `open_shell('docker')` uses them too, by way of RLM_CONTAINER_IMAGE and its kin. Another `user` gets the variables that it needs."""
     if platform.system() != 'Linux' or not Path('/usr/bin').is_dir() or not Path('/lib').is_symlink():
         raise RLMError('The empty image fits a Linux with /lib in /usr.')
-    engine, used = container_engine(), settings(*([user.python] if user else []))
+    engine, used = find_container_command(), settings(*([user.python] if user else []))
     before = {
         name: os.environ.get(name)
         for name in ('CONTAINERS_CONF', 'RLM_CONTAINER_IMAGE', 'RLM_CONTAINER_PYTHON', 'RLM_CONTAINER_ARGS')

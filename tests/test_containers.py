@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm.shell.isolation.docker import container_engine, DockerTransport
+from rlm.shell.isolation.docker import find_container_command, DockerTransport
 from rlm.base.errors import BadInput, RLMError
 from rlm.shell.remote import RemoteShell
 from tests.run import ROOT
@@ -30,7 +30,7 @@ def shell(docker_settings):
 def containers():
     "The names of ours that exist."
     listed = subprocess.run(
-        [container_engine(), 'ps', '--all', '--filter', 'label=rlm', '--format', '{{.Names}}'],
+        [find_container_command(), 'ps', '--all', '--filter', 'label=rlm', '--format', '{{.Names}}'],
         capture_output=True,
         text=True,
         timeout=60,
@@ -194,5 +194,5 @@ def test_many_containers_leave_nothing(docker_settings):
 def test_no_engine_is_one_sentence(monkeypatch):
     monkeypatch.setenv('PATH', '/nowhere')
     with pytest.raises(BadInput, match='docker is not installed; podman is not installed'):
-        container_engine()
+        find_container_command()
     assert 'install docker or podman' in DockerTransport.why_not()

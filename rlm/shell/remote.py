@@ -17,7 +17,7 @@ from ..base.event_loop import event_loop, on_loop, run_sync
 from .frames import BadFrame, ContextFile, MAX_FRAME, pack, unpack, write_value
 from .ipython import CellJob, timeout_reason
 from .isolation.process import ProcessTransport
-from .link import _Link, Transport, WorkerEnded
+from .link import Link, Transport, WorkerEnded
 from .namespace import Answer, bare_name, describe, Tool, UnknownVariable
 from .view import BaseShell, Cell, Subcalls
 
@@ -69,7 +69,7 @@ class RemoteShell(BaseShell):
         self._names: set[str] = set()  # names of all variables
         self._draft: Any = {'content': '', 'ready': False}  # what `answer` holds
         self._losses: list[str] = []  # what the model has to know at its next cell
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._job: CellJob | None = None  # the cell that runs now
         self._turn = asyncio.Lock()  # one cell at a time
         self._count = 0  # cells that were run
@@ -191,7 +191,7 @@ async def _fetch(self: RemoteShell, name: str, written: str) -> Any:
     if self._link is None or self._link.over:
         raise UnknownVariable.named(written, self._seen)
     try:
-        frame = await asyncio.wait_for(self._link.demand('get', name=written), 30)
+        frame = await asyncio.wait_for(self._link.ask('get', name=written), 30)
     except (asyncio.TimeoutError, WorkerEnded):
         raise RLMError(f'The variable {written[:100]!r} did not arrive; run a cell that makes it anew.') from None
     return unpack(frame.get('value'))
@@ -221,7 +221,7 @@ def _tool_frames(self: RemoteShell) -> list[dict]:
 
 
 @patch
-async def _start(self: RemoteShell) -> _Link:
+async def _start(self: RemoteShell) -> Link:
     "Start a worker that has the context, the tools and the variables of the host."
     await self._write_contexts()
     memory = self.transport.context_memory = sum(file.about['memory'] for file in self._files)
@@ -232,7 +232,7 @@ async def _start(self: RemoteShell) -> _Link:
         raise RLMError('The shell was closed.')
     link = self._link = self._new_link()
     try:
-        link.post(dict(op='open', tools=self._tool_frames(), **self.transport.opening(memory)))
+        link.send(dict(op='open', tools=self._tool_frames(), **self.transport.worker_settings(memory)))
         await asyncio.wait_for(asyncio.shield(link.ready), self.startup_timeout)
         await self._send_all(link)
     except BaseException as error:
@@ -249,19 +249,19 @@ async def _start(self: RemoteShell) -> _Link:
 
 
 @patch
-def _new_link(self: RemoteShell) -> _Link:
+def _new_link(self: RemoteShell) -> Link:
     shell = weakref.ref(self)  # a worker must not keep a shell alive that nobody uses any more
 
     async def answer(frame: dict) -> None:
         if alive := shell():
             await alive._answer_call(link, frame)
 
-    link = _Link(self.transport, answer)
+    link = Link(self.transport, answer)
     return link
 
 
 @patch
-async def _send_all(self: RemoteShell, link: _Link) -> None:
+async def _send_all(self: RemoteShell, link: Link) -> None:
     "Send a new worker the contexts, and every value that the host has set."
     for file in self._files:
         await self._send_file(link, file.file, file.about, op='context')
@@ -276,7 +276,7 @@ async def _send_all(self: RemoteShell, link: _Link) -> None:
 async def _write_contexts(self: RemoteShell) -> None:
     "Write the contexts that have no file yet."
     kind = type(self.transport)
-    share = kind.hand_over is ProcessTransport.hand_over and kind.make_file is Transport.make_file
+    share = kind.send_file is ProcessTransport.send_file and kind.make_file is Transport.make_file
     for context in self._contexts[len(self._files) :]:
         file = ContextFile.of(context, self.transport.make_file, share)
         await asyncio.to_thread(file.write)
@@ -284,11 +284,11 @@ async def _write_contexts(self: RemoteShell) -> None:
 
 
 @patch
-async def _send_file(self: RemoteShell, link: _Link, file: BinaryIO, about: dict, **what) -> None:
+async def _send_file(self: RemoteShell, link: Link, file: BinaryIO, about: dict, **what) -> None:
     "Send a file to the worker, which has to read it in reasonable time."
 
     async def send() -> None:
-        await link.demand(**what, kind=about['kind'], **await self.transport.hand_over(file))
+        await link.ask(**what, kind=about['kind'], **await self.transport.send_file(file))
 
     try:
         await asyncio.wait_for(send(), min(10, self.startup_timeout) + about['size'] / self.transport.speed)
@@ -298,11 +298,11 @@ async def _send_file(self: RemoteShell, link: _Link, file: BinaryIO, about: dict
         raise WorkerEnded(link.problem) from None
     except OSError:  # the worker is ending
         await link.end(patience=30)
-        raise WorkerEnded(link.problem or self.transport.why()) from None
+        raise WorkerEnded(link.problem or self.transport.exit_reason()) from None
 
 
 @patch
-async def _send_variables(self: RemoteShell, link: _Link) -> None:
+async def _send_variables(self: RemoteShell, link: Link) -> None:
     "Send the values that the worker does not know yet."
     for name in list(self._unsent):
         value = self._unsent.pop(name)
@@ -313,7 +313,7 @@ async def _send_variables(self: RemoteShell, link: _Link) -> None:
 
 # %% ../../nbs/shell/08_remote.ipynb #b9b8d62f
 @patch
-async def _ready_link(self: RemoteShell) -> _Link:
+async def _ready_link(self: RemoteShell) -> Link:
     "The link to a worker that knows everything that the host has set."
     if self._closed:
         raise RLMError('The shell is closed: make a new one.')
@@ -358,7 +358,7 @@ async def _run_next(self: RemoteShell, code: str, timeout: float | None) -> Cell
 
 
 @patch
-async def _run_cell(self: RemoteShell, link: _Link, code: str, label: str, timeout: float | None) -> Cell:
+async def _run_cell(self: RemoteShell, link: Link, code: str, label: str, timeout: float | None) -> Cell:
     "Run one cell in the worker, until it ends or its time is over."
     job = self._job = CellJob(code, label)
     job.begin()
@@ -400,12 +400,12 @@ async def _watch(self: RemoteShell, job: CellJob, done: asyncio.Future, timeout:
 
 @patch
 async def _interrupt(
-    self: RemoteShell, link: _Link, job: CellJob, done: asyncio.Future, grace: float | None = None
+    self: RemoteShell, link: Link, job: CellJob, done: asyncio.Future, grace: float | None = None
 ) -> None:
     "Ask the worker to stop the cell, and wait `grace` seconds."
     for call in list(link.calls):
         call.cancel()
-    link.post(dict(op='interrupt', reason=job.stopped))
+    link.send(dict(op='interrupt', reason=job.stopped))
     await link.transport.interrupt()
     await asyncio.wait([done], timeout=self.grace if grace is None else grace)
 
@@ -461,7 +461,7 @@ def _read_cell(job: CellJob, frame: dict) -> Cell:
 
 
 @patch
-def _cell_of(self: RemoteShell, link: _Link, job: CellJob, frame: dict) -> Cell:
+def _cell_of(self: RemoteShell, link: Link, job: CellJob, frame: dict) -> Cell:
     "The cell and the variables that a `done` frame describes; raises `BadFrame`."
     try:
         cell = _read_cell(job, frame)
@@ -490,7 +490,7 @@ def _read_variables(self: RemoteShell, frame: dict) -> None:
 
 
 @patch
-def _lost_cell(self: RemoteShell, link: _Link, job: CellJob, error: Exception) -> Cell:
+def _lost_cell(self: RemoteShell, link: Link, job: CellJob, error: Exception) -> Cell:
     "A cell whose worker ended with it; the next cell gets a new one."
     context = ' context is loaded again;' if self._contexts else ''
     if job.stopped:
@@ -514,7 +514,7 @@ def _forget_variables(self: RemoteShell) -> None:
 
 # %% ../../nbs/shell/08_remote.ipynb #f66db32e
 @patch
-async def _answer_call(self: RemoteShell, link: _Link, frame: dict) -> None:
+async def _answer_call(self: RemoteShell, link: Link, frame: dict) -> None:
     "Answer one `call` frame, whatever is in it."
     answer = dict(op='ret', id=frame['id'])
     try:
@@ -524,7 +524,7 @@ async def _answer_call(self: RemoteShell, link: _Link, frame: dict) -> None:
         # Half a frame would make the rest of the stream unreadable.
         await asyncio.shield(link.transport.send(answer | dict(replies=replies)))
     except asyncio.CancelledError:
-        link.post(answer | dict(error=_error_frame(RLMError('The sub-call was cancelled.'))))
+        link.send(answer | dict(error=_error_frame(RLMError('The sub-call was cancelled.'))))
     except OSError:
         pass  # the worker is gone
     except Exception as error:  # a function of the user's may raise anything
