@@ -149,7 +149,7 @@ def run_cell(shell: Any, code: str, timeout: float) -> dict:
 
 def own_threads() -> int:
     return sum(
-        not thread.name.startswith(('asyncio', 'rlm-engine_')) for thread in threading.enumerate()
+        not thread.name.startswith(('asyncio', 'rlm-loop_')) for thread in threading.enumerate()
     )  # without the pools of the event loops
 
 

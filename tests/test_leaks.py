@@ -77,7 +77,7 @@ def many(env, settings, count):
         threads = sorted(
             thread.name
             for thread in threading.enumerate()
-            if not thread.name.startswith(('asyncio', 'ThreadPool', 'rlm-engine_'))
+            if not thread.name.startswith(('asyncio', 'ThreadPool', 'rlm-loop_'))
         )  # without pools
         return dict(
             processes=len(descendants(os.getpid())),
@@ -95,7 +95,7 @@ def many(env, settings, count):
 
     for number in range(len(ways)):
         one(number)  # what is made once is made now
-    before = settled(lambda seen: not seen['processes'] and seen['threads'] == ['MainThread', 'rlm-engine'])
+    before = settled(lambda seen: not seen['processes'] and seen['threads'] == ['MainThread', 'rlm-loop'])
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(one, range(count)))
     print(json.dumps(dict(before=before, after=settled(lambda seen: not more(seen, before)))))

@@ -631,14 +631,14 @@ def test_what_is_no_journal(tmp_path):
     rlm(Model(*THREE), tmp_path / 'run.jsonl')(TEXT, QUESTION)
     lines, path = written(tmp_path / 'run.jsonl'), tmp_path / 'bad.jsonl'
     cases = {
-        b'Dear diary,\nnothing.\n': 'is no journal of a run',
+        b'Dear diary,\nnothing.\n': 'is not a journal of a run',
         b'': 'holds no run',
-        b'\x00\xff' * 100: 'is no journal of a run',
-        b'{"a": 1}\n': 'is no journal of a run',
+        b'\x00\xff' * 100: 'is not a journal of a run',
+        b'{"a": 1}\n': 'is not a journal of a run',
         b''.join(lines[:5])
         + lines[5][:30]
         + b'\n'
-        + b''.join(lines[6:]): 'line 6 is no event of a journal.*cut it before that line',
+        + b''.join(lines[6:]): 'line 6 is not an event of a journal.*cut it before that line',
         b''.join(lines + lines): 'more than one journal',
     }
     for content, problem in cases.items():

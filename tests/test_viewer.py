@@ -485,5 +485,5 @@ def test_the_command_writes_the_page_and_opens_it(tmp_path):
         and not told.exists()
     )
     done = command('view', tmp_path / 'browser')
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and 'no trace' in done.stderr
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and 'not a trace' in done.stderr
     assert 'fetch(' not in view_page(sample_run()) and 'XMLHttpRequest' not in view_page(sample_run())

@@ -12,21 +12,25 @@ from .errors import BadInput, suggest
 
 # %% ../../nbs/base/08_registry.ipynb #reg0005
 class Registry(dict):
-    "Objects by name; an entry that is a text `\"module:attribute\"` is imported when it is first asked for."
+    """Objects by name; an entry that is a text `"module:attribute"` is imported when it is first asked for.
+
+    Example: `shapes = Registry('shape', path='pathlib:PurePath')`, then `shapes.find('path')`; add one with
+    `shapes['square'] = Square`.
+    """
 
     def __init__(
         self,
-        what: str,  # what the entries are, for messages: "strategy"
-        **entries: Any,  # name -> object, or "module:attribute"
+        what: str,  # what an entry is, for messages, such as "strategy"
+        **entries: Any,  # name -> an object, or "module:attribute"
     ):
         super().__init__(entries)
         self.what = what
 
     def find(
         self,
-        name: str,  # of an entry
+        name: str,  # name of an entry
     ) -> Any:  # the object
-        "The object called `name`; raises `BadInput` for a name that is not there, with the nearest one."
+        "The object called `name`; raises `BadInput` for an unknown name and suggests the nearest one."
         if name not in self:
             raise BadInput(f'There is no {self.what} {name!r}; {suggest(name, sorted(self))}')
         entry = self[name]
@@ -37,8 +41,9 @@ class Registry(dict):
         return self[name]
 
 # %% ../../nbs/base/08_registry.ipynb #reg0008
-PROVIDERS = Registry(
-    'model provider'
-)  # first part of a model's name -> a function that teaches the provider to LiteLLM
-STRATEGIES = Registry('strategy')  # "direct", "rlm", "lambda", "srlm" -> the class; subclasses add themselves
-HOOKS = Registry('hook')  # "resume" -> what continues a recorded run
+# First part of a model's name -> a function that registers the provider with LiteLLM.
+PROVIDERS = Registry('model provider')
+# "direct", "rlm", "lambda", "srlm" -> the class; subclasses add themselves.
+STRATEGIES = Registry('strategy')
+# "resume" -> the function that continues a recorded run.
+HOOKS = Registry('hook')

@@ -23,7 +23,7 @@ from typing import Any
 from fastcore.basics import patch
 from ..base.errors import BadInput, hide, ModelError, redact, RLMError
 from ..base.registry import PROVIDERS
-from ..base.event_loop import run_in_thread, on_loop, run_sync, within
+from ..base.event_loop import on_loop, run_in_thread, run_sync, with_timeout
 from .ledger import Ledger, Usage
 from .retries import EmptyReply, explain, may_pass, Throttle, try_again, UselessReply
 
@@ -544,7 +544,7 @@ async def _attempt(
         held, params = await self._hold(messages, tools, params, ledger)
         used = Usage(1)
         try:
-            reply = await within(self._send(messages, tools, params), self.timeout)
+            reply = await with_timeout(self._send(messages, tools, params), self.timeout)
             used = reply.usage
         except RLMError as error:
             failure, used = error, getattr(error, 'usage', used)

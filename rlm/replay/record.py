@@ -381,7 +381,7 @@ def child(
         tree.sub_calls += len(one.calls) + (one is not past)
     told = (event for one in below for event in (*one.steps, *one.calls, *filter(None, one.starts.values())))
     for event in sorted(told, key=lambda event: event['seq']):
-        self.journal.tell(event)
+        self.journal.publish(event)
     return past.end
 
 # %% ../../nbs/replay/02_record.ipynb #bef4f9b0
@@ -585,7 +585,7 @@ def _tell_call(self: Record, past: Past, event: dict) -> None:
     "Tell a call again: from the file to those who listen, or in a replay into the new journal."
     for one in filter(None, (past.starts.get(event['seq']), event)):
         if not self.counts_anew:
-            self.journal.tell(one)
+            self.journal.publish(one)
         else:
             self.journal.append(
                 one['type'],

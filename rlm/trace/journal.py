@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from ..base.errors import BadInput, redact, RLMError
 
 # %% auto #0
-__all__ = ['Journal']
+__all__ = ['parse_event', 'reason_of', 'Journal']
 
 # %% ../../nbs/trace/01_journal.ipynb #d80077f0
 try:
@@ -122,8 +122,10 @@ def _mask_names(value: Any, name: str = '') -> Any:
     return '[secret]' if isinstance(value, str) and value and _SECRET_NAME.search(name) else value
 
 # %% ../../nbs/trace/01_journal.ipynb #1f4341ef
-def _event_of(line: bytes) -> dict | None:
-    "The event that `line` holds, or None."
+def parse_event(
+    line: bytes,  # a line of a file
+) -> dict | None:  # None: the line does not hold an event
+    "The event that a line of a journal holds."
     try:
         event = json.loads(line.decode())
     except (ValueError, RecursionError):
@@ -141,44 +143,49 @@ def _parse_journal(
     "Read events up to a torn last line; raises `BadInput` with the line number for anything else."
     events, end = [], 0
     for number, line in enumerate(lines, 1):
-        event = _event_of(line)
+        event = parse_event(line)
         if event is None and line.strip():
             if line.startswith(b'{') and not line.endswith(b'\n'):
                 break
             if not events:
                 raise BadInput(
-                    f'{path} is no journal of a run (line {number} is no event): give a file that a run wrote, as `rlm ask --trace FILE` does.'
+                    f'{path} is not a journal of a run (line {number} is not an event): '
+                    'give a file that a run wrote, as `rlm ask --trace FILE` does.'
                 )
             raise BadInput(
-                f'{path}, line {number} is no event of a journal: something else wrote into the file; cut it before that line to use what stands above.'
+                f'{path}, line {number} is not an event of a journal: another program wrote into the file; '
+                'cut it before that line to use the events above.'
             )
         if event is not None:
             if events and event['seq'] <= events[-1]['seq']:
                 raise BadInput(
-                    f'{path}, line {number} has seq {event["seq"]} after {events[-1]["seq"]}: the file holds more than one journal.'
+                    f'{path}, line {number} has seq {event["seq"]} after {events[-1]["seq"]}: '
+                    'the file holds more than one journal; give a file of one run.'
                 )
             events.append(event)
         end += len(line)
     return events, end
 
 # %% ../../nbs/trace/01_journal.ipynb #b843c931
-def _reason(error: OSError) -> str:
-    "What the system said, without the path."
+def reason_of(
+    error: OSError,  # a file operation's error
+) -> str:  # such as "No such file or directory"
+    "What the system reported, without the path."
     return error.strerror or type(error).__name__
 
 
 def _open_locked(path: Path, append: bool) -> BinaryIO:
-    "The file at `path` for us alone; raises `BadInput` where that cannot be."
+    "Open the file at `path` for this process alone; raises `BadInput` where that is not possible."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file, created = open(path, 'x+b', buffering=0), True
         except FileExistsError:
             if not path.is_file():
-                raise BadInput(f'{path} is no file: give the path of a file for the journal.') from None
+                raise BadInput(f'{path} is not a file: give the path of a file for the journal.') from None
             file, created = open(path, 'r+b', buffering=0), False
     except OSError as error:
-        raise BadInput(f'The journal {path} cannot be opened ({_reason(error)}): choose another path.') from error
+        raise BadInput(f'The journal {path} cannot be opened ({reason_of(error)}): choose another path.') from error
     try:
         _take_lock(file, path)
     except BadInput:
@@ -192,7 +199,7 @@ def _open_locked(path: Path, append: bool) -> BinaryIO:
 
 
 def _take_lock(file: BinaryIO, path: Path) -> None:
-    "Take the file's lock; a file system without locks is used without."
+    "Lock the file; a file system without locks is used without one."
     if fcntl is None:
         return
     try:
@@ -206,55 +213,170 @@ def _take_lock(file: BinaryIO, path: Path) -> None:
 
 # %% ../../nbs/trace/01_journal.ipynb #37aea673
 class Journal:
-    "An append-only record of events: in `events`, and one flushed JSON line each in the file if there is a path."
+    """An append-only record of events: in `events`, and one flushed JSON line each in the file if there is a path.
+
+    It is safe to write from several threads. Example:
+
+        with Journal('run.jsonl') as journal:
+            journal.write('run_start', journal.new_run(), query='Who?')
+        Journal.read('run.jsonl')
+
+    Raises `BadInput` where the file cannot be opened, is in use, or holds a run already.
+    """
 
     def __init__(
         self,
-        path: str | os.PathLike | None = None,  # where the lines go; None: in memory only
-        append: bool = False,  # go on with the journal that `path` holds; False refuses a file that holds one
+        path: str | os.PathLike | None = None,  # the file for the lines; None: in memory only
+        append: bool = False,  # continue the journal that `path` holds; False refuses a file that holds one
         clock: Callable[[], float] = time.time,  # gives the events' `time`, in Unix seconds
     ):
-        self.path, self.events, self.closed = None if path is None else Path(path), [], False
-        self._clock, self._file, self._end = clock, None, 0
-        self._lock, self._subscribers, self._failed = threading.RLock(), [], set()
+        self.path = None if path is None else Path(path)
+        self.events: list[dict] = []  # all events so far, as they were recorded
+        self.closed = False
+        self._clock, self._file = clock, None
+        self._end = 0  # bytes of the file that hold whole lines
+        self._lock = threading.RLock()
+        self._subscribers, self._failed = [], set()
         self._undelivered, self._delivering = deque(), False
         self._run_counts, self._call_count = {}, 0
         if self.path is not None:
             self._open(append)
 
-    def _open(self, append: bool) -> None:
-        "Open the file, and take up what it holds."
-        self._file = _open_locked(self.path, append)
-        try:
-            with open(self.path, 'rb') as lines:
-                self.events, self._end = _parse_journal(lines, self.path)
-            self._file.truncate(self._end)
-            self._file.seek(max(self._end - 1, 0))
-            if self._end and self._file.read(1) != b'\n':
-                self._put(b'\n')
-        except (BadInput, OSError):
-            self._file.close()
-            raise
-        for event in self.events:
-            self._count(event)
-
     def __repr__(self) -> str:
         return f'Journal({"in memory" if self.path is None else str(self.path)!r}, {len(self.events)} events)'
 
-    def __enter__(self):
+    def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> None:
         self.close()
 
+    def new_run(
+        self,
+        parent: str | None = None,  # id of the run that starts this one
+    ) -> str:  # "r1", "r2", ...; under "r1": "r1.1", "r1.2", ...
+        "An id for a run that is about to start, unique in this journal."
+        with self._lock:
+            self._run_counts[parent] = number = self._run_counts.get(parent, 0) + 1
+        return f'r{number}' if parent is None else f'{parent}.{number}'
+
+    def new_call(self) -> str:  # "c1", "c2", ...
+        "An id for a model call that is about to start, unique in this journal."
+        with self._lock:
+            self._call_count += 1
+            return f'c{self._call_count}'
+
+    def write(
+        self,
+        type: str,  # what happened: "run_start", "reply", "cell", ...
+        run: str,  # id of the run that it happened in
+        **payload: Any,  # the event's fields; anything JSON cannot hold becomes its `repr`
+    ) -> dict:  # the event as it was recorded, without secrets
+        """Record an event, in memory and in the file, and pass it to the subscribers.
+
+        Raises `BadInput` after `close`, `RLMError` when the disk is full."""
+        return self.append(type, run, self.cleaned(payload))
+
+    def cleaned(
+        self,
+        payload: dict,  # an event's fields
+    ) -> dict:  # the fields as they are written: JSON types only, without secrets
+        "What an event will hold; raises `BadInput` for a field that only the journal sets."
+        clashes = {'seq', 'time'} & payload.keys()
+        if clashes:
+            raise BadInput(f'{sorted(clashes)[0]} is set by the journal: leave it out of the payload.')
+        content = _jsonable(payload)
+        for name in ('settings', 'sampling'):
+            if isinstance(content.get(name), dict):
+                content[name] = _mask_names(content[name])
+        return _without_secrets(content)
+
+    def append(
+        self,
+        type: str,  # what happened
+        run: str,  # id of the run that it happened in
+        content: dict,  # the event's fields, from `cleaned`
+    ) -> dict:  # the event as it was recorded
+        "Record an event whose content is clean already; raises like `write`."
+        with self._lock:
+            if self.closed:
+                raise BadInput('The journal is closed: write before close(), or open it again with append=True.')
+            seq = self.events[-1]['seq'] + 1 if self.events else 0
+            event = dict(type=type, seq=seq, time=self._clock(), run=run, **content)
+            if self._file is not None:
+                self._put(json.dumps(event).encode() + b'\n')
+            self.events.append(event)
+            self._count(event)
+            first = self._queue(event)
+        if first:
+            self._deliver()
+        return event
+
+    def publish(
+        self,
+        event: dict,  # an event that was recorded before
+    ) -> None:
+        "Pass `event` to the subscribers without writing it: a resumed run replays what the file holds already."
+        with self._lock:
+            first = self._queue(event)
+        if first:
+            self._deliver()
+
+    def subscribe(
+        self,
+        subscriber: Callable[[dict], Any],  # called with each event from now on, on any thread that writes
+    ) -> Callable[[], None]:  # call it to end the subscription; a second time does nothing
+        "Follow the run; an exception in `subscriber` is reported once on stderr and does not end the run."
+        with self._lock:
+            self._subscribers.append(subscriber)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if subscriber in self._subscribers:
+                    self._subscribers.remove(subscriber)
+
+        return unsubscribe
+
     def close(self) -> None:
-        "Give the file free; what is in memory stays readable, and nothing more can be written."
+        "Release the file; what is in memory stays readable, and nothing more can be written."
         with self._lock:
             self.closed = True
             if self._file is not None:
                 self._file.close()
 
+    @classmethod
+    def read(
+        cls,
+        path: str | os.PathLike,  # a file that a journal wrote, finished or not
+    ) -> list[dict]:  # the events
+        "Read a journal from its file, past a torn last line. Raises `BadInput` for a file that is not a journal."
+        path = Path(path)
+        try:
+            with open(path, 'rb') as lines:
+                return _parse_journal(lines, path)[0]
+        except OSError as error:
+            message = f'The journal {path} cannot be read ({reason_of(error)}): give the file that a run wrote.'
+            raise BadInput(message) from error
+
 # %% ../../nbs/trace/01_journal.ipynb #4bf00820
+@patch
+def _open(self: Journal, append: bool) -> None:
+    "Open the file, and read the events that it holds."
+    self._file = _open_locked(self.path, append)
+    try:
+        with open(self.path, 'rb') as lines:
+            self.events, self._end = _parse_journal(lines, self.path)
+        self._file.truncate(self._end)
+        self._file.seek(max(self._end - 1, 0))
+        if self._end and self._file.read(1) != b'\n':
+            self._put(b'\n')
+    except (BadInput, OSError):
+        self._file.close()
+        raise
+    for event in self.events:
+        self._count(event)
+
+
 @patch
 def _count(self: Journal, event: dict) -> None:
     "Keep the counters of ids beyond what `event` uses."
@@ -266,25 +388,6 @@ def _count(self: Journal, event: dict) -> None:
         number = str(event.get('call')).lstrip('c')
         if number.isdigit():
             self._call_count = max(self._call_count, int(number))
-
-
-@patch
-def new_run(
-    self: Journal,
-    parent: str | None = None,  # the run that starts this one
-) -> str:  # "r1", "r2", ...; under "r1": "r1.1", "r1.2", ...
-    "An id for a run that is about to start, unique in this journal."
-    with self._lock:
-        self._run_counts[parent] = number = self._run_counts.get(parent, 0) + 1
-    return f'r{number}' if parent is None else f'{parent}.{number}'
-
-
-@patch
-def new_call(self: Journal) -> str:  # "c1", "c2", ...
-    "An id for a model call that is about to start, unique in this journal."
-    with self._lock:
-        self._call_count += 1
-        return f'c{self._call_count}'
 
 # %% ../../nbs/trace/01_journal.ipynb #b621cdc9
 @patch
@@ -298,78 +401,23 @@ def _put(self: Journal, line: bytes) -> None:
     except OSError as error:
         self._file.truncate(self._end)
         raise RLMError(
-            f'The journal {self.path} cannot be written ({_reason(error)}): make room and resume the run; what stands in the file is whole.'
+            f'The journal {self.path} cannot be written ({reason_of(error)}): '
+            'make room and resume the run; everything in the file is whole.'
         ) from error
     self._end += len(line)
 
-
+# %% ../../nbs/trace/01_journal.ipynb #4e344cdd
 @patch
-def write(
-    self: Journal,
-    type: str,  # what happened: "run_start", "reply", "cell", ...
-    run: str,  # the run that it happened in
-    **payload,  # what else there is to say; anything JSON cannot hold becomes its `repr`
-) -> dict:  # the event as it was recorded, without secrets
-    "Record an event, in memory and in the file, and tell the subscribers. Raises `BadInput` after `close`, `RLMError` when the disk is full."
-    return self.append(type, run, self.cleaned(payload))
-
-
-@patch
-def cleaned(
-    self: Journal,
-    payload: dict,  # what there is to say
-) -> dict:  # the same as it is written: of what JSON holds, without secrets
-    "What an event will hold; raises `BadInput` for a name that the journal keeps for itself."
-    clashes = {'seq', 'time'} & payload.keys()
-    if clashes:
-        raise BadInput(f'{sorted(clashes)[0]} is set by the journal: leave it out of the payload.')
-    content = _jsonable(payload)
-    for name in ('settings', 'sampling'):
-        if isinstance(content.get(name), dict):
-            content[name] = _mask_names(content[name])
-    return _without_secrets(content)
-
-
-@patch
-def append(self: Journal, type: str, run: str, content: dict) -> dict:
-    "Put down an event whose content is clean already."
-    with self._lock:
-        if self.closed:
-            raise BadInput('The journal is closed: write before close(), or open it again with append=True.')
-        seq = self.events[-1]['seq'] + 1 if self.events else 0
-        event = dict(type=type, seq=seq, time=self._clock(), run=run, **content)
-        if self._file is not None:
-            self._put(json.dumps(event).encode() + b'\n')
-        self.events.append(event)
-        self._count(event)
-        first = self._queue(event)
-    if first:
-        self._deliver()
-    return event
-
-# %% ../../nbs/trace/01_journal.ipynb #8e2c3bbf
-@patch
-def tell(
-    self: Journal,
-    event: dict,  # recorded before
-) -> None:
-    "Hand `event` to the subscribers, without writing it."
-    with self._lock:
-        first = self._queue(event)
-    if first:
-        self._deliver()
-
-
-@patch
-def _queue(self: Journal, event: dict) -> bool:  # whether nobody delivers yet, so that the caller has to
+def _queue(self: Journal, event: dict) -> bool:  # whether no thread delivers yet, so that the caller has to
+    "Line `event` up for the subscribers."
     self._undelivered.append(event)
     first, self._delivering = not self._delivering, True
     return first
 
-# %% ../../nbs/trace/01_journal.ipynb #4e344cdd
+
 @patch
 def _deliver(self: Journal) -> None:
-    "Hand out what is undelivered; one thread at a time is here."
+    "Pass on what is undelivered; one thread at a time is here."
     try:
         while True:
             with self._lock:
@@ -382,54 +430,17 @@ def _deliver(self: Journal) -> None:
                     subscriber(event)
                 except Exception as error:
                     self._report(subscriber, error)
-    except BaseException:  # Ctrl-C in a subscriber: whoever writes next hands out the rest
+    except BaseException:  # Ctrl-C in a subscriber: the next write passes on the rest
         self._delivering = False
         raise
 
 
 @patch
 def _report(self: Journal, subscriber: Callable, error: Exception) -> None:
-    "Say once on stderr that a subscriber failed; the run goes on."
+    "Report once on stderr that a subscriber failed; the run goes on."
     if id(subscriber) in self._failed:
         return
     self._failed.add(id(subscriber))
     name = getattr(subscriber, '__qualname__', type(subscriber).__name__)
-    print(
-        redact(f'rlm: {name}, which follows the trace, failed with {type(error).__name__}: {error}; the run goes on.'),
-        file=sys.stderr,
-    )
-
-
-@patch
-def subscribe(
-    self: Journal,
-    subscriber: Callable[
-        [dict], Any
-    ],  # called with each event from now on, on the thread that wrote it or another that writes
-) -> Callable[[], None]:  # call it to end the subscription; a second time does nothing
-    "Follow the run; an exception in `subscriber` is reported once on stderr and does not end the run."
-    with self._lock:
-        self._subscribers.append(subscriber)
-
-    def unsubscribe() -> None:
-        with self._lock:
-            if subscriber in self._subscribers:
-                self._subscribers.remove(subscriber)
-
-    return unsubscribe
-
-
-@patch(cls_method=True)
-def read(
-    cls: Journal,
-    path: str | os.PathLike,  # a file that a journal wrote, finished or not
-) -> list[dict]:  # the events
-    "Read a journal from its file, past a torn last line. Raises `BadInput` for a file that is none."
-    path = Path(path)
-    try:
-        with open(path, 'rb') as lines:
-            return _parse_journal(lines, path)[0]
-    except OSError as error:
-        raise BadInput(
-            f'The journal {path} cannot be read ({_reason(error)}): give the file that a run wrote.'
-        ) from error
+    message = f'rlm: {name}, which follows the trace, failed with {type(error).__name__}: {error}; the run goes on.'
+    print(redact(message), file=sys.stderr)

@@ -5,196 +5,130 @@
 # %% ../../nbs/trace/02_run_tree.ipynb #ce3e9b89
 from __future__ import annotations
 import itertools
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from fastcore.basics import patch
 from .journal import Journal
 
 # %% auto #0
-__all__ = ['sample_run', 'reply_message', 'messages_of', 'usage_of', 'Node', 'CellNode', 'TurnNode', 'RunNode', 'RunTree',
-           'tree_text']
+__all__ = ['sample_run', 'copy_events', 'reply_message', 'follow_transcript', 'messages_of', 'no_usage', 'add_usage', 'usage_of',
+           'Node', 'CellNode', 'TurnNode', 'RunNode', 'RunTree']
 
 # %% ../../nbs/trace/02_run_tree.ipynb #e572f847
+class _Sample:
+    "Writes the sample run, so that the story below reads from top to bottom."
+
+    def __init__(self):
+        ticks = itertools.count(1_760_000_000, 0.5)
+        self.journal = Journal(clock=lambda: next(ticks))
+
+    def start(self, parent: str | None, query: str, chars: int, model: str) -> str:
+        "A run begins; its id."
+        run = self.journal.new_run(parent)
+        context = dict(type='str', chars=chars, preview='ACME annual report. Q1: revenue 9.1M ...')
+        settings = dict(max_iterations=30, max_depth=2, backend='openai', environment_type='local')
+        about = dict(parent=parent, depth=run.count('.'), method='rlm', model=model)
+        self.journal.write('run_start', run, **about, query=query, context=context, settings=settings)
+        system = 'You work in a Python REPL; the input is in `context`.'
+        self.journal.write('message', run, role='system', content=system)
+        self.journal.write('message', run, role='user', content=query)
+        return run
+
+    def reply(self, run: str, turn: int, model: str, text: str, usage: tuple, seconds: float) -> None:
+        "The model is asked, and answers; `usage` is tokens in, tokens out, and dollars."
+        self.journal.write('turn_start', run, turn=turn)
+        call = self.journal.new_call()
+        self.journal.write('call_start', run, call=call, kind='turn', model=model)
+        place = dict(call=call, kind='turn', turn=turn, cell=None, model=model, prompt=None)
+        said = dict(text=text, tool_calls=[], usage=_sample_usage(*usage), seconds=seconds, error=None)
+        self.journal.write('reply', run, **place, **said)
+
+    def begin_cell(self, run: str, turn: int, code: str) -> None:
+        self.journal.write('cell_start', run, turn=turn, cell=turn, code=code)
+
+    def end_cell(self, run: str, turn: int, code: str, seconds: float, calls: int = 0, **outcome: Any) -> None:
+        "The cell ends, and its turn."
+        outcome = {'stdout': '', 'stderr': '', 'value': None, 'error': None, **outcome}
+        place = dict(turn=turn, cell=turn, code=code, seconds=seconds, calls=calls)
+        self.journal.write('cell', run, **place, variables={'context': 'str, 1,204,311'}, **outcome)
+        shown = outcome['stdout'] or outcome['value'] or outcome['error'] or 'no output'
+        self.journal.write('message', run, role='user', content=shown)
+        self.journal.write('turn_end', run, turn=turn, seconds=seconds + 1)
+
+    def end(self, run: str, answer: str, seconds: float, **usage: Any) -> None:
+        "The run ends."
+        used = dict(calls=0, input=0, output=0, cached=0, reasoning=0) | usage
+        outcome = dict(answer=answer, stop_reason='final', seconds=seconds, error=None)
+        self.journal.write('run_end', run, **outcome, usage=used)
+
+
 def _sample_usage(input: int, output: int, cost: float | None) -> dict:
     return dict(calls=1, input=input, output=output, cached=0, reasoning=0, cost=cost)
 
-
-def _sample_start(journal: Journal, parent: str | None, query: str, chars: int, model: str) -> str:
-    "A run begins; its id."
-    run = journal.new_run(parent)
-    journal.write(
-        'run_start',
-        run,
-        parent=parent,
-        depth=run.count('.'),
-        method='rlm',
-        model=model,
-        query=query,
-        context=dict(type='str', chars=chars, preview='ACME annual report. Q1: revenue 9.1M ...'),
-        settings=dict(max_iterations=30, max_depth=2, backend='openai', environment_type='local'),
-    )
-    journal.write('message', run, role='system', content='You work in a Python REPL; the input is in `context`.')
-    journal.write('message', run, role='user', content=query)
-    return run
-
-
-def _sample_reply(journal: Journal, run: str, turn: int, model: str, text: str, usage: dict, seconds: float) -> None:
-    "The model is asked, and answers."
-    journal.write('turn_start', run, turn=turn)
-    call = journal.new_call()
-    journal.write('call_start', run, call=call, kind='turn', model=model)
-    journal.write(
-        'reply',
-        run,
-        call=call,
-        kind='turn',
-        turn=turn,
-        cell=None,
-        model=model,
-        prompt=None,
-        text=text,
-        tool_calls=[],
-        usage=usage,
-        seconds=seconds,
-        error=None,
-    )
-
-
-def _sample_cell(
-    journal: Journal, run: str, turn: int, code: str, seconds: float, inside: Callable = lambda journal: 0, **outcome
-) -> None:
-    "A cell runs, with what `inside` calls, and ends its turn."
-    journal.write('cell_start', run, turn=turn, cell=turn, code=code)
-    calls = inside(journal)
-    outcome = {'stdout': '', 'stderr': '', 'value': None, 'error': None, **outcome}
-    journal.write(
-        'cell',
-        run,
-        turn=turn,
-        cell=turn,
-        code=code,
-        seconds=seconds,
-        calls=calls,
-        variables={'context': 'str, 1,204,311'},
-        **outcome,
-    )
-    journal.write(
-        'message', run, role='user', content=outcome['stdout'] or outcome['value'] or outcome['error'] or 'no output'
-    )
-    journal.write('turn_end', run, turn=turn, seconds=seconds + 1)
-
 # %% ../../nbs/trace/02_run_tree.ipynb #a531e9c7
-def _sample_batch(journal: Journal) -> int:
+def _sample_batch(sample: _Sample) -> None:
     "Four sub-calls at once, one of which fails."
+    journal, model = sample.journal, 'gpt-4o-nano'
     answers = ['Revenue was 9.1M.', 'Revenue was 12.4M, after the Oslo order.', None, 'Revenue was 8.8M.']
     calls = [journal.new_call() for _ in answers]
     for call in calls:
-        journal.write('call_start', 'r1', call=call, kind='subcall', model='gpt-4o-nano')
+        journal.write('call_start', 'r1', call=call, kind='subcall', model=model)
     for number, (call, answer) in enumerate(zip(calls, answers), 1):
-        failed = answer is None
-        journal.write(
-            'reply',
-            'r1',
-            call=call,
-            kind='subcall',
-            turn=2,
-            cell=2,
-            model='gpt-4o-nano',
-            prompt=f'Revenue in Q{number}? ...',
-            text=answer or '',
-            tool_calls=[],
-            usage=_sample_usage(0, 0, 0.0) if failed else _sample_usage(310_000, 12, 0.031),
-            seconds=2.5,
-            error='gpt-4o-nano: the request timed out after 3 tries' if failed else None,
-        )
-    return len(answers)
+        usage, error = _sample_usage(310_000, 12, 0.031), None
+        if answer is None:
+            usage, error = _sample_usage(0, 0, 0.0), f'{model}: the request timed out after 3 tries'
+        place = dict(call=call, kind='subcall', turn=2, cell=2, model=model, prompt=f'Revenue in Q{number}? ...')
+        said = dict(text=answer or '', tool_calls=[], usage=usage, seconds=2.5, error=error)
+        journal.write('reply', 'r1', **place, **said)
 
 
-def _sample_child(journal: Journal) -> int:
-    "A run of its own, with two turns."
-    run, model = _sample_start(journal, 'r1', 'What was the revenue in Q3?', 300_000, 'gpt-4o-nano'), 'gpt-4o-nano'
+def _sample_child(sample: _Sample) -> None:
+    "A child run with two turns."
+    model = 'gpt-4o-nano'
+    run = sample.start('r1', 'What was the revenue in Q3?', 300_000, model)
     code = "import re\nre.findall(r'Q3: revenue (\\S+)', context)"
-    _sample_reply(journal, run, 1, model, f'```repl\n{code}\n```', _sample_usage(900, 40, 0.0001), 0.7)
-    _sample_cell(journal, run, 1, code, 0.1, value="['10.2M']")
-    _sample_reply(journal, run, 2, model, 'FINAL(10.2M)', _sample_usage(1_000, 8, 0.0001), 0.4)
-    journal.write('turn_end', run, turn=2, seconds=0.4)
-    journal.write(
-        'run_end',
-        run,
-        answer='10.2M',
-        stop_reason='final',
-        seconds=1.6,
-        error=None,
-        usage=dict(calls=2, input=1_900, output=48, cached=0, reasoning=0, cost=0.0002),
-    )
-    return 1
+    sample.reply(run, 1, model, f'```repl\n{code}\n```', (900, 40, 0.0001), 0.7)
+    sample.begin_cell(run, 1, code)
+    sample.end_cell(run, 1, code, 0.1, value="['10.2M']")
+    sample.reply(run, 2, model, 'FINAL(10.2M)', (1_000, 8, 0.0001), 0.4)
+    sample.journal.write('turn_end', run, turn=2, seconds=0.4)
+    sample.end(run, '10.2M', 1.6, calls=2, input=1_900, output=48, cost=0.0002)
 
 
 def sample_run() -> list[dict]:  # the events; nothing in them was produced by a model
     "A small trace, written by hand, to try views on."
-    ticks = itertools.count(1_760_000_000, 0.5)
-    journal, model = Journal(clock=lambda: next(ticks)), 'gpt-4o-mini'
-    run = _sample_start(journal, None, 'Which quarter had the highest revenue, and why?', 1_204_311, model)
-    _sample_reply(
-        journal,
-        run,
-        1,
-        model,
-        'I look at the start.\n\n```repl\nprint(contxt[:200])\n```',
-        _sample_usage(1_204, 87, 0.0002),
-        1.2,
-    )
-    _sample_cell(journal, run, 1, 'print(contxt[:200])', 0.1, error="NameError: name 'contxt' is not defined")
-    code = (
-        "quarters = context.split('## ')[1:]\nanswers = llm_query_batched([f'Revenue in Q{n}? {part}' for n, part in enumerate(quarters, 1)])\n"
-        "print(answers)"
-    )
-    _sample_reply(
-        journal,
-        run,
-        2,
-        model,
-        f'One sub-call a quarter.\n\n```repl\n{code}\n```',
-        _sample_usage(1_400, 120, 0.0003),
-        1.5,
-    )
-    _sample_cell(
-        journal,
-        run,
-        2,
-        code,
-        2.6,
-        _sample_batch,
-        stdout="['Revenue was 9.1M.', 'Revenue was 12.4M, after the Oslo order.', ModelError, ...]\n",
-    )
-    code = "q3 = rlm_query('What was the revenue in Q3?', quarters[2])\nFINAL(f'Q2 with 12.4M, after the Oslo order (Q3: {q3}).')"
-    _sample_reply(
-        journal,
-        run,
-        3,
-        model,
-        f'Q3 failed, so I read it with a child.\n\n```repl\n{code}\n```',
-        _sample_usage(1_700, 95, 0.0003),
-        1.4,
-    )
-    _sample_cell(journal, run, 3, code, 1.7, _sample_child)
-    journal.write(
-        'run_end',
-        run,
-        answer='Q2 with 12.4M, after the Oslo order (Q3: 10.2M).',
-        stop_reason='final',
-        seconds=9.9,
-        error=None,
-        usage=dict(calls=9, input=936_204, output=386, cached=0, reasoning=0, cost=0.094),
-    )
-    return journal.events
+    sample, model = _Sample(), 'gpt-4o-mini'
+    run = sample.start(None, 'Which quarter had the highest revenue, and why?', 1_204_311, model)
+    code = 'print(contxt[:200])'
+    sample.reply(run, 1, model, f'I look at the start.\n\n```repl\n{code}\n```', (1_204, 87, 0.0002), 1.2)
+    sample.begin_cell(run, 1, code)
+    sample.end_cell(run, 1, code, 0.1, error="NameError: name 'contxt' is not defined")
+    code = """quarters = context.split('## ')[1:]
+answers = llm_query_batched([f'Revenue in Q{n}? {part}' for n, part in enumerate(quarters, 1)])
+print(answers)"""
+    sample.reply(run, 2, model, f'One sub-call a quarter.\n\n```repl\n{code}\n```', (1_400, 120, 0.0003), 1.5)
+    sample.begin_cell(run, 2, code)
+    _sample_batch(sample)
+    printed = "['Revenue was 9.1M.', 'Revenue was 12.4M, after the Oslo order.', ModelError, ...]\n"
+    sample.end_cell(run, 2, code, 2.6, calls=4, stdout=printed)
+    code = """q3 = rlm_query('What was the revenue in Q3?', quarters[2])
+FINAL(f'Q2 with 12.4M, after the Oslo order (Q3: {q3}).')"""
+    text = f'Q3 failed, so I read it with a child.\n\n```repl\n{code}\n```'
+    sample.reply(run, 3, model, text, (1_700, 95, 0.0003), 1.4)
+    sample.begin_cell(run, 3, code)
+    _sample_child(sample)
+    sample.end_cell(run, 3, code, 1.7, calls=1)
+    answer = 'Q2 with 12.4M, after the Oslo order (Q3: 10.2M).'
+    sample.end(run, answer, 9.9, calls=9, input=936_204, output=386, cost=0.094)
+    return sample.journal.events
 
 # %% ../../nbs/trace/02_run_tree.ipynb #1a73e24c
-def _write_again(events: Iterable[dict], journal: Journal) -> None:
-    "Write recorded events into another journal, which counts and times them anew."
+def copy_events(
+    events: Iterable[dict],  # a journal's events
+    journal: Journal,  # the journal that they are written to; it numbers and times them anew
+) -> None:
+    "Write recorded events into another journal."
     for event in events:
         journal.write(**{name: value for name, value in event.items() if name not in ('seq', 'time')})
 
@@ -203,36 +137,34 @@ def reply_message(
     reply: dict,  # a `reply` event of kind "turn"
 ) -> dict:  # {"role": "assistant", "content", and "tool_calls" where there were some}
     "The message that stands for `reply` in the transcript."
-    message = {
-        'role': 'assistant',
-        'content': reply.get('kept', reply.get('text')) or '',
-    }  # `kept`: without thinking and leaked tokens
+    # `kept`: the text without thinking and leaked tokens.
+    content = reply.get('kept', reply.get('text')) or ''
+    message = {'role': 'assistant', 'content': content}
     if reply.get('tool_calls'):
-        message['tool_calls'] = [
-            {
-                'id': call.get('id'),
-                'type': 'function',
-                'function': {'name': call.get('name'), 'arguments': call.get('arguments')},
-            }
-            for call in reply['tool_calls']
-        ]
+        message['tool_calls'] = [_tool_call(call) for call in reply['tool_calls']]
     return message
 
 
-def _follow(messages: list[dict], event: dict) -> None:
-    "Bring a transcript up to date with one event of its run."
+def _tool_call(call: dict) -> dict:
+    "A recorded tool call in the form of the chat API."
+    function = {'name': call.get('name'), 'arguments': call.get('arguments')}
+    return {'id': call.get('id'), 'type': 'function', 'function': function}
+
+
+_MESSAGE_FIELDS = ('role', 'content', 'tool_calls', 'tool_call_id', 'name')
+
+
+def follow_transcript(
+    messages: list[dict],  # the transcript so far; it is changed
+    event: dict,  # the next event of its run
+) -> None:
+    "Bring a transcript up to date with one event."
     if event['type'] == 'run_start':
         messages.clear()
     elif event['type'] == 'message':
         if event.get('reset'):
             messages.clear()
-        messages.append(
-            {
-                name: event[name]
-                for name in ('role', 'content', 'tool_calls', 'tool_call_id', 'name')
-                if event.get(name) is not None
-            }
-        )
+        messages.append({name: event[name] for name in _MESSAGE_FIELDS if event.get(name) is not None})
     elif event['type'] == 'reply' and event.get('kind') == 'turn' and not event.get('error'):
         message = reply_message(event)
         if message['content'].strip() or message.get('tool_calls'):
@@ -241,18 +173,26 @@ def _follow(messages: list[dict], event: dict) -> None:
 
 def messages_of(
     events: Iterable[dict],  # a journal's events, or their beginning
-    run: str = 'r1',  # whose transcript
+    run: str = 'r1',  # id of the run whose transcript is wanted
 ) -> list[dict]:  # messages as a model takes them
     "The transcript of `run` as it stands after `events`."
     messages = []
     for event in events:
         if event['run'] == run:
-            _follow(messages, event)
+            follow_transcript(messages, event)
     return messages
 
 # %% ../../nbs/trace/02_run_tree.ipynb #4384d089
-def _add_usage(total: dict, usage: dict | None) -> None:
-    "Add `usage` into `total`; an unknown cost stays unknown."
+def no_usage() -> dict:  # calls, input, output, cached, reasoning, cost: all zero
+    "The usage of nothing, to add to."
+    return dict(calls=0, input=0, output=0, cached=0, reasoning=0, cost=0.0)
+
+
+def add_usage(
+    total: dict,  # usage so far; it is changed
+    usage: dict | None,  # usage to add
+) -> None:
+    "Add `usage` into `total`; an unknown cost makes the total's cost unknown."
     for name, value in (usage or {}).items():
         if name == 'cost':
             total['cost'] = None if value is None or total['cost'] is None else total['cost'] + value
@@ -260,33 +200,66 @@ def _add_usage(total: dict, usage: dict | None) -> None:
             total[name] = total.get(name, 0) + value
 
 
-def _no_usage() -> dict:
-    return dict(calls=0, input=0, output=0, cached=0, reasoning=0, cost=0.0)
-
-
 def usage_of(
     events: Iterable[dict],  # a journal's events
     run: str | None = None,  # this run and all below it; None: every run
 ) -> dict:  # calls, input, output, cached, reasoning in tokens; cost in USD, None where a price is unknown
     "What all replies used together."
-    total = _no_usage()
+    total = no_usage()
     for event in events:
         if event['type'] == 'reply' and (run is None or event['run'] == run or event['run'].startswith(f'{run}.')):
-            _add_usage(total, event.get('usage'))
+            add_usage(total, event.get('usage'))
     return total
 
 # %% ../../nbs/trace/02_run_tree.ipynb #1fcc6df9
 @dataclass
 class Node:
-    "A place in a run, with what was started from it."
+    "A place in a run, with the calls and child runs that were started from it."
 
-    calls: dict[str, dict] = field(
-        default_factory=dict
-    )  # call id -> its `reply` event, or its `call_start` while there is none
+    calls: dict[str, dict] = field(default_factory=dict)  # call id -> its `reply`; its `call_start` until that comes
     children: list[RunNode] = field(default_factory=list)  # runs started here
     notices: list[str] = field(default_factory=list)  # what the user should know
 
+    def inner(self) -> list[Node]:  # child runs, and the turns of a run or the cells of a turn
+        "The nodes directly below this one."
+        return [*getattr(self, 'turns', ()), *getattr(self, 'cells', ()), *self.children]
 
+    def replies(self) -> Iterator[dict]:  # `reply` events
+        "All replies here and below."
+        for call in self.calls.values():
+            if call['type'] == 'reply':
+                yield call
+        for node in self.inner():
+            yield from node.replies()
+        if getattr(self, 'reply', None) is not None:
+            yield self.reply
+
+    def used(self) -> dict:  # as `usage_of` gives it
+        "What all calls here and below used together."
+        return usage_of(self.replies())
+
+    def in_flight(self) -> int:  # calls
+        "How many calls here and below have no reply."
+        waiting = sum(call['type'] == 'call_start' for call in self.calls.values())
+        return waiting + sum(node.in_flight() for node in self.inner())
+
+    def by_stage(self) -> dict[str, list[dict]]:  # stage -> calls; '' for calls that belong to no stage
+        "Calls by the stage of the plan that they belong to, in the order of the stages."
+        stages = {}
+        for call in self.calls.values():
+            stages.setdefault(call.get('stage') or '', []).append(call)
+        return stages
+
+    def remarks(self) -> list[str]:  # texts
+        "Notices, without the one that repeats the reason of a choice."
+        reason = (getattr(self, 'choice', None) or {}).get('reason')
+        return [text for text in self.notices if text != reason]
+
+    def candidates(self) -> dict[str, int]:  # id of a child run -> number of the candidate, from 1
+        "Which child run is which candidate; empty unless this is a run that compares candidates."
+        return {}
+
+# %% ../../nbs/trace/02_run_tree.ipynb #c260a06b
 @dataclass
 class CellNode(Node):
     "A cell of code."
@@ -316,27 +289,46 @@ class RunNode(Node):
     turn: TurnNode | None = None  # the turn that is under way
     cell: CellNode | None = None  # the cell that is running
     unsent: list[dict] = field(default_factory=list)  # `message` events since the last turn's reply
-    context: dict | None = None  # the `context` event, where the journal holds what the run is about
+    context: dict | None = None  # the `context` event, where the journal holds the context
     plan: dict | None = None  # the `plan` event of a planned run
     progress: dict[str, dict] = field(default_factory=dict)  # stage of the plan -> its last `progress` event
     choice: dict | None = None  # the `choice` event of a run that compares candidates
 
     @property
-    def place(self) -> Node:  # where what happens now belongs
-        "The innermost part that is under way."
+    def place(self) -> Node:  # the running cell, the open turn, or the run
+        "The innermost part that is under way: events that name no place belong there."
         return self.cell or self.turn or self
+
+    def candidates(self) -> dict[str, int]:  # id of a child run -> number of the candidate, from 1
+        "Which child run is which candidate: as the choice lists them or, before there is one, in their order."
+        if self.choice and self.choice.get('runs'):
+            return {child: number for number, child in enumerate(self.choice['runs'], 1) if child}
+        if self.choice is None and self.start.get('method') != 'srlm':
+            return {}
+        return {child.start['run']: number for number, child in enumerate(self.children, 1)}
 
 # %% ../../nbs/trace/02_run_tree.ipynb #3bf61885
 class RunTree:
-    "The fold: `add` events one by one, `roots` are the runs that nobody started."
+    """The fold: `add` events one by one; `roots` are the runs that no other run started.
 
-    def __init__(self, events: Iterable[dict] = ()):
-        self.roots, self.runs, self._owners = [], {}, {}
+    Example: `(root,) = RunTree(events).roots`, then `root.turns[0].cells`.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[dict] = (),  # a journal's events, added in order
+    ):
+        self.roots: list[RunNode] = []  # runs without a parent, in order
+        self.runs: dict[str, RunNode] = {}  # run id -> its node
+        self._owners: dict[str, Node] = {}  # call id -> the node that it was started from
         for event in events:
             self.add(event)
 
-    def add(self, event: dict) -> RunNode:  # the run it belongs to
-        "Put `event` where it belongs; types that are not known are passed over."
+    def add(
+        self,
+        event: dict,  # the next event
+    ) -> RunNode:  # the run that it belongs to
+        "Put `event` in its place; unknown types are ignored."
         run = self.runs.get(event['run'])
         if run is None or event['type'] == 'run_start':
             run = self._add_run(event)
@@ -347,9 +339,9 @@ class RunTree:
 
     def _add_run(self, event: dict) -> RunNode:
         "A new run, under the one that started it."
-        start = (
-            event if event['type'] == 'run_start' else dict(type='run_start', run=event['run'], time=event.get('time'))
-        )
+        start = event
+        if event['type'] != 'run_start':
+            start = dict(type='run_start', run=event['run'], time=event.get('time'))
         self.runs[event['run']] = run = RunNode(start=start)
         parent = self.runs.get(start.get('parent'))
         (self.roots if parent is None else parent.place.children).append(run)
@@ -444,322 +436,3 @@ def _on_reply(self: RunTree, run: RunNode, event: dict) -> None:
     if run.turn.reply is not None:
         run.turn.calls[f'{call} before'] = run.turn.reply
     run.turn.reply, run.turn.sent, run.unsent = event, run.turn.sent + run.unsent, []
-
-# %% ../../nbs/trace/02_run_tree.ipynb #674f0f50
-def _by_stage(node: Node) -> dict[str, list[dict]]:
-    "Calls by the stage of the plan that they belong to, in the order of the stages; '' for those of none."
-    stages = {}
-    for call in node.calls.values():
-        stages.setdefault(call.get('stage') or '', []).append(call)
-    return stages
-
-
-def _candidates(run: RunNode) -> dict[str, int]:  # id of a child run -> number of the candidate
-    "Which child is which candidate, from the choice or, before there is one, from their order."
-    if run.choice and run.choice.get('runs'):
-        return {child: number for number, child in enumerate(run.choice['runs'], 1) if child}
-    if run.choice is None and run.start.get('method') != 'srlm':
-        return {}
-    return {child.start['run']: number for number, child in enumerate(run.children, 1)}
-
-
-def _notices(node: Node) -> list[str]:
-    "Notices, without the reason that the choice states itself."
-    reason = (getattr(node, 'choice', None) or {}).get('reason')
-    return [text for text in node.notices if text != reason]
-
-# %% ../../nbs/trace/02_run_tree.ipynb #d768aaa2
-_CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
-
-
-def _visible(text: str) -> str:
-    "`text` with control codes and lone surrogates spelled out; line breaks and tabs stay."
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text.replace('\r\n', '\n'))
-
-
-def _as_text(value: Any) -> str:
-    "A prompt or a message's content as text, whatever form it has."
-    if value is None:
-        return ''
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return '\n\n'.join(_as_text(item) for item in value)
-    if isinstance(value, dict) and 'role' in value:
-        return f'{value["role"]}: {_as_text(value.get("content"))}'
-    if isinstance(value, dict) and 'text' in value:
-        return _as_text(value['text'])
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _one_line(value: Any, width: int = 80) -> str:
-    "The beginning of a text in one line of at most `width` characters; an ellipsis says that there is more."
-    text = ' '.join(_visible(_as_text(value)[: 20 * width]).split())
-    return text if len(text) <= width else text[: width - 1] + '…'
-
-
-def _shorten(text: str, limit: int) -> str:
-    "Head and tail of a text that is longer than `limit` characters, with the count of what is between."
-    if len(text) <= limit:
-        return text
-    head, tail = limit - limit // 4, limit // 4
-    return f'{text[:head]}\n[... {len(text) - head - tail:,} characters left out ...]\n{text[len(text) - tail :]}'
-
-# %% ../../nbs/trace/02_run_tree.ipynb #6b5107a1
-def _outputs(end: dict) -> list[tuple[str, str]]:
-    "What a cell left: (label, text)."
-    found = [
-        ('Output', end.get('stdout')),
-        ('Value', end.get('value')),
-        ('Warnings', end.get('stderr')),
-        ('Error', end.get('error')),
-    ]
-    return [(label, text) for label, text in found if text]
-
-
-def _many(count: int, noun: str) -> str:
-    return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}s'
-
-
-def _money(cost: float | None) -> str:
-    if cost is None:
-        return 'price unknown'
-    if cost <= 0:
-        return '$0'
-    return '<$0.0001' if cost < 0.0001 else f'${cost:.4f}' if cost < 0.1 else f'${cost:,.2f}'
-
-
-def _took(seconds: float | None) -> str:
-    if not isinstance(seconds, (int, float)):
-        return ''
-    return f'{seconds:.1f} s' if seconds < 120 else f'{seconds // 60:.0f} min {seconds % 60:.0f} s'
-
-
-def _spent(usage: dict | None) -> str:
-    "Tokens and dollars; nothing where nothing was used."
-    usage = usage or {}
-    tokens = (usage.get('input') or 0) + (usage.get('output') or 0)
-    if not tokens and not usage.get('cost'):
-        return ''
-    return f'{_many(tokens, "token")} · {_money(usage.get("cost"))}'
-
-
-def _joined(*parts: str) -> str:
-    return ' · '.join(_one_line(part, 400) for part in parts if part)
-
-
-def _replies(node: Node) -> Iterator[dict]:
-    "All replies in a part of a run, with everything below it."
-    for call in node.calls.values():
-        if call['type'] == 'reply':
-            yield call
-    for part in (*getattr(node, 'turns', ()), *getattr(node, 'cells', ()), *node.children):
-        yield from _replies(part)
-    if getattr(node, 'reply', None) is not None:
-        yield node.reply
-
-
-def _used(node: Node) -> dict:
-    "What a part of a run used, with everything below it."
-    return usage_of(_replies(node))
-
-# %% ../../nbs/trace/02_run_tree.ipynb #620b1214
-def _run_label(run: RunNode) -> str:
-    start, context = run.start, run.start.get('context') or {}
-    size = (
-        f'{context.get("type", "")} of {_many(context["chars"], "character")}'
-        if isinstance(context.get('chars'), int)
-        else ''
-    )
-    name = ' '.join(_one_line(start.get(part)) for part in ('run', 'method', 'model') if start.get(part))
-    return _joined(name, f'"{_one_line(start["query"])}"' if start.get('query') else '', size)
-
-
-def _turn_label(turn: TurnNode) -> str:
-    reply = turn.reply
-    if reply is None:
-        return f'turn {turn.number} · no reply recorded'
-    return _joined(f'turn {turn.number}', _spent(reply.get('usage')), _took(reply.get('seconds')), _failure(reply))
-
-
-def _cell_label(cell: CellNode) -> str:
-    name = f'cell {cell.start.get("cell", "")}'.strip()
-    if cell.end is None:
-        return _joined(name, 'did not end', _calls_label(cell))
-    outcome = _last_line(cell.end.get('error')) or _one_line(cell.end.get('stdout') or cell.end.get('value'), 60)
-    return _joined(name, _took(cell.end.get('seconds')), _calls_label(cell), outcome)
-
-
-def _calls_label(node: Node) -> str:
-    "How many sub-calls and children there are, and how many failed or are open."
-    failed = sum(bool(call.get('error')) for call in node.calls.values())
-    waiting = sum(call['type'] == 'call_start' for call in node.calls.values())
-    notes = ', '.join(
-        note for note in (failed and f'{failed:,} failed', waiting and f'{waiting:,} without a reply') if note
-    )
-    counts = ', '.join(
-        _many(count, noun)
-        for count, noun in ((len(node.calls), 'sub-call'), (len(node.children), 'child run'))
-        if count
-    )
-    return f'{counts} ({notes})' if notes else counts
-
-
-def _call_label(call: dict) -> str:
-    kind = '' if call.get('kind') == 'subcall' else str(call.get('kind') or '')
-    name, place = _one_line(call.get('model') or 'a model'), str(call.get('place') or '')
-    if call['type'] == 'call_start':
-        return _joined(kind, place, name, 'no reply recorded')
-    said = '' if call.get('error') else f'"{_one_line(call.get("text"), 60)}"'
-    return _joined(kind, place, name, _spent(call.get('usage')), _took(call.get('seconds')), _failure(call), said)
-
-
-def _end_label(run: RunNode) -> str:
-    used, end = _used(run), run.end or {}
-    counts = _joined(
-        _many(len(run.turns), 'turn') if run.turns else '',
-        _many(used['calls'], 'call'),
-        _spent(used),
-        _took(end.get('seconds')),
-    )
-    return _joined(end.get('stop_reason') or _not_ended(run), counts, _last_line(end.get('error')))
-
-
-def _not_ended(run: RunNode) -> str:
-    "That a run did not end, and what was on its way then."
-    waiting = _in_flight(run)
-    return 'did not end' + (
-        f', {_many(waiting, "call")} in flight when it stopped (may have been charged for)' if waiting else ''
-    )
-
-
-def _in_flight(node: Node) -> int:
-    "How many calls below a node have no reply."
-    inner = (*node.children, *getattr(node, 'turns', ()), *getattr(node, 'cells', ()))
-    return sum(call['type'] == 'call_start' for call in node.calls.values()) + sum(map(_in_flight, inner))
-
-# %% ../../nbs/trace/02_run_tree.ipynb #1a2e621c
-def _stage_label(run: RunNode, stage: str, calls: list[dict]) -> str:
-    "A stage of the plan: how many of its calls are done, and what they took."
-    replies = [call for call in calls if call['type'] == 'reply']
-    planned = (run.progress.get(stage) or {}).get('planned')
-    done = (
-        f'{len(replies):,}/{planned:,}'
-        if isinstance(planned, int) and planned >= len(replies)
-        else _many(len(replies), 'call')
-    )
-    failed, waiting = sum(bool(reply.get('error')) for reply in replies), len(calls) - len(replies)
-    return _joined(
-        f'{stage} {done}',
-        f'{failed:,} failed' if failed else '',
-        f'{waiting:,} without a reply' if waiting else '',
-        _spent(usage_of(replies)),
-    )
-
-
-def _plan_label(plan: dict) -> str:
-    "What a planned run is going to do."
-    least, most = (*(plan.get('calls') or ()), None, None)[:2]
-    calls = '' if least is None else _many(least, 'call') if least == most else f'{least:,} to {_many(most, "call")}'
-    chunks, cost = plan.get('chunks'), plan.get('max_cost')
-    return _joined(
-        f'plan {plan.get("task") or ""}',
-        calls,
-        _many(chunks, 'chunk') if isinstance(chunks, int) else '',
-        '' if cost is None else f'at most {_money(cost)}',
-    )
-
-
-def _vote_label(row: list[str]) -> str:
-    "A line of the scoreboard, in words."
-    number, answer, cluster, confidence, length, score, remark = ([str(cell) for cell in row] + [''] * 7)[:7]
-    figures = [
-        f'{name} {figure}'
-        for name, figure in (('cluster', cluster), ('VC', confidence), ('Len', length), ('s', score))
-        if figure
-    ]
-    return _joined(f'candidate {number}', remark, f'"{_one_line(answer)}"' if answer else '', *figures)
-
-
-def _choice_label(choice: dict) -> str:
-    return _joined('choice', _one_line(choice.get('reason'), 200))
-
-
-_FENCE = re.compile(r'`{3,}|~{3,}')
-
-
-def _gist(text: str, cells: list[CellNode]) -> str:
-    "What a turn is about: the first line of what the model said before its code, else of its code."
-    said = _FENCE.split(text, 1)[0].strip() or (cells[0].start.get('code') or '' if cells else '') or text
-    return said.strip().partition('\n')[0]
-
-
-def _failure(reply: dict) -> str:
-    return f'failed: {_one_line(reply["error"], 100)}' if reply.get('error') else ''
-
-
-def _last_line(error: str | None) -> str:
-    return _one_line((error or '').strip().rpartition('\n')[2], 100)
-
-# %% ../../nbs/trace/02_run_tree.ipynb #3ac601eb
-def _elided(items: list, limit: int, noun: str) -> list:
-    "`items` as (label, items below); beyond `limit` the middle becomes one line with its count."
-    if len(items) <= limit:
-        return items
-    head, tail = limit - limit // 4, limit // 4
-    return [*items[:head], (f'... {_many(len(items) - head - tail, noun)} more', []), *items[len(items) - tail :]]
-
-
-def _call_parts(node: Node, stage: str, calls: list[dict], limit: int) -> list[tuple[str, list]]:
-    "The calls of a stage below its name; those of no stage as they are."
-    parts = _elided([(_call_label(call), []) for call in calls], limit, 'sub-call')
-    return [(_stage_label(node, stage, calls), parts)] if stage and isinstance(node, RunNode) else parts
-
-
-def _parts_of(node: Node, limit: int) -> list[tuple[str, list]]:
-    "What hangs below a node: (label, items below)."
-    calls = [part for stage, calls in _by_stage(node).items() for part in _call_parts(node, stage, calls, limit)]
-    numbers = _candidates(node) if isinstance(node, RunNode) else {}
-    children = [
-        (
-            _joined(
-                f'candidate {numbers[child.start["run"]]}' if child.start['run'] in numbers else '', _run_label(child)
-            ),
-            _parts_of(child, limit),
-        )
-        for child in node.children
-    ]
-    turns = [(_turn_label(turn), _parts_of(turn, limit)) for turn in getattr(node, 'turns', ())]
-    cells = [(_cell_label(cell), _parts_of(cell, limit)) for cell in getattr(node, 'cells', ())]
-    notices = [(f'note: {_one_line(text, 160)}', []) for text in _notices(node)]
-    parts = [*calls, *_elided(children, limit, 'child run'), *_elided(turns, limit, 'turn'), *cells, *notices]
-    if not isinstance(node, RunNode):
-        return parts
-    if node.plan:
-        parts.insert(
-            0, (_plan_label(node.plan), [(_one_line(node.plan['term'], 200), [])] if node.plan.get('term') else [])
-        )
-    if node.choice:
-        parts.append(
-            (_choice_label(node.choice), [(_vote_label(row), []) for row in node.choice.get('scoreboard') or ()])
-        )
-    answer = (node.end or {}).get('answer')
-    return [*parts, (_end_label(node), [] if answer is None else [(f'answer: {_one_line(answer, 100)}', [])])]
-
-
-def _drawn(parts: list[tuple[str, list]], margin: str = '') -> Iterator[str]:
-    for number, (label, below) in enumerate(parts, 1):
-        last = number == len(parts)
-        yield f'{margin}{"└─" if last else "├─"} {label}'
-        yield from _drawn(below, margin + ('   ' if last else '│  '))
-
-
-def tree_text(
-    events: Iterable[dict],  # a journal's events; the run need not have ended
-    limit: int = 40,  # sub-calls of one cell, children, or turns that are listed; more are counted
-) -> str:  # one line a turn, cell, sub-call and child
-    "The run as an indented tree, with tokens, dollars and seconds."
-    lines = []
-    for root in RunTree(events).roots:
-        lines += [_run_label(root), *_drawn(_parts_of(root, limit))]
-    return '\n'.join(lines)
