@@ -43,8 +43,13 @@ readme: $(DEV) ## write README.md and nbs/llms.txt from the pages
 export: $(DEV) ## write rlm/ from nbs/ and strip the notebooks of noise
 	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean
 
-docs: $(DEV) ## render the documentation site into _docs (needs Quarto)
+# Pages that only draw say so in a cell: `make docs` runs them, `make test` need not.
+DRAWN = $(shell grep -rl 'draws: true' nbs --include=*.ipynb)
+
+docs: $(DEV) ## run the pages that only draw, and render the documentation site into _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo "Quarto is not installed: get it from https://quarto.org/docs/get-started and make docs again."; exit 1; }
+	@for page in $(DRAWN); do (cd $$(dirname $$page) && page=$$(basename $$page) \
+		&& $(CURDIR)/$(BIN)/exec_nb $$page --dest $$page --exc_stop && $(CURDIR)/$(BIN)/nbdev_clean --fname $$page) || exit 1; done
 	@touch README.md # else nbdev_docs makes it anew by way of Quarto, which words it differently from make readme
 	@PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_docs
 

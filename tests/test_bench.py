@@ -16,6 +16,9 @@ import pytest
 from rlm.base import python_source as source
 from rlm.base.errors import BadInput, RLMError
 from rlm.bench.executors import open_executor, RayExecutor
+from rlm.bench.data.samples import load
+from rlm.bench.results import averages_of
+from rlm.bench.simulated import Simulated
 from rlm.bench.sweep import Sweep
 from tests.mock_server import mock_server
 from tests.run import ROOT
@@ -49,9 +52,12 @@ def files(folder, *names):
     return [(folder / name).read_bytes() for name in names or ('results.json', 'averages.json')]
 
 
-# A child process makes a sweep: it prints which sample it asks about, and waits for ever at the samples that are `stuck`.
+# A child process makes a sweep: it prints which sample it asks about, and waits for ever at those that are `stuck`.
 CHILD = '''
 import asyncio, sys
+from rlm.bench.data.samples import load
+from rlm.bench.results import averages_of
+from rlm.bench.simulated import Simulated
 from rlm.bench.sweep import Sweep
 from tests.test_bench import SAMPLES, contains
 folder, concurrency, stuck = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
@@ -154,8 +160,10 @@ RULES += [(pattern, f'```repl\n{code}\n```') for pattern, code in TURNS.items()]
 # The sweep as a script, which kills itself and its workers where the journals have got a certain line.
 KILLED = '''
 import itertools, os, signal, sys
-from rlm.bench.executors import open_executor, RayExecutor
 from rlm.trace.journal import Journal
+from rlm.bench.data.samples import load
+from rlm.bench.results import averages_of
+from rlm.bench.simulated import Simulated
 from rlm.bench.sweep import Sweep
 from tests.test_bench import HOUSES, contains
 api_base, folder, where, line, step = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
@@ -243,7 +251,8 @@ def test_a_sweep_that_is_killed_in_the_middle_of_its_runs_pays_for_no_reply_twic
 def test_worker_processes_end_with_the_one_that_started_them():
     code = (
         'import os, time\nfrom rlm.bench.executors import open_executor\n'
-        "with open_executor('processes', 1) as pool: print(pool.submit(os.getpid).result(), flush=True), time.sleep(600)"
+        "with open_executor('processes', 1) as pool:\n"
+        '    print(pool.submit(os.getpid).result(), flush=True)\n    time.sleep(600)'
     )
     with subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert int(process.stdout.readline())
@@ -469,3 +478,36 @@ def test_without_matplotlib_nothing_is_begun(tmp_path):
         timeout=60,
     )
     assert done.returncode == 2 and "pip install 'rlm[bench]'" in done.stderr and not (tmp_path / 'x').exists()
+
+
+def test_the_measured_speed_that_its_page_shows_is_complete():
+    report = json.loads((ROOT / 'nbs' / 'studies' / 'speed.json').read_text())
+    assert len(report['rows']) == 13 and {line['met'] for line in report['rows']} <= {True, False}
+    assert all(report['machine'].values())
+    envs = json.loads((ROOT / 'nbs' / 'shell' / 'envs.json').read_text())
+    assert {'local', 'process', 'sandbox'} <= set(envs['environments']) | set(envs['missing'])
+    assert len({len(figures) for figures in envs['environments'].values()}) == 1
+
+
+def test_a_full_plan_scores_above_one_that_ignores_the_task():
+    "What the page on ablation draws, in a small simulation."
+    samples = load('pairs', lengths=4096, n=2)
+    methods = ['lambda:task=given', 'lambda:task=general']
+    result = Sweep(samples, methods, Simulated(a0=0.98, rho=0.7, window=4000), progress=False).run()
+    full, general = (averages['score'] for averages in averages_of(result.rows).values())
+    assert full > general
+
+
+def test_the_package_exports_what_scripts_import():
+    import rlm.bench
+
+    names = 'benchmark_vanilla benchmark_rlm read_buckets samples_of make_sweep bench add_command run_command main'
+    assert set(names.split()) <= set(rlm.bench.__all__)
+    assert all(callable(getattr(rlm.bench, name)) for name in names.split())
+
+
+def test_the_old_name_of_a_strategy_is_accepted_on_the_command_line():
+    words = ['--buckets', '10', '--n-samples-per-bucket', '1', '--dry-run', '--methods']
+    old, new = command(*words, 'lambda_rlm:task=given'), command(*words, 'lambda:task=given')
+    assert old.returncode == new.returncode == 0, old.stderr
+    assert old.stdout == new.stdout and 'lambda:task=given' in new.stdout
