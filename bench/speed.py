@@ -1,7 +1,8 @@
 """How fast `rlm` is, next to bare HTTP clients that send the same requests to the same mock server in the same run.
 
-`make bench` prints the table and writes nbs/studies/speed.json, which nbs/studies/speed.ipynb shows. Every figure is measured; none is a test.
-The server sleeps for the latency that a row names and answers with a fixed text: what is left is the clients' own time.
+`make bench` prints the table and writes nbs/studies/speed.json, which nbs/studies/speed.ipynb shows.
+Every figure is measured; none is a test. The server sleeps for the latency that a row names and answers with a fixed
+text: what is left is the clients' own time.
 """
 
 from __future__ import annotations
@@ -30,10 +31,8 @@ from tests.mock_server import Client, mock_server
 
 ROOT = Path(__file__).resolve().parent.parent
 LATENCY = 0.2  # seconds: what the server takes for a sub-call
-PROVIDERS = (
-    'openai',
-    'hosted_vllm',
-)  # LiteLLM's two ways to a server that speaks OpenAI's protocol: with OpenAI's own client, and without
+# LiteLLM's two ways to an OpenAI-compatible server: with OpenAI's own client, and without.
+PROVIDERS = ('openai', 'hosted_vllm')
 Send = Callable[[list[dict]], Coroutine]
 
 
@@ -181,7 +180,9 @@ def import_time(repeats: int = 15) -> dict:
             times[name].append(run(code))
     median = {name: statistics.median(each) for name, each in times.items()}
     probe = (
-        "import sys; calls = []; sys.addaudithook(lambda name, _: calls.append(name) if name.startswith('socket.') else None); import rlm; from rlm import RLM; "
+        'import sys; calls = []; '
+        "sys.addaudithook(lambda name, _: calls.append(name) if name.startswith('socket.') else None); "
+        'import rlm; from rlm import RLM; '
         "print(calls + [name for name in ('litellm', 'IPython', 'datasets', 'matplotlib') if name in sys.modules])"
     )
     loaded = subprocess.run(
@@ -193,7 +194,8 @@ def import_time(repeats: int = 15) -> dict:
         '60 ms; no network, nothing heavy',
         f'{over:.0f} ms',
         over <= 60 and loaded == '[]',
-        detail=f'names are loaded when first used: `from rlm import RLM, Direct, LM, Limits, run` takes {names:.0f} ms; '
+        detail='names are loaded when first used: '
+        f'`from rlm import RLM, Direct, LM, Limits, run` takes {names:.0f} ms; '
         f'network calls, and modules among LiteLLM, IPython, datasets and matplotlib, after both: {loaded}',
     )
 
@@ -205,7 +207,7 @@ def gaps_of(stats: dict) -> list[float]:
 
 
 def turns(provider: str = 'openai', count: int = 50) -> tuple[list[dict], dict[str, list[float]]]:
-    "The gap between a reply and the next request over a long run, and the bare clients' gaps for the very same requests."
+    "The gap between a reply and the next request over a long run, and the bare clients' gaps for the same requests."
     from rlm import RLM
 
     with mock_server() as server:
@@ -221,6 +223,11 @@ def turns(provider: str = 'openai', count: int = 50) -> tuple[list[dict], dict[s
         for name, client in clients(provider).items():
             asyncio.run(send_in_order(client, server, prompts))
             gaps[name] = gaps_of(server.stats())
+    return _turn_rows(gaps, count), gaps
+
+
+def _turn_rows(gaps: dict[str, list[float]], count: int) -> list[dict]:
+    "Two rows of the table: the median gap, and its growth over a run."
     middle = {name: statistics.median(each) for name, each in gaps.items()}
     first, last = statistics.median(gaps['rlm'][:10]), statistics.median(gaps['rlm'][-10:])
     bare = {name: middle[name] for name in CLIENTS}
@@ -231,7 +238,8 @@ def turns(provider: str = 'openai', count: int = 50) -> tuple[list[dict], dict[s
             f"{middle['rlm'] * 1000:.1f} ms",
             middle['rlm'] <= 3 * best(middle),
             bare,
-            detail=f"{middle['rlm'] / middle['httpx']:.1f} x httpx, {middle['rlm'] / middle['aiohttp']:.1f} x aiohttp, {middle['rlm'] / middle['litellm']:.1f} x LiteLLM alone",
+            detail=f"{middle['rlm'] / middle['httpx']:.1f} x httpx, {middle['rlm'] / middle['aiohttp']:.1f} x aiohttp, "
+            f"{middle['rlm'] / middle['litellm']:.1f} x LiteLLM alone",
             unit=1000,
             form='{:.1f} ms',
         ),
@@ -242,7 +250,7 @@ def turns(provider: str = 'openai', count: int = 50) -> tuple[list[dict], dict[s
             last <= 1.5 * first,
             detail=f'{first * 1000:.1f} ms, then {last * 1000:.1f} ms',
         ),
-    ], gaps
+    ]
 
 
 def subcalls(provider: str, count: int, at_once: int, repeats: int) -> tuple[float, int]:
@@ -250,8 +258,10 @@ def subcalls(provider: str, count: int, at_once: int, repeats: int) -> tuple[flo
     from rlm import RLM
 
     code = (
-        f'import time\nstarted = time.perf_counter()\nreplies = llm_query_batched([f"Question {{number}}" for number in range({count})])\n'
-        f'seconds = time.perf_counter() - started\nright = sum(reply == f"Question {{number}}" for number, reply in enumerate(replies))'
+        'import time\nstarted = time.perf_counter()\n'
+        f'replies = llm_query_batched([f"Question {{number}}" for number in range({count})])\n'
+        'seconds = time.perf_counter() - started\n'
+        'right = sum(reply == f"Question {number}" for number, reply in enumerate(replies))'
     )
     seconds, right = [], 0
     with mock_server(latency=LATENCY) as server:
@@ -286,8 +296,10 @@ def many_subcalls(provider: str, repeats: int) -> list[dict]:
                 f'{seconds:.2f} s',
                 seconds <= limit and right == count * repeats,
                 bare,
-                detail=f"{seconds / bare['httpx']:.2f} x httpx, {seconds / bare['aiohttp']:.2f} x aiohttp, {seconds / bare['litellm']:.2f} x LiteLLM alone, "
-                f'{seconds / (LATENCY * count / at_once):.2f} x the ideal; {right} of {count * repeats} answers right',
+                detail=f"{seconds / bare['httpx']:.2f} x httpx, {seconds / bare['aiohttp']:.2f} x aiohttp, "
+                f"{seconds / bare['litellm']:.2f} x LiteLLM alone, "
+                f'{seconds / (LATENCY * count / at_once):.2f} x the ideal; '
+                f'{right} of {count * repeats} answers right',
             )
         )
     return rows
@@ -298,7 +310,8 @@ def children(provider: str, repeats: int, count: int = 256, at_once: int = 64) -
     from rlm import RLM
 
     code = (
-        f'import time\nstarted = time.perf_counter()\nreplies = rlm_query_batched([f"Question {{number}}." for number in range({count})])\n'
+        'import time\nstarted = time.perf_counter()\n'
+        f'replies = rlm_query_batched([f"Question {{number}}." for number in range({count})])\n'
         f'seconds = time.perf_counter() - started\nright = sum(str(reply) == "forty-two" for reply in replies)'
     )
     with mock_server(latency=LATENCY) as server:
@@ -324,7 +337,8 @@ def children(provider: str, repeats: int, count: int = 256, at_once: int = 64) -
         f'{took:.2f} s',
         took <= 2 * ideal and right == count * repeats,
         bare,
-        detail=f'{took / ideal:.2f} x the ideal; {right} of {count * repeats} answers right; {requests} requests in the last run',
+        detail=f'{took / ideal:.2f} x the ideal; {right} of {count * repeats} answers right; '
+        f'{requests} requests in the last run',
     )
 
 
@@ -364,7 +378,7 @@ def memory(size: int = 500_000_000) -> dict:
 
 
 def growth(count: int = 20, printed: int = 5000) -> dict:
-    "What a run costs in prompt tokens when every turn prints a lot, and whether each request starts with the one before it."
+    "Prompt tokens of a run when every turn prints a lot, and whether each request starts with the one before it."
     from rlm import RLM
 
     with mock_server() as server:
@@ -380,7 +394,8 @@ def growth(count: int = 20, printed: int = 5000) -> dict:
         'at most 40,000 prompt tokens; each request starts with the one before',
         f'{tokens:,} tokens',
         tokens <= 40_000 and kept == len(prompts) - 1,
-        detail=f"{kept} of {len(prompts) - 1} requests start with the one before; {stats['usage']['cached_tokens']:,} tokens could come from a provider's cache; "
+        detail=f'{kept} of {len(prompts) - 1} requests start with the one before; '
+        f"{stats['usage']['cached_tokens']:,} tokens could come from a provider's cache; "
         f'a token is counted as four characters, over {len(prompts)} requests',
     )
 
@@ -426,19 +441,24 @@ def as_markdown(report: dict) -> str:
     lines += [''] + [f"- {line['figure']}: {line['detail']}" for line in report['rows'] if line['detail']]
     facts = report['machine']
     return '\n'.join(lines) + (
-        f"\n\nMeasured on {facts['date']}: {facts['cpu']}, {facts['cores']} cores, {facts['system']}, Python {facts['python']}, "
+        f"\n\nMeasured on {facts['date']}: {facts['cpu']}, {facts['cores']} cores, {facts['system']}, "
+        f"Python {facts['python']}, "
         + ', '.join(f'{name} {facts[name]}' for name in ('litellm', 'openai', 'httpx', 'aiohttp', 'ipython'))
         + '.'
     )
 
 
-def main() -> None:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='python -m bench.speed', description=__doc__.splitlines()[0])
     parser.add_argument('--repeats', type=int, default=3, help='runs of each batch; the median counts')
     parser.add_argument(
         '--only', help='one of: import, turns, subcalls, children, memory, growth; nothing is written then'
     )
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = _options()
     logging.getLogger('LiteLLM').setLevel(logging.ERROR)  # it warns of each new event loop
     gaps, rows = {}, []
 
@@ -468,9 +488,8 @@ def main() -> None:
         for line in measured if isinstance(measured, list) else [measured]:
             way = name.split()[1:]
             rows.append(dict(line, figure=f"{line['figure']}, `{way[0]}`" if way else line['figure']))
-    report = dict(
-        machine=machine(), rows=rows, gaps={name: [round(gap * 1000, 3) for gap in each] for name, each in gaps.items()}
-    )
+    milliseconds = {name: [round(gap * 1000, 3) for gap in each] for name, each in gaps.items()}
+    report = dict(machine=machine(), rows=rows, gaps=milliseconds)
     report['markdown'] = as_markdown(report)
     print(report['markdown'])
     if options.only is None:

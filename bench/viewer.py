@@ -1,8 +1,8 @@
 """How long a browser takes to show a long run.
 
-`python -m bench.viewer` writes the page of a run of 10,000 steps (200 turns, each with a cell and 48 sub-calls, of which some fail; nothing in it was produced by a
-model) and opens it in headless Chromium: from the request to the first paint with rows in it, then the time for a search and for a hundred key strokes.
-The least of several runs is shown.
+`python -m bench.viewer` writes the page of a run of 10,000 steps (200 turns, each with a cell and 48 sub-calls, some of
+which fail; no model produced it) and opens it in headless Chromium. It measures the time from the request to the first
+paint with rows, then a search and a hundred key strokes, and prints the least of several runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ def long_run(turns: int = TURNS, calls: int = CALLS) -> list[dict]:
     )
     for turn in range(1, turns + 1):
         journal.write('turn_start', 'r1', turn=turn)
-        code = f'letters = context[{turn * calls}:{(turn + 1) * calls}]\nreplies = llm_query_batched([f"Does this letter mention the storm?\\n\\n{{letter}}" for letter in letters])\nprint(replies[:3])'
+        code = (
+            f'letters = context[{turn * calls}:{(turn + 1) * calls}]\n'
+            'asked = [f"Does this letter mention the storm?\\n\\n{letter}" for letter in letters]\n'
+            'replies = llm_query_batched(asked)\n'
+            'print(replies[:3])'
+        )
         journal.write(
             'reply',
             'r1',
@@ -88,6 +93,11 @@ def long_run(turns: int = TURNS, calls: int = CALLS) -> list[dict]:
     return journal.events
 
 
+def timed(script: str) -> str:  # JavaScript that returns milliseconds
+    "A script that measures another one."
+    return f'(() => {{ const start = performance.now(); {script} return performance.now() - start; }})()'
+
+
 def main() -> None:
     events = long_run()
     started = time.perf_counter()
@@ -101,19 +111,17 @@ def main() -> None:
             view.settle()
             first = view.run("performance.getEntriesByName('first-contentful-paint')[0].startTime")
             ready = view.run('performance.getEntriesByName("ready")[0].startTime')
-            search = view.run(
-                "(() => { const start = performance.now(); search('letter 4321'); document.body.offsetHeight; return performance.now() - start; })()"
-            )
+            search = view.run(timed("search('letter 4321'); document.body.offsetHeight;"))
             view.run("search('')")
-            keys = view.run(
-                "(() => { all(true); const start = performance.now(); for (let n = 0; n < 100; n++) { move(1); document.body.offsetHeight; } return performance.now() - start; })()"
-            )
+            view.run('all(true)')
+            keys = view.run(timed('for (let n = 0; n < 100; n++) { move(1); document.body.offsetHeight; }'))
             figures.append((first, ready, search, keys / 100))
             assert not view.problems, view.problems
         rows = view.run('nodes.length')
     first, ready, search, key = map(min, zip(*figures))
     print(
-        f'{rows:,} rows, {len(page) / 1e6:.1f} MB, written in {written:.2f} s; first paint after {first:.0f} ms, ready after {ready:.0f} ms, a search {search:.0f} ms, a key {key:.1f} ms'
+        f'{rows:,} rows, {len(page) / 1e6:.1f} MB, written in {written:.2f} s; first paint after {first:.0f} ms, '
+        f'ready after {ready:.0f} ms, a search {search:.0f} ms, a key {key:.1f} ms'
     )
 
 

@@ -1,7 +1,6 @@
-"Sweeps as a whole: killed and gone on with, interrupted, on clusters, from the command line."
+"Sweeps as a whole: killed and continued, interrupted, on clusters, from the command line."
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -16,13 +15,16 @@ import pytest
 
 from rlm.base import python_source as source
 from rlm.base.errors import BadInput, RLMError
-from rlm.bench.executors import open_executor
+from rlm.bench.executors import open_executor, RayExecutor
+from rlm.bench.data.samples import load
+from rlm.bench.results import averages_of
+from rlm.bench.simulated import Simulated
 from rlm.bench.sweep import Sweep
 from tests.mock_server import mock_server
 from tests.run import ROOT
 from tests.test_kill import asked_in, quiet
 
-METHODS = ['direct', 'rlm', 'lambda_rlm:task=given', 'srlm:k=2,early_stop=no']
+METHODS = ['direct', 'rlm', 'lambda:task=given', 'srlm:k=2,early_stop=no']
 HOPEFULLY = 60  # seconds until a test that waits for something that never comes fails
 
 
@@ -50,9 +52,12 @@ def files(folder, *names):
     return [(folder / name).read_bytes() for name in names or ('results.json', 'averages.json')]
 
 
-# A process of its own makes a sweep: it says which sample it asks about, and waits for ever at the samples that it is told to.
+# A child process makes a sweep: it prints which sample it asks about, and waits for ever at those that are `stuck`.
 CHILD = '''
 import asyncio, sys
+from rlm.bench.data.samples import load
+from rlm.bench.results import averages_of
+from rlm.bench.simulated import Simulated
 from rlm.bench.sweep import Sweep
 from tests.test_bench import SAMPLES, contains
 folder, concurrency, stuck = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
@@ -120,7 +125,7 @@ def test_an_interrupted_sweep_leaves_what_is_done(tmp_path):
 
 # --- killed in the middle of a run ---
 
-# What the server says, by the last message: the same in any order. Every prompt of a run tells its house.
+# What the server replies, by the last message: the same in any order. Every prompt of a run names its house.
 HOUSES = [
     SimpleNamespace(
         id=f'house-{house}',
@@ -155,8 +160,10 @@ RULES += [(pattern, f'```repl\n{code}\n```') for pattern, code in TURNS.items()]
 # The sweep as a script, which kills itself and its workers where the journals have got a certain line.
 KILLED = '''
 import itertools, os, signal, sys
-from rlm.bench.executors import open_executor
 from rlm.trace.journal import Journal
+from rlm.bench.data.samples import load
+from rlm.bench.results import averages_of
+from rlm.bench.simulated import Simulated
 from rlm.bench.sweep import Sweep
 from tests.test_bench import HOUSES, contains
 api_base, folder, where, line, step = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
@@ -170,9 +177,8 @@ def put_and_die(self, data):
     os.killpg(0, signal.SIGKILL)
 Journal._put = put_and_die
 if __name__ == '__main__':
-    with open_executor(None if where == 'threads' else where, 2) as executor:
-        print(Sweep(HOUSES, ['rlm:env=local,max_depth=2'], 'openai/rules', api_base=api_base, folder=folder, score=contains, concurrency=2, executor=executor,
-                    traces='whole' in folder, progress=False).run())
+    how = dict(score=contains, concurrency=2, executor=where, traces='whole' in folder, progress=False)
+    print(Sweep(HOUSES, ['rlm:env=local,max_depth=2'], 'openai/rules', api_base=api_base, folder=folder, **how).run())
 '''
 
 
@@ -243,9 +249,13 @@ def test_a_sweep_that_is_killed_in_the_middle_of_its_runs_pays_for_no_reply_twic
 
 @pytest.mark.skipif(os.name == 'nt', reason='Windows has no SIGKILL')
 def test_worker_processes_end_with_the_one_that_started_them():
-    code = "import os, time\nfrom rlm.bench.executors import open_executor\nwith open_executor('processes', 1) as pool: print(pool.submit(os.getpid).result(), flush=True), time.sleep(600)"
+    code = (
+        'import os, time\nfrom rlm.bench.executors import open_executor\n'
+        "with open_executor('processes', 1) as pool:\n"
+        '    print(pool.submit(os.getpid).result(), flush=True)\n    time.sleep(600)'
+    )
     with subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        worker = int(process.stdout.readline())
+        assert int(process.stdout.readline())
         process.kill()
         # The worker holds this pipe too: it closes once both are gone.
         assert process.stdout.read() == ''
@@ -259,25 +269,28 @@ def serial(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def existing_cluster(name):
-    "What names the place: for Dask a cluster of two processes that was there before, for Ray one that is started."
-    if name != 'dask':
-        yield name
-    else:
-        import distributed
-
+def executor_of(name, monkeypatch):
+    "An executor, or its name; a cluster has two processes of this machine."
+    if name == 'dask':
+        distributed = pytest.importorskip('distributed')
         with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-            yield f'dask={cluster.scheduler_address}'
+            with distributed.Client(cluster) as client:
+                yield client.get_executor(pure=False)
+    elif name == 'ray':
+        monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+        ray = pytest.importorskip('ray')
+        ray.init(address='local', num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level='ERROR')
+        try:
+            yield RayExecutor(ray)
+        finally:
+            ray.shutdown()
+    else:
+        yield name
 
 
 @pytest.mark.parametrize('name', [None, 'processes', 'dask', 'ray'])
 def test_results_are_the_same_bytes_wherever_runs_take_place(tmp_path, serial, name, monkeypatch):
-    module = dict(dask='distributed').get(name, name)
-    if module in ('ray', 'distributed') and not importlib.util.find_spec(module):
-        pytest.skip(f'{module} is not installed')
-    monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
-    monkeypatch.delenv('RAY_ADDRESS', raising=False)
-    with existing_cluster(name) as where, open_executor(where, 2) as executor:
+    with executor_of(name, monkeypatch) as executor:
         result = Sweep(
             SAMPLES,
             METHODS,
@@ -293,7 +306,7 @@ def test_results_are_the_same_bytes_wherever_runs_take_place(tmp_path, serial, n
     assert len(list((tmp_path / 'traces').iterdir())) == len(SAMPLES) * len(METHODS)
 
 
-def test_a_worker_that_dies_is_told_and_its_run_made_again(tmp_path):
+def test_a_worker_that_dies_is_reported_and_its_run_made_again(tmp_path):
     with open_executor('processes', 1) as executor:
         assert executor.submit(len, 'started').result(HOPEFULLY) == 7
         for process in executor._processes.values():
@@ -312,8 +325,8 @@ def test_a_worker_that_dies_is_told_and_its_run_made_again(tmp_path):
     assert len(result.rows) == len(SAMPLES)
 
 
-def test_a_model_that_is_no_name_cannot_travel(tmp_path):
-    with open_executor('processes', 1) as executor, pytest.raises(BadInput, match='name the models'):
+def test_a_model_that_is_not_a_name_cannot_be_sent_to_another_process(tmp_path):
+    with open_executor('processes', 1) as executor, pytest.raises(BadInput, match='give models by name'):
         Sweep(SAMPLES, ['direct'], lambda messages: '42', score=contains, executor=executor, progress=False).run()
 
 
@@ -353,7 +366,7 @@ SMOKE = [
     '--methods',
     'direct',
     'rlm',
-    'lambda_rlm:task=given',
+    'lambda:task=given',
     'srlm:k=3,early_stop=no',
 ]
 
@@ -386,7 +399,7 @@ def test_four_methods_over_three_sets_and_lengths_leave_files_and_plots(tmp_path
     assert set(json.loads((folder / 'averages.json').read_text())) == {
         'direct',
         'rlm',
-        'lambda_rlm:task=given',
+        'lambda:task=given',
         'srlm:k=3,early_stop=no',
     }
     for name in ('scores', 'costs', 'latencies', 'differences', 'frontier'):
@@ -403,7 +416,7 @@ def test_a_dry_run_spends_and_writes_nothing(tmp_path):
     assert '72 runs of gpt-4o-mini' in done.stdout and not list(tmp_path.iterdir())
 
 
-def test_a_budget_ends_the_sweep_and_is_told(tmp_path):
+def test_a_budget_ends_the_sweep_with_a_message(tmp_path):
     words = [
         '--datasets',
         'sniah',
@@ -418,7 +431,7 @@ def test_a_budget_ends_the_sweep_and_is_told(tmp_path):
         '--no-plots',
     ]
     done = command(*words, '--max-cost', '0.0015')
-    assert done.returncode == 3 and 'max_cost=0.0015 does not last' in done.stderr and '| sniah | 2^10 |' in done.stdout
+    assert done.returncode == 3 and 'max_cost=0.0015 is too small' in done.stderr and '| sniah | 2^10 |' in done.stdout
     done = command(*words, '--max-cost', '0.01')
     assert done.returncode == 0 and '2 runs' in done.stdout
 
@@ -465,3 +478,36 @@ def test_without_matplotlib_nothing_is_begun(tmp_path):
         timeout=60,
     )
     assert done.returncode == 2 and "pip install 'rlm[bench]'" in done.stderr and not (tmp_path / 'x').exists()
+
+
+def test_the_measured_speed_that_its_page_shows_is_complete():
+    report = json.loads((ROOT / 'nbs' / 'studies' / 'speed.json').read_text())
+    assert len(report['rows']) == 13 and {line['met'] for line in report['rows']} <= {True, False}
+    assert all(report['machine'].values())
+    envs = json.loads((ROOT / 'nbs' / 'shell' / 'envs.json').read_text())
+    assert {'local', 'process', 'sandbox'} <= set(envs['environments']) | set(envs['missing'])
+    assert len({len(figures) for figures in envs['environments'].values()}) == 1
+
+
+def test_a_full_plan_scores_above_one_that_ignores_the_task():
+    "What the page on ablation draws, in a small simulation."
+    samples = load('pairs', lengths=4096, n=2)
+    methods = ['lambda:task=given', 'lambda:task=general']
+    result = Sweep(samples, methods, Simulated(a0=0.98, rho=0.7, window=4000), progress=False).run()
+    full, general = (averages['score'] for averages in averages_of(result.rows).values())
+    assert full > general
+
+
+def test_the_package_exports_what_scripts_import():
+    import rlm.bench
+
+    names = 'benchmark_vanilla benchmark_rlm read_buckets samples_of make_sweep bench add_command run_command main'
+    assert set(names.split()) <= set(rlm.bench.__all__)
+    assert all(callable(getattr(rlm.bench, name)) for name in names.split())
+
+
+def test_the_old_name_of_a_strategy_is_accepted_on_the_command_line():
+    words = ['--buckets', '10', '--n-samples-per-bucket', '1', '--dry-run', '--methods']
+    old, new = command(*words, 'lambda_rlm:task=given'), command(*words, 'lambda:task=given')
+    assert old.returncode == new.returncode == 0, old.stderr
+    assert old.stdout == new.stdout and 'lambda:task=given' in new.stdout

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from rlm.bench.data.label_records import labelled_questions
 from rlm.bench.data.samples import datasets, load
 from rlm.bench.scores import gold_text, score, SCORERS
 from tests.run import ROOT
@@ -18,7 +19,8 @@ import hashlib, sys
 from rlm.bench.data.samples import load
 for name in sys.argv[1:]:
     for sample in load(name, lengths=[1024, 5000], n=4, seed=3):
-        print(sample.id, hashlib.sha256(f'{sample.context}{sample.query}{sample.answer}{sample.meta}'.encode('utf-8', 'surrogatepass')).hexdigest())
+        text = f'{sample.context}{sample.query}{sample.answer}{sample.meta}'
+        print(sample.id, hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest())
 '''
 
 
@@ -39,7 +41,11 @@ def test_the_same_seed_is_the_same_sample_in_every_process():
 
 
 def test_a_list_of_data_sets_imports_nothing_heavy():
-    code = "import rlm.bench.data.samples, sys; rlm.bench.data.samples.datasets(); print([name for name in ('litellm', 'IPython', 'datasets', 'numpy', 'rlm.models') if name in sys.modules])"
+    code = (
+        'import rlm.bench.data.samples, sys; rlm.bench.data.samples.datasets()\n'
+        "heavy = ('litellm', 'IPython', 'datasets', 'numpy', 'rlm.models')\n"
+        'print([name for name in heavy if name in sys.modules])'
+    )
     assert run(code).strip() == '[]'
 
 
@@ -72,3 +78,16 @@ def test_a_counter_of_ones_own_decides_the_length():
     for name in GENERATED:
         (sample,) = load(name, lengths=2000, n=1, count=lambda text: len(text.split()))
         assert 1900 <= sample.tokens == len(sample.context.split()) <= 2000
+
+
+def test_labels_can_be_learned_from_other_questions():
+    "By a small classifier, which the page on classifiers trains as well."
+    text = pytest.importorskip('sklearn.feature_extraction.text')
+    svm, metrics = pytest.importorskip('sklearn.svm'), pytest.importorskip('sklearn.metrics')
+    train, test = (labelled_questions(number, part=part) for number, part in ((3000, 'train'), (1000, 'test')))
+    assert not {question for question, _ in train} & {question for question, _ in test}
+    features = text.TfidfVectorizer(ngram_range=(1, 3), token_pattern=r'\S+', sublinear_tf=True)
+    classifier = svm.LinearSVC(random_state=0)
+    classifier.fit(features.fit_transform([question for question, _ in train]), [label for _, label in train])
+    predicted = classifier.predict(features.transform([question for question, _ in test]))
+    assert metrics.f1_score([label for _, label in test], predicted, average='macro') > 0.7

@@ -1,4 +1,4 @@
-"Which strategy wins where: methods x data sets x lengths, scored, counted and drawn."
+"Compare strategies over data sets and lengths: scores, calls, cost and plots."
 import importlib
 from typing import TYPE_CHECKING
 

@@ -17,42 +17,39 @@ from ...base.errors import BadInput
 from .samples import count_tokens, dataset, Sample
 
 # %% auto #0
-__all__ = ['read_rows', 'take', 'hub_rows', 'sequential_niah', 'oolong_synth', 'oolong_real', 'pair_rule', 'oolong_pairs',
+__all__ = ['read_rows', 'get_field', 'hub_rows', 'sequential_niah', 'oolong_synth', 'oolong_real', 'pair_rule', 'oolong_pairs',
            'longbench_single', 'longbench_multi', 'longbench_code', 'ruler']
 
 # %% ../../../nbs/bench/data/05_loaders.ipynb #11c4bb31
 def read_rows(
     path: Any,  # a file, or a folder of files
-) -> Iterator[tuple[str, dict]]:  # where the row stands, and the row
-    "The rows of files; raises `BadInput` for a file that is missing, empty or torn."
+) -> Iterator[tuple[str, dict]]:  # the place of the row, for messages, and the row
+    "The rows of files; raises `BadInput` for a file that is missing, empty or damaged."
     path = Path(path)
-    files = (
-        sorted(one for one in path.rglob('*') if re.search(r'\.jsonl?(\.gz)?$', one.name)) if path.is_dir() else [path]
-    )
-    if not files or not files[0].exists():
-        raise BadInput(
-            f'There is no file {path}: give the path of a JSONL file.'
-            if not path.is_dir()
-            else f'{path} holds no JSONL file.'
-        )
+    if path.is_dir():
+        files = sorted(one for one in path.rglob('*') if re.search(r'\.jsonl?(\.gz)?$', one.name))
+        if not files:
+            raise BadInput(f'{path} holds no JSONL file: give another folder, or a file.')
+    else:
+        files = [path]
+        if not path.exists():
+            raise BadInput(f'There is no file {path}: give the path of a JSONL file.')
     for one in files:
         yield from _rows_of(one)
 
 
 def _rows_of(path: Path) -> Iterator[tuple[str, dict]]:
     empty = True
-    with (gzip.open if path.suffix == '.gz' else open)(path, 'rt', encoding='utf-8-sig') as lines:
-        for where, row in (
-            _listed(path, lines)
-            if '.jsonl' not in path.name and path.name.removesuffix('.gz').endswith('.json')
-            else _lines(path, lines)
-        ):
+    open_file = gzip.open if path.suffix == '.gz' else open
+    is_json = path.name.removesuffix('.gz').endswith('.json')
+    with open_file(path, 'rt', encoding='utf-8-sig') as file:
+        for where, row in (_listed if is_json else _lines)(path, file):
             if not isinstance(row, dict):
-                raise BadInput(f'{where} holds no object: write one row as {{"field": value, ...}}.')
+                raise BadInput(f'{where} is not an object: write one row as {{"field": value, ...}}.')
             empty = False
             yield where, row
     if empty:
-        raise BadInput(f'{path} is empty: it has no rows.')
+        raise BadInput(f'{path} is empty: give a file with rows.')
 
 
 def _lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -62,33 +59,37 @@ def _lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
             if line.strip():
                 yield f'{path}, line {number},', json.loads(line)
     except (UnicodeDecodeError, EOFError, OSError):
-        raise BadInput(f'{path} cannot be read after line {number}: it is damaged, or no UTF-8 text.') from None
+        raise BadInput(f'Cannot read {path} after line {number}: it is damaged, or not UTF-8 text.') from None
     except ValueError as error:
-        raise BadInput(f'{path}, line {number}, is no JSON ({error}): the file may be cut off, get it again.') from None
+        raise BadInput(
+            f'{path}, line {number}, is not valid JSON ({error}): the file may be cut off, download it again.'
+        ) from None
 
 
 def _listed(path: Path, text: Any) -> Iterator[tuple[str, Any]]:
     try:
         rows = json.load(text)
     except UnicodeDecodeError:
-        raise BadInput(f'{path} is no UTF-8 text.') from None
+        raise BadInput(f'{path} is not UTF-8 text: give another file.') from None
     except ValueError as error:
-        raise BadInput(f'{path} is no JSON ({error}): the file may be cut off, get it again.') from None
-    rows = (
-        next((value for value in rows.values() if isinstance(value, list)), [rows]) if isinstance(rows, dict) else rows
-    )
+        raise BadInput(f'{path} is not valid JSON ({error}): the file may be cut off, download it again.') from None
+    if isinstance(rows, dict):
+        rows = next((value for value in rows.values() if isinstance(value, list)), [rows])
     if not isinstance(rows, list):
-        raise BadInput(f'{path} holds no list of rows.')
+        raise BadInput(f'{path} holds no list of rows: give another file.')
     return ((f'{path}, row {number},', row) for number, row in enumerate(rows, 1))
 
 # %% ../../../nbs/bench/data/05_loaders.ipynb #a0b11a32
-def take(
-    where: str,  # the row stands there
+_TYPE_NAMES = {str: 'a text', int: 'a whole number', list: 'a list', dict: 'an object'}
+
+
+def get_field(
+    where: str,  # the place of the row, for messages
     row: Mapping[str, Any],  # as it was read
-    names: str,  # of a field; "a|b": whichever is there
-    kind: type | tuple[type, ...] = str,  # that the value has
+    names: str,  # of the field; "a|b": the first that the row has
+    kind: type | tuple[type, ...] = str,  # type of the value
 ) -> Any:  # its value
-    "A field of a row; raises `BadInput` where it is missing or of another type."
+    "A field of a row; raises `BadInput` if it is missing or has another type."
     known = names.split('|')
     name = next((name for name in known if row.get(name) is not None), None)
     if name is None:
@@ -96,25 +97,23 @@ def take(
             f'{where} has no field {" or ".join(map(repr, known))}; it has {", ".join(map(repr, row)) or "none"}.'
         )
     if isinstance(row[name], bool) or not isinstance(row[name], kind):
-        wanted = ' or '.join(
-            dict(str='a text', int='a whole number', list='a list', dict='an object')[one.__name__]
-            for one in (kind if isinstance(kind, tuple) else (kind,))
-        )
-        raise BadInput(f'{where} has {name}={str(row[name])[:40]!r} where {wanted} should stand.')
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = ' or '.join(_TYPE_NAMES[one] for one in kinds)
+        raise BadInput(f'{where} has {name}={str(row[name])[:40]!r}, which is not {wanted}.')
     return row[name]
 
 # %% ../../../nbs/bench/data/05_loaders.ipynb #b0c3cdbb
 def hub_rows(
     repository: str,  # on the hub
-    fields: str,  # that the rows have, for the message
+    fields: str,  # of the rows, for messages
     split: str,  # such as "test"
     name: str | None = None,  # of the configuration
-    generated: str | None = None,  # the data set that is made here, of the same kind
-    **options,  # of `datasets.load_dataset`
-) -> Iterator[tuple[str, dict]]:  # where the row stands, and the row
-    "The rows of a repository; raises `BadInput` where they cannot be had."
+    generated: str | None = None,  # name of a generated data set of the same kind, for messages
+    **options: Any,  # of `datasets.load_dataset`
+) -> Iterator[tuple[str, dict]]:  # the place of the row, for messages, and the row
+    "The rows of a repository; raises `BadInput` if they cannot be read."
     instead = f'give path= of a local JSONL file (rlm bench: --data NAME=FILE) with the fields {fields}' + (
-        f', or take the generated set {generated}' if generated else ''
+        f', or use the generated data set {generated}' if generated else ''
     )
     try:
         from datasets import load_dataset
@@ -122,13 +121,13 @@ def hub_rows(
         raise BadInput(
             f"{repository} is read with the package datasets: pip install 'rlm[bench]', or {instead}."
         ) from None
-    # Whatever goes wrong between here and the hub, the way out is the same.
+    # Whatever goes wrong on the way to the hub, the cure is the same.
     try:
         rows = iter(load_dataset(repository, name, split=split, streaming=True, **options))
         first = next(rows, None)
     except Exception as error:
         reason = (str(error).splitlines() or ['no reason given'])[0][:160]
-        raise BadInput(f'{repository} cannot be read ({type(error).__name__}: {reason}): {instead}.') from None
+        raise BadInput(f'Cannot read {repository} ({type(error).__name__}: {reason}): {instead}.') from None
     if first is None:
         raise BadInput(f'{repository} has no rows in its split {split!r}: {instead}.')
     return ((f'{repository}, row {number},', dict(row)) for number, row in enumerate(chain([first], rows), 1))
@@ -145,28 +144,29 @@ _SEQUENTIAL = 'question, ref_answer (or gt_answer), raw_question, length'
 
 @dataset(
     'sequential_niah',
-    'Sequential-NIAH (Yu et al. 2025): all steps of a thing, in order, out of a long text',
+    'Sequential-NIAH (Yu et al. 2025): all steps of a task, in order, from a long text',
     'seq_niah',
     'sequential',
     reads=True,
 )
 def sequential_niah(
     path: Any,  # test_data_for_infer.jsonl of github.com/miraclefish/Sequential-NIAH-Benchmark
-    split: str | None = None,  # it has one
-    part: bool = False,  # score the share of the items that are in order, instead of all or nothing
+    split: str | None = None,  # not used: there is only one
+    part: bool = False,  # whether the share of the items in order is the score, instead of all or nothing
 ) -> Iterator[Sample]:  # tokens as the rows say
     "The rows of Sequential-NIAH."
     if path is None:
         raise BadInput(
-            f'Sequential-NIAH is not on the hub: give path= of its test_data_for_infer.jsonl (rlm bench: --data sequential_niah=FILE; fields {_SEQUENTIAL}).'
+            'Sequential-NIAH is not on the hub: give path= of its test_data_for_infer.jsonl '
+            f'(rlm bench: --data sequential_niah=FILE; fields {_SEQUENTIAL}).'
         )
     for number, (where, row) in enumerate(read_rows(path)):
-        said, raw = take(where, row, 'question'), row.get('raw_question')
+        said, raw = get_field(where, row, 'question'), row.get('raw_question')
         found = [*_QUESTION.finditer(said)]
         if not found:
             raise BadInput(f'{where} has no line "Question:" at the end of its field \'question\'.')
         context = _LABEL.sub('', said[: found[-1].start()], count=1)
-        gold = take(where, row, 'ref_answer|gt_answer|answer', (str, list))
+        gold = get_field(where, row, 'ref_answer|gt_answer|answer', (str, list))
         length = str(row.get('length', ''))
         meta = {name: row[name] for name in ('md5', 'lang', 'num_needles') if name in row} | dict(row=number)
         query = raw if isinstance(raw, str) and raw.strip() else said[found[-1].end() :]
@@ -190,10 +190,10 @@ def _gold(where: str, said: str) -> Any:  # a text, a number, a date
     try:
         value = ast.literal_eval(said)
     except (ValueError, SyntaxError):
-        raise BadInput(f'{where} has answer={said[:40]!r} where a list such as "[\'entity\']" should stand.') from None
+        raise BadInput(f'{where} has answer={said[:40]!r}, which is not a list such as "[\'entity\']".') from None
     value = value[0] if isinstance(value, (list, tuple)) and value else value
     if isinstance(value, (list, tuple)):
-        raise BadInput(f'{where} has an empty answer.')
+        raise BadInput(f'{where} has an empty answer: give rows with a right answer.')
     return value
 
 
@@ -209,16 +209,16 @@ _OOLONG = 'id, dataset, context_len, context_window_text, question, answer, answ
 def oolong_synth(
     path: Any,  # rows of oolongbench/oolong-synth; None: the hub
     split: str | None = None,  # "validation" or "test"; "validation" where None
-    subset: str | None = 'trec_coarse',  # of the texts; all where None
-    labels: bool = False,  # the texts with their labels, which only leaves the counting
+    subset: str | None = 'trec_coarse',  # of the texts; None: all
+    labels: bool = False,  # whether the texts show the labels, so that only counting is left
 ) -> Iterator[Sample]:  # tokens as the rows say
     "The rows of OOLONG's synthetic half."
     for where, row in _rows(path, 'oolongbench/oolong-synth', _OOLONG, split or 'validation', generated='labels'):
         if 'choice_A' in row:
             raise BadInput(f'{where} is of LongBench v2, which some tools call OOLONG: load it as longbench_single.')
-        if subset is not None and take(where, row, 'dataset') != subset:
+        if subset is not None and get_field(where, row, 'dataset') != subset:
             continue
-        context = take(where, row, 'context_window_text_with_labels' if labels else 'context_window_text')
+        context = get_field(where, row, 'context_window_text_with_labels' if labels else 'context_window_text')
         meta = {
             name: row[name]
             for name in (
@@ -232,13 +232,13 @@ def oolong_synth(
             )
             if name in row
         }
-        take(where, row, 'answer_type')
+        get_field(where, row, 'answer_type')
         yield Sample(
-            str(take(where, row, 'id', (int, str))),
+            str(get_field(where, row, 'id', (int, str))),
             'oolong_synth',
             context,
-            take(where, row, 'question'),
-            _gold(where, take(where, row, 'answer')),
+            get_field(where, row, 'question'),
+            _gold(where, get_field(where, row, 'answer')),
             'oolong',
             row['context_len'] if isinstance(row.get('context_len'), int) else count_tokens(context),
             'aggregate',
@@ -257,7 +257,7 @@ def oolong_real(
             path, 'oolongbench/oolong-real', 'id, context_window_text, question, answer', split or 'validation', 'dnd'
         )
     ):
-        context = take(where, row, 'context_window_text')
+        context = get_field(where, row, 'context_window_text')
         meta = {
             name: value
             for name, value in row.items()
@@ -267,8 +267,8 @@ def oolong_real(
             str(row.get('id', number)),
             'oolong_real',
             context,
-            take(where, row, 'question'),
-            str(take(where, row, 'answer', (str, int))),
+            get_field(where, row, 'question'),
+            str(get_field(where, row, 'answer', (str, int))),
             'oolong_real',
             count_tokens(context),
             None,
@@ -277,12 +277,10 @@ def oolong_real(
 
 # %% ../../../nbs/bench/data/05_loaders.ipynb #101b1afa
 def pair_rule(
-    spec: Mapping[
-        str, Any
-    ],  # of a question: {"kind": "sym", "any": [...], "date_rule": [...]} or {"kind": "asym", "a": [...], "b": [...]}
-    labels: Iterable[str] = (),  # that there are
-) -> dict:  # as `rlm.plan.pairs.make_rule` takes it
-    "The rule of a question, in the words of this library."
+    spec: Mapping[str, Any],  # kind "sym" with any and date_rule, or "asym" with a and b
+    labels: Iterable[str] = (),  # all labels
+) -> dict[str, Any]:  # as `rlm.plan.pairs.make_rule` takes it
+    "The rule of a question, as this library writes it."
     if spec.get('kind') == 'asym':
         rule = dict(one=dict(counts=spec['a']), other=dict(counts=spec['b']))
     else:
@@ -302,7 +300,7 @@ def _pairs(where: str, said: Any) -> list[tuple[int, int]]:
         return sorted({tuple(sorted((int(first), int(second)))) for first, second in read})
     except (ValueError, SyntaxError, TypeError):
         raise BadInput(
-            f'{where} has answer={str(said)[:40]!r} where a list of pairs such as [[10, 12]] should stand.'
+            f'{where} has answer={str(said)[:40]!r}, which is not a list of pairs such as [[10, 12]].'
         ) from None
 
 # %% ../../../nbs/bench/data/05_loaders.ipynb #1f742845
@@ -312,58 +310,54 @@ _PAIRS = 'question (or query), answer (or gold), and context= of the text'
 def _pair_context(tokens: int) -> str:
     for where, row in hub_rows('oolongbench/oolong-synth', _OOLONG, 'validation'):
         if row.get('dataset') == 'trec_coarse' and row.get('context_len') == tokens:
-            return take(where, row, 'context_window_text')
+            return get_field(where, row, 'context_window_text')
     raise BadInput(f'oolongbench/oolong-synth has no text of {tokens:,} tokens: give context= of a file with the text.')
+
+
+def _shared_text(path: Any, context: Any) -> str | None:  # None: the rows, or the hub, have the text
+    "The text that all questions are about, from a file."
+    beside = sorted(Path(path).parent.glob('*.txt')) if path is not None and context is None else []
+    if len(beside) == 1:
+        context = beside[0]
+    if context is None:
+        return None
+    try:
+        return Path(context).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f'Cannot read context={str(context)!r} ({type(error).__name__}): give the file with the text of OOLONG.'
+        ) from None
+
+
+def _pair_meta(query: str, spec: Any) -> dict[str, Any]:
+    labels = _labels(query)
+    if not isinstance(spec, Mapping):
+        return dict(labels=labels)
+    return dict(labels=labels, rule=pair_rule(spec, labels), spec=spec)
 
 
 @dataset('oolong_pairs', 'OOLONG-Pairs (Zhang et al. 2025): all pairs of users that a rule holds for', reads=True)
 def oolong_pairs(
     path: Any,  # the questions: a row each; None: mit-oasys/oolong-pairs on the hub
-    split: str | None = None,  # it has one
-    context: Any = None,  # file with the text that all questions are about; where None, the only .txt beside the questions, or the rows, or the hub
+    split: str | None = None,  # not used: there is only one
+    context: Any = None,  # file with the text; None: the only .txt beside the questions, the rows, or the hub
     tokens: int = 32768,  # which of the texts, on the hub: from 1024 to 1048576
 ) -> Iterator[Sample]:  # tokens as the benchmark counts them
     "The questions of OOLONG-Pairs."
-    beside = sorted(Path(path).parent.glob('*.txt')) if path is not None and context is None else []
-    if len(beside) == 1:
-        context = beside[0]
-    rows = _rows(
-        path,
-        'mit-oasys/oolong-pairs',
-        _PAIRS,
-        'train',
-        generated='pairs',
-        data_files=f'data/oolong-pairs-{tokens}.json',
-    )
-    try:
-        shared = Path(context).read_text(encoding='utf-8') if context is not None else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f'context={str(context)!r} cannot be read ({type(error).__name__}): give the file with the text of OOLONG.'
-        ) from None
+    file = f'data/oolong-pairs-{tokens}.json'
+    rows = _rows(path, 'mit-oasys/oolong-pairs', _PAIRS, 'train', generated='pairs', data_files=file)
+    shared = _shared_text(path, context)
     for number, (where, row) in enumerate(rows, 1):
         text = shared if shared is not None else row.get('context_window_text') or row.get('context')
         if text is None and path is not None:
-            raise BadInput(
-                f'{where} has no text: give context= of the file with the text that the questions are about.'
-            )
+            raise BadInput(f'{where} has no text: give context= of the file with the text of the questions.')
         if text is None:
             text = shared = _pair_context(tokens)
-        query, spec, name = take(where, row, 'query|question'), row.get('spec'), row.get('task', row.get('id', number))
-        meta = dict(labels=_labels(query)) | (
-            dict(rule=pair_rule(spec, _labels(query)), spec=spec) if isinstance(spec, Mapping) else {}
-        )
-        yield Sample(
-            f'{tokens}-{name}',
-            'oolong_pairs',
-            text,
-            query,
-            _pairs(where, take(where, row, 'gold|answer', (list, str))),
-            'pairs',
-            tokens,
-            'pairwise',
-            meta,
-        )
+        query = get_field(where, row, 'query|question')
+        gold = _pairs(where, get_field(where, row, 'gold|answer', (list, str)))
+        name = f'{tokens}-{row.get("task", row.get("id", number))}'
+        meta = _pair_meta(query, row.get('spec'))
+        yield Sample(name, 'oolong_pairs', text, query, gold, 'pairs', tokens, 'pairwise', meta)
 
 # %% ../../../nbs/bench/data/05_loaders.ipynb #ece6eb3c
 _LONGBENCH = '_id, domain, question, choice_A to choice_D, answer, context'
@@ -377,21 +371,24 @@ def _longbench(path: Any, split: str | None, name: str, domain: str, task: str |
         split or 'train',
         generated='code' if name == 'longbench_code' else None,
     ):
-        if take(where, row, 'domain') != domain:
+        if get_field(where, row, 'domain') != domain:
             continue
-        choices = '\n'.join(f'({letter}) {take(where, row, f"choice_{letter}")}' for letter in 'ABCD')
-        query = f'{take(where, row, "question").strip()}\n\n{choices}\n\nAnswer in this form: "The correct answer is (A)", with the right letter.'
-        gold, context = take(where, row, 'answer'), take(where, row, 'context')
+        choices = '\n'.join(f'({letter}) {get_field(where, row, f"choice_{letter}")}' for letter in 'ABCD')
+        form = 'Answer in this form: "The correct answer is (A)", with the right letter.'
+        query = f'{get_field(where, row, "question").strip()}\n\n{choices}\n\n{form}'
+        gold, context = get_field(where, row, 'answer'), get_field(where, row, 'context')
         if gold not in ('A', 'B', 'C', 'D'):
-            raise BadInput(f'{where} has answer={gold[:40]!r} where A, B, C or D should stand.')
+            raise BadInput(f'{where} has answer={gold[:40]!r}, which is not A, B, C or D.')
         meta = {field: row[field] for field in ('domain', 'sub_domain', 'difficulty', 'length') if field in row}
-        yield Sample(take(where, row, '_id'), name, context, query, gold, 'choice', count_tokens(context), task, meta)
+        yield Sample(
+            get_field(where, row, '_id'), name, context, query, gold, 'choice', count_tokens(context), task, meta
+        )
 
 
 @dataset('longbench_single', 'LongBench v2 (Bai et al. 2024), Single-Document QA: multiple choice', reads=True)
 def longbench_single(
     path: Any,  # data.json of zai-org/LongBench-v2; None: the hub
-    split: str | None = None,  # it has one
+    split: str | None = None,  # not used: there is only one
 ) -> Iterator[Sample]:  # tokens by four characters
     "Questions about one document."
     return _longbench(path, split, 'longbench_single', 'Single-Document QA', 'search')
@@ -406,7 +403,7 @@ def longbench_single(
 )
 def longbench_multi(
     path: Any,  # data.json of zai-org/LongBench-v2; None: the hub
-    split: str | None = None,  # it has one
+    split: str | None = None,  # not used: there is only one
 ) -> Iterator[Sample]:  # tokens by four characters
     "Questions about several documents."
     return _longbench(path, split, 'longbench_multi', 'Multi-Document QA', 'multi_hop')
@@ -421,7 +418,7 @@ def longbench_multi(
 )
 def longbench_code(
     path: Any,  # data.json of zai-org/LongBench-v2; None: the hub
-    split: str | None = None,  # it has one
+    split: str | None = None,  # not used: there is only one
 ) -> Iterator[Sample]:  # tokens by four characters
     "Questions about a repository."
     return _longbench(path, split, 'longbench_code', 'Code Repository Understanding', None)
@@ -438,32 +435,36 @@ _RULER_TASKS = (
 
 
 def _asked(prompt: str) -> tuple[str, str]:  # text, question
+    "Divide a prompt at its question; the beginning of the answer that follows, for base models, is dropped."
     at = prompt.rfind('\nQuestion:')
-    text, asked = (prompt[:at], prompt[at + len('\nQuestion:') :]) if at >= 0 else prompt.rstrip().rpartition('\n')[::2]
-    # The prompt goes on with the beginning of the answer, for models that only continue a text.
-    return text.rstrip(), re.sub(r'\s*\bAnswer:.*\Z', '', asked, flags=re.S).strip() if at >= 0 else re.sub(
-        r'(\?).*\Z', r'\1', asked, flags=re.S
-    ).strip()
+    if at >= 0:
+        text = prompt[:at]
+        query = re.sub(r'\s*\bAnswer:.*\Z', '', prompt[at + len('\nQuestion:') :], flags=re.S)
+    else:
+        text, _, last = prompt.rstrip().rpartition('\n')
+        query = re.sub(r'(\?).*\Z', r'\1', last, flags=re.S)
+    return text.rstrip(), query.strip()
 
 
-@dataset('ruler', 'RULER (Hsieh et al. 2024): rows that its scripts have made', reads=True)
+@dataset('ruler', 'RULER (Hsieh et al. 2024): rows that its scripts made', reads=True)
 def ruler(
     path: Any,  # a file such as niah_single_1/validation.jsonl, or a folder of them
-    split: str | None = None,  # it has none
-    part: bool | None = None,  # any of the outputs will do; where None, so for the question answering tasks
+    split: str | None = None,  # not used: there are none
+    part: bool | None = None,  # whether any one of the outputs is enough; None: for question answering only
 ) -> Iterator[Sample]:  # tokens as the rows say
     "The rows of RULER."
     if path is None:
         raise BadInput(
-            "RULER's rows are made by its own scripts: give path= of a JSONL file of theirs (rlm bench: --data ruler=FILE; fields index, input, outputs, length), or take the generated set sniah."
+            "RULER's rows are made by its own scripts: give path= of their JSONL file (rlm bench: --data ruler=FILE; "
+            'fields index, input, outputs, length), or use the generated data set sniah.'
         )
     for number, (where, row) in enumerate(read_rows(path)):
         name = '/'.join(Path(where.rpartition(', line')[0] or str(path)).parts[-2:])
         _, task, rule = next(found for found in _RULER_TASKS if re.search(rf'(?:^|[/_]){found[0]}', name))
-        text, query = _asked(take(where, row, 'input'))
-        golds = [str(gold) for gold in take(where, row, 'outputs', list)]
+        text, query = _asked(get_field(where, row, 'input'))
+        golds = [str(gold) for gold in get_field(where, row, 'outputs', list)]
         if not golds:
-            raise BadInput(f'{where} has no outputs.')
+            raise BadInput(f'{where} has no outputs: give rows with a right answer.')
         length = row.get('length')
         yield Sample(
             f'{name}-{row.get("index", number)}',
