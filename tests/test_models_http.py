@@ -459,15 +459,15 @@ def line():
 @pytest.mark.parametrize(
     'scheme, answer, calls, said',
     [
-        ('http', b'', 1, 'ended before a reply was there'),
-        ('http', b'SSH-2.0-OpenSSH\r\n', 1, 'ended before a reply was there'),
+        ('http', b'', 1, 'was lost before a reply arrived'),
+        ('http', b'SSH-2.0-OpenSSH\r\n', 1, 'was lost before a reply arrived'),
         (
             'http',
             b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"id"',
             1,
-            'ended before a reply was there',
+            'was lost before a reply arrived',
         ),
-        ('https', b'HTTP/1.1 400 Bad Request\r\n\r\n', 0, 'no TLS is spoken there'),
+        ('https', b'HTTP/1.1 400 Bad Request\r\n\r\n', 0, 'does not speak TLS'),
     ],
     ids=['hangs up', 'no HTTP', 'half a reply', 'no TLS'],
 )
