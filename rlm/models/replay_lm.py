@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from ..base.errors import BadInput, ModelError, redact
-from .offline import _as_messages, _text_of, OfflineLM
+from .offline import OfflineLM, text_of, to_messages
 from ..trace.journal import Journal
 
 # %% auto #0
@@ -20,8 +20,8 @@ __all__ = ['ReplayLM']
 def _normal(messages: str | list[dict]) -> tuple[tuple[str, str], ...]:  # (role, text) pairs
     "Messages as they are compared: neighbours of one role joined, secrets replaced as in the journal."
     joined: list[tuple[str, str]] = []
-    for message in _as_messages(messages):
-        role, text = message['role'], _text_of(message.get('content'))
+    for message in to_messages(messages):
+        role, text = message['role'], text_of(message.get('content'))
         if joined and joined[-1][0] == role:
             joined[-1] = (role, f'{joined[-1][1]}\n\n{text}')
         else:

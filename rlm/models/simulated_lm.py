@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from fastcore.basics import patch
 from ..base.errors import BadInput, ModelError
-from .offline import _as_messages, _fit, _tell_price, _text_of, _threads, count_tokens, OfflineLM
+from .offline import count_tokens, cut_reply, model_threads, OfflineLM, text_of, to_messages
 from .offline import WindowExceeded
+from .offline_provider import register_prices
 
 # %% auto #0
 __all__ = ['SimulatedLM']
@@ -63,7 +64,7 @@ class SimulatedLM(OfflineLM):
         self.latency = latency if isinstance(latency, tuple) else (latency, 0.0)
         self._wrong = wrong if callable(wrong) or wrong is None else tuple(wrong)
         self._asked, self._lock = Counter(), threading.Lock()
-        _tell_price(self)
+        register_prices(self)
 
     def accuracy(
         self,
@@ -122,14 +123,14 @@ def _simulate(
             self.name,
             400,
         )
-    asked = [(message['role'], _text_of(message.get('content'))) for message in messages]
+    asked = [(message['role'], text_of(message.get('content'))) for message in messages]
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     if fault := _fault(self, digest, sample):
         raise fault
     key = str(self.key(messages) if callable(self.key) else self.key)
     right = _dice('answer', self.seed, digest, sample).random() < self.accuracy(tokens)
     text = key if right else _wrong_answer(key, self._wrong, _dice('wrong', self.seed, digest, sample))
-    reply = _fit(text, params)
+    reply = cut_reply(text, params)
     if isinstance(reply, str):
         reply = dict(text=reply)
     usage = dict(input=tokens, output=count_tokens(reply['text']))
@@ -147,7 +148,7 @@ def __call__(
     **params,  # `max_tokens` cuts the reply; the rest is not used
 ) -> dict:  # text, usage, cost, simulated=True
     "Answer after the latency; raises `ModelError` over the window, and by the error rate."
-    reply, seconds = _simulate(self, _as_messages(messages), sample, params)
+    reply, seconds = _simulate(self, to_messages(messages), sample, params)
     time.sleep(seconds)
     return reply
 
@@ -157,7 +158,7 @@ async def acall(
     self: SimulatedLM, messages: str | list[dict], tools: list | None = None, sample: int = 0, **params
 ) -> dict:
     reply, seconds = await asyncio.get_running_loop().run_in_executor(
-        _threads(), _simulate, self, _as_messages(messages), sample, params
+        model_threads(), _simulate, self, to_messages(messages), sample, params
     )
     await asyncio.sleep(seconds)
     return reply
