@@ -47,7 +47,7 @@ _HOMES = dict(
 __all__ = ['__version__', *_HOMES]
 
 # What lower rooms find by name; nothing is imported until it is asked for.
-_PROVIDERS.update(offline='rlm.models.offline:register', rlm='rlm.provider:register')
+_PROVIDERS.update(offline='rlm.models.offline_provider:register', rlm='rlm.provider:register')
 _STRATEGIES.update(
     direct='rlm.runs.direct:Direct', rlm='rlm.runs.rlm:RLM', srlm='rlm.vote.strategy:SRLM',
     **{'lambda': 'rlm.plan.strategy:LambdaRLM'})

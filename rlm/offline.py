@@ -8,7 +8,8 @@ __all__ = ['count_tokens', 'OfflineLM', 'ScriptedLM', 'find_model', 'WindowExcee
 
 # %% ../nbs/11_offline.ipynb #door0002
 from .models.extractive import ExtractiveLM, next_cell
-from .models.offline import count_tokens, find_model, OfflineLM, register, ScriptedLM, WindowExceeded
+from .models.offline import count_tokens, find_model, OfflineLM, ScriptedLM, WindowExceeded
+from .models.offline_provider import register
 from .models.replay_lm import ReplayLM
 from .models.simulated_lm import SimulatedLM
 

@@ -83,7 +83,7 @@ def test_standard_input_folders_and_patterns(server, book, tmp_path):
         (['{old}'], 'is not utf-8'),
         (['{image}'], 'is a binary file'),
         (['{empty}'], 'There is no text'),
-        (['{book}', '--max-cost', '-1'], 'max_cost=-1.0 is no limit'),
+        (['{book}', '--max-cost', '-1'], 'max_cost=-1.0: give a number of at least 0'),
         (['{book}', '--encoding', 'klingon'], 'not known to Python'),
     ],
 )

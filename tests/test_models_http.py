@@ -459,15 +459,15 @@ def line():
 @pytest.mark.parametrize(
     'scheme, answer, calls, said',
     [
-        ('http', b'', 1, 'ended before a reply was there'),
-        ('http', b'SSH-2.0-OpenSSH\r\n', 1, 'ended before a reply was there'),
+        ('http', b'', 1, 'was lost before a reply arrived'),
+        ('http', b'SSH-2.0-OpenSSH\r\n', 1, 'was lost before a reply arrived'),
         (
             'http',
             b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"id"',
             1,
-            'ended before a reply was there',
+            'was lost before a reply arrived',
         ),
-        ('https', b'HTTP/1.1 400 Bad Request\r\n\r\n', 0, 'no TLS is spoken there'),
+        ('https', b'HTTP/1.1 400 Bad Request\r\n\r\n', 0, 'does not speak TLS'),
     ],
     ids=['hangs up', 'no HTTP', 'half a reply', 'no TLS'],
 )
@@ -481,8 +481,8 @@ def test_a_request_that_was_sent_is_a_call_and_one_that_was_not_is_none(line, sc
 
 
 @pytest.mark.parametrize('address', ['localhost:8000/v1', 'http://localhost:99999/v1', 'ftp://files'])
-def test_what_is_no_address_is_refused(address):
-    with pytest.raises(BadInput, match='is no address'):
+def test_an_invalid_address_is_refused(address):
+    with pytest.raises(BadInput, match='is not a valid address'):
         LM('openai/x', api_base=address)
     with pytest.raises(BadInput) as caught:
         LM('openai/x', api_base=f'user:very-secret@{address}')
@@ -523,8 +523,11 @@ def test_what_cannot_be_sent_says_what_is_missing(monkeypatch, name, said):
         (dict(max_retries=1), 'num_retries='),
         (dict(stream=True), 'replies come whole'),
         (dict(timeout='soon'), 'seconds'),
-        (dict(max_concurrency=0), 'from 1 up'),
-        (dict(num_retries=-1), 'from 0 up'),
+        (dict(timeout=True), 'seconds'),
+        (dict(num_retries=1.5), 'whole number of at least 0'),
+        (dict(max_concurrency=True), 'whole number of at least 1'),
+        (dict(max_concurrency=0), 'of at least 1'),
+        (dict(num_retries=-1), 'of at least 0'),
     ],
     ids=str,
 )

@@ -267,13 +267,13 @@ def test_settings_come_along(litellm, server, where):
 def test_sampling_goes_to_the_calls_inside_and_max_tokens_does_not(litellm, server, monkeypatch):
     from rlm.models import lm as models
 
-    seen, send = [], models.LM._complete
+    seen, request = [], models.LM._litellm_request
 
-    async def spy(self, messages, tools, params):
+    def spy(self, messages, tools, params):
         seen.append(self.params | params)
-        return await send(self, messages, tools, params)
+        return request(self, messages, tools, params)
 
-    monkeypatch.setattr(models.LM, '_complete', spy)
+    monkeypatch.setattr(models.LM, '_litellm_request', spy)
     litellm.completion(**asked(server), temperature=0.25, seed=7, max_tokens=5)
     assert [{name: one.get(name) for name in ('temperature', 'seed', 'max_tokens')} for one in seen] == [
         dict(temperature=0.25, seed=7, max_tokens=None)

@@ -8,7 +8,7 @@ import functools
 import json
 import re
 from ..base import prompts
-from .offline import _as_messages, _fit, _text_of, OfflineLM
+from .offline import cut_reply, OfflineLM, text_of, to_messages
 from .reader import AMOUNT, extract_answer, NOT_FOUND, read_question, split_prompt
 
 # %% auto #0
@@ -124,18 +124,18 @@ def _is_root(messages: list[dict], tools: list | None) -> bool:
     "Whether this is a turn of the loop and not a plain prompt."
     if tools or any(message['role'] == 'tool' for message in messages):
         return True
-    first = next((_text_of(message.get('content')) for message in messages if message['role'] == 'user'), '')
+    first = next((text_of(message.get('content')) for message in messages if message['role'] == 'user'), '')
     if _NEXT_QUESTION.match(first) and _INTRODUCES_CONTEXT.search(first):
         return True
     return any(
-        message['role'] == 'system' and _ROOT_SIGNS.search(_text_of(message.get('content'))) for message in messages
+        message['role'] == 'system' and _ROOT_SIGNS.search(text_of(message.get('content'))) for message in messages
     )
 
 
 def _episode(messages: list[dict]) -> tuple[str, list[dict]]:  # the question asked last, and what came after it
     "Where the present question begins."
     asked = [
-        (place, _text_of(message.get('content'))) for place, message in enumerate(messages) if message['role'] == 'user'
+        (place, text_of(message.get('content'))) for place, message in enumerate(messages) if message['role'] == 'user'
     ]
     labelled = [(place, found[1].strip()) for place, text in asked if (found := _NEXT_QUESTION.match(text))]
     place, question = (labelled or asked[:1] or [(0, '')])[-1]
@@ -185,8 +185,8 @@ def _root_turn(messages: list[dict], tools: list | None, params: dict) -> str | 
     "One turn of the loop: a fenced cell, a tool call, or the answer."
     question, since = _episode(messages)
     said = '\n'.join(_said(message) for message in since if message['role'] == 'assistant')
-    seen = '\n' + '\n'.join(_text_of(message.get('content')) for message in since if message['role'] != 'assistant')
-    last = messages[-1]['role'] == 'user' and bool(_LAST_TURN.search(_text_of(messages[-1].get('content'))[-1000:]))
+    seen = '\n' + '\n'.join(text_of(message.get('content')) for message in since if message['role'] != 'assistant')
+    last = messages[-1]['role'] == 'user' and bool(_LAST_TURN.search(text_of(messages[-1].get('content'))[-1000:]))
     turns = sum(message['role'] == 'assistant' for message in since)
     can_call = bool(tools) and params.get('tool_choice') != 'none'
     code = next_cell(question, said, seen, last)
@@ -207,7 +207,7 @@ def _root_turn(messages: list[dict], tools: list | None, params: dict) -> str | 
 def _said(message: dict) -> str:
     "What a turn of the model said, the code of its tool calls included."
     calls = [call.get('function') or {} for call in message.get('tool_calls') or ()]
-    return _text_of(message.get('content')) + '\n'.join(
+    return text_of(message.get('content')) + '\n'.join(
         json.dumps(list(json.loads(call.get('arguments') or '{}').values())) for call in calls
     )
 
@@ -233,18 +233,18 @@ class ExtractiveLM(OfflineLM):
         tools: list | None = None,  # tool schemas in the form of the chat API; the first runs Python
         **params,  # `tool_choice` and `max_tokens` are looked at
     ) -> str | dict:  # a passage, `NOT_FOUND`, a fenced cell, or a tool call
-        messages = _as_messages(messages)
+        messages = to_messages(messages)
         if _is_root(messages, tools):
             return _root_turn(messages, tools, params)
-        prompt = '\n\n'.join(_text_of(message.get('content')) for message in messages if message['role'] != 'system')
+        prompt = '\n\n'.join(text_of(message.get('content')) for message in messages if message['role'] != 'system')
         question, text = split_prompt(prompt)
         # Some callers put the text into the system message and ask in the user's.
         if not text.strip():
-            text = '\n\n'.join(_text_of(message.get('content')) for message in messages if message['role'] == 'system')
+            text = '\n\n'.join(text_of(message.get('content')) for message in messages if message['role'] == 'system')
         answer = extract_answer(question, text)
         if _ASKS_RELEVANCE.search(prompt.replace(text, '\n', 1)):
             return 'NO' if answer == NOT_FOUND else 'YES'
-        return _fit(answer, params)
+        return cut_reply(answer, params)
 
 
 @functools.cache

@@ -56,23 +56,19 @@ def keep(
 # %% ../../nbs/runs/04_recipe.ipynb #963ff01e
 def _keep_model(lm: LM) -> dict:
     "A model's name, address and settings; its key is left out, and found in the environment again."
-    kind = 'function' if lm._function else 'offline' if lm.name.startswith('offline/') else 'litellm'
     kept = dict(
         name=lm.name,
-        kind=kind,
+        kind=lm.kind,
         api_base=lm.api_base,
-        max_concurrency=lm._throttle.most,
+        max_concurrency=lm.max_concurrency,
         timeout=lm.timeout,
         num_retries=lm.num_retries,
     )
-    own = (
-        {}
-        if isinstance(lm._model, str)
-        else dict(window=getattr(lm._model, 'window', None), prices=getattr(lm._model, 'prices', None))
-    )
-    prices = None if None in lm._prices else list(lm._prices)
-    cache = getattr(lm._cache, 'directory', None)
-    found = kept | own | dict(lm_prices=prices, cache=cache, params=keep(lm.params))
+    own = {}
+    if lm.kind != 'litellm':
+        own = dict(window=getattr(lm.model, 'window', None), prices=getattr(lm.model, 'prices', None))
+    prices = None if lm.given_prices is None else list(lm.given_prices)
+    found = kept | own | dict(lm_prices=prices, cache=lm.cache_folder, params=keep(lm.params))
     return {name: part for name, part in found.items() if part not in (None, {})}
 
 # %% ../../nbs/runs/04_recipe.ipynb #24b39ee4
