@@ -6,19 +6,21 @@
 from __future__ import annotations
 import itertools
 import os
-import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable
 from ..base.errors import BadInput, ModelError, redact
 from .offline import _as_messages, _text_of, OfflineLM
+from .recorded_replies import RecordedReplies
 from ..trace.journal import Journal
 
 # %% auto #0
-__all__ = ['ReplayLM']
+__all__ = ['normal_question', 'ReplayLM']
 
 # %% ../../nbs/models/06_replay_lm.ipynb #56f2db86
-def _normal(messages: str | list[dict]) -> tuple[tuple[str, str], ...]:  # (role, text) pairs
-    "Messages as they are compared: neighbours of one role joined, secrets replaced as in the journal."
+def normal_question(
+    messages: str | list[dict],  # what a model is asked
+) -> tuple[tuple[str, str], ...]:  # (role, text) pairs
+    "Return messages as they are compared: neighbours of one role joined, secrets replaced as in the journal."
     joined: list[tuple[str, str]] = []
     for message in _as_messages(messages):
         role, text = message['role'], _text_of(message.get('content'))
@@ -39,7 +41,7 @@ def _recorded(events: Iterable[dict]):  # yields (what was asked, the reply even
                 transcript.clear()
             transcript.append(dict(role=event['role'], content=event['content']))
         elif event['type'] == 'reply':
-            yield _normal(event['prompt'] if event.get('prompt') is not None else transcript), event
+            yield normal_question(event['prompt'] if event.get('prompt') is not None else transcript), event
             if event['kind'] != 'turn' or event.get('error'):
                 continue
             # The loop may have cleaned the text before it went on with it.
@@ -58,35 +60,31 @@ class ReplayLM(OfflineLM):
         super().__init__('replay')
         if isinstance(journal, (str, os.PathLike)):
             journal = Journal.read(journal)
-        self._replies: dict[tuple, deque] = defaultdict(deque)
-        self._lock = threading.Lock()
+        self._replies = RecordedReplies()
         for asked, event in _recorded(getattr(journal, 'events', journal)):
-            self._replies[asked].append(event)
+            self._replies.add(asked, event)
             # An empty reply is asked for twice before it counts as a failure.
             if _is_empty(event):
-                self._replies[asked].append(event)
-        if not self._replies:
+                self._replies.add(asked, event)
+        if not len(self._replies):
             raise BadInput('This journal holds no reply: give one of a run that asked a model.')
 
     @property
     def remaining(self) -> int:  # recorded replies
         "How many replies were not asked for yet."
-        with self._lock:
-            return sum(map(len, self._replies.values()))
+        return len(self._replies)
 
     def __call__(self, messages: str | list[dict], tools: list | None = None, **params) -> dict:
-        asked = _normal(messages)
-        with self._lock:
-            if asked not in self._replies:
-                raise ModelError(_first_difference(self.name, asked, self._replies), self.name, 400)
-            known = self._replies[asked]
-            if not known:
-                raise ModelError(
-                    f'{self.name} has no further reply to {asked[-1][1][:80]!r}: it was asked more often than in the recorded run.',
-                    self.name,
-                    400,
-                )
-            event = known.popleft()
+        asked = normal_question(messages)
+        if asked not in self._replies:
+            raise ModelError(_first_difference(self.name, asked, self._replies), self.name, 400)
+        event = self._replies.take(asked)
+        if event is None:
+            raise ModelError(
+                f'{self.name} has no further reply to {asked[-1][1][:80]!r}: it was asked more often than in the recorded run.',
+                self.name,
+                400,
+            )
         if event.get('error') and not _is_empty(event):
             raise ModelError(f'The recorded call failed: {event["error"]}', self.name, 400)
         used = event.get('usage') or {}
@@ -98,7 +96,7 @@ def _is_empty(event: dict) -> bool:
     return bool(event.get('error') and (event.get('usage') or {}).get('input'))
 
 # %% ../../nbs/models/06_replay_lm.ipynb #352cd64c
-def _first_difference(name: str, asked: tuple, recorded: dict[tuple, deque]) -> str:
+def _first_difference(name: str, asked: tuple, recorded: RecordedReplies) -> str:
     "One sentence: which recorded question is nearest, and where this one differs."
 
     def agreement(known: tuple) -> tuple[int, int]:  # whole messages, then characters of the next one
@@ -108,7 +106,8 @@ def _first_difference(name: str, asked: tuple, recorded: dict[tuple, deque]) -> 
 
     nearest = max(recorded, key=agreement)
     place, characters = agreement(nearest)
-    where = next((f', the nearest in run {event["run"]}, turn {event.get("turn")}' for event in recorded[nearest]), '')
+    event = recorded.first(nearest)
+    where = f', the nearest in run {event["run"]}, turn {event.get("turn")}' if event else ''
     ours, theirs = ([*side, ('nothing', '')][place] for side in (asked, nearest))
     start = max(0, characters - 20)
     return (
