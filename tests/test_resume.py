@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from rlm import Direct, LambdaRLM, LM, RLM, SRLM
+from rlm import Direct, LambdaRLM, Limits, LM, RLM, SRLM
 from rlm.shell.environments import why_not
 from rlm.base.errors import BadInput, BudgetExceeded, CallsExceeded, Cancelled, IterationsExceeded
 from rlm.base.errors import LimitExceeded, ModelError, TimeExceeded
 from rlm.models import Usage
 from rlm.base.fingerprint import take_fingerprint
-from rlm.replay.resume import replay as rlm_replay
+from rlm.replay import replay as rlm_replay
 from rlm.runs.settings import Settings
 from rlm.runs.strategy import Strategy
 from rlm.trace import Journal, messages_of
@@ -193,6 +193,49 @@ def test_more_turns(tmp_path):
     assert result.history == rlm(Model(*slow), tmp_path / 'whole.jsonl')(TEXT, QUESTION).history
     assert messages_of(Journal.read(tmp_path / 'run.jsonl')) == result.history
     assert Strategy.resume(tmp_path / 'run.jsonl').answer == 'done'
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        dict(max_output_chars=60),
+        dict(preview_chars=30),
+        dict(system_prompt='Be brief.'),
+        dict(sub_sampling_args=dict(max_tokens=9)),
+        dict(limits=Limits(max_calls=9, max_iterations=8)),
+    ],
+)
+def test_changed_settings_of_a_resumption_hold_in_a_replay(tmp_path, changes):
+    slow = (
+        cell('print("one " * 99)'),
+        cell('print(llm_query("two") * 99)'),
+        cell('print("three " * 99)'),
+        'FINAL(done)',
+    )
+    path = tmp_path / 'run.jsonl'
+    with pytest.raises(IterationsExceeded):
+        rlm(Model(*slow), path, max_iterations=2)(TEXT, QUESTION)
+    more = {} if 'limits' in changes else dict(max_iterations=8)
+    result = resume(RLM, path, model=Model(*slow), **changes | more)
+    again = replay(path)
+    assert (again.differences, again.result.answer, again.result.usage) == ([], 'done', result.usage)
+    assert again.result.by_model == result.by_model
+    # A journal of an older version did not hold the changes: it is read, and says where it differs.
+    lines = [json.loads(line) for line in written(path)]
+    for event in lines:
+        event.pop('changes', None)
+    path.write_text(''.join(json.dumps(event) + '\n' for event in lines))
+    assert replay(path).differences and resume(RLM, path).answer == 'done'
+
+
+def test_a_larger_vote_of_a_resumption_holds_in_a_replay(tmp_path):
+    whole = SRLM(voting, k=3, env='local', early_stop=False, trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
+    cut = cut_after(tmp_path / 'run.jsonl', 'reply', 3)
+    result = resume(SRLM, cut, model=voting, k=5)
+    again = replay(cut)
+    assert (len(result.candidates), len(again.result.candidates), again.differences) == (5, 5, [])
+    assert len(replay(tmp_path / 'run.jsonl').result.candidates) == len(whole.candidates) == 3
 
 
 def test_a_run_that_left_its_record_and_was_killed_then(tmp_path):
@@ -802,7 +845,7 @@ def test_a_finished_plan_is_read_back_whole(tmp_path):
 def test_a_context_is_read_through_only_for_a_journal_that_lasts(tmp_path, monkeypatch):
     looked_at = []
     monkeypatch.setattr(
-        'rlm.runs.strategy.take_fingerprint', lambda context: looked_at.append(context) or take_fingerprint(context)
+        'rlm.runs.call_tree.take_fingerprint', lambda context: looked_at.append(context) or take_fingerprint(context)
     )
     RLM(Model(*THREE), env='local')(TEXT, QUESTION)
     assert looked_at == []
@@ -833,11 +876,11 @@ def test_what_cannot_be_told_apart_is_said(tmp_path):
     rlm(Model(*THREE), tmp_path / 'run.jsonl')([Zoo('walrus')], QUESTION)
     assert Journal.read(tmp_path / 'run.jsonl')[0]['context']['unread'] == ['Zoo']
     assert str(replay(tmp_path / 'run.jsonl', [Zoo('seal')], env='local')).startswith(
-        'the same as recorded; the context holds what could not be looked into (Zoo)'
+        'the same as recorded; the context holds objects that cannot be compared (Zoo)'
     )
     path = cut_after(tmp_path / 'run.jsonl', 'cell')
     result = RLM.resume(path, [Zoo('seal')], model=Model(*THREE), env='local')
-    assert 'could not be looked into (Zoo)' in next(
+    assert 'objects that cannot be compared (Zoo)' in next(
         event['text'] for event in result.trace.events if event['type'] == 'resume'
     )
 

@@ -29,7 +29,7 @@ from ..plan.leaves import Kit
 from ..plan.plan import LambdaSettings
 from ..plan.strategy import LambdaRLM, write_value
 from ..plan.tasks import Task, TASKS
-from ..replay.resume import go_on
+from ..replay.resume import resume_run
 from ..runs.direct import Direct, DirectSettings
 from ..runs.result import Result
 from ..runs.rlm import RLM
@@ -330,7 +330,7 @@ def _ask(strategy: Strategy, job: Job, begun: Begun | None) -> Result:
         if id(job) in _stopped:
             raise concurrent.futures.CancelledError
         running = (
-            go_on(strategy, begun.path, sample.context, {}) if begun else strategy.drive(sample.context, sample.query)
+            resume_run(strategy, begun.path, sample.context, {}) if begun else strategy.drive(sample.context, sample.query)
         )
         future = _running[id(job)] = start_on_loop(running)
     try:

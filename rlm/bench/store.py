@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from ..base.errors import BadInput
-from ..replay.record import Record
+from ..replay.record import RunRecord
 from ..replay.resume import find_context
 from ..runs.recipe import recipe
 from ..runs.strategy import Strategy
@@ -59,7 +59,7 @@ def _described(kept: Any) -> Any:
     return {name: part for name, part in parts.items() if part != {}}  # without dollars there may be no limit left
 
 
-def _compare(record: Record, strategy: Strategy, query: str) -> None:
+def _compare(record: RunRecord, strategy: Strategy, query: str) -> None:
     "Raise `BadInput` where a run was made otherwise."
     # As a journal writes it: of what JSON holds, without secrets.
     now = Journal().cleaned(dict(settings=dict(recipe=recipe(strategy)), query=query))
@@ -84,7 +84,7 @@ def look(
         return None
     # A file from anywhere, or of another version of the library, may lack anything.
     try:
-        record = Record(events)
+        record = RunRecord(events)
         _compare(record, strategy, query)
         costs = [event['cost'] for event in record.replies]
         begun = Begun(
