@@ -14,7 +14,7 @@ from . import __version__
 from .base.errors import exit_code, BadInput, LimitExceeded
 from .base.inputs import read_context
 from .models.lm import LM
-from .replay.resume import replay
+from .replay import replay
 from .runs.strategy import Strategy
 
 # %% auto #0

@@ -87,6 +87,7 @@ class RunRecord:
         for trajectory in self.trajectories.values():
             self._children[trajectory.parent].append(trajectory)
         self.order = ReplayOrder(self._places())
+        self._last_ends = self._find_last_ends()
 
     def is_vote(
         self,
@@ -275,10 +276,12 @@ class RunRecord:
         self,
         run: str,  # id of a candidate
     ) -> None:
-        "Wait until it is the turn of a candidate's end."
+        "Wait until it is the turn of a candidate's end, and until all have ended that its vote saw at the same moment."
         trajectory = self.trajectories.get(run)
         if trajectory and trajectory.end:
             await self.order.turn(run, trajectory.end['seq'])
+        if run in self._last_ends:
+            await self.order.turn(run, self._last_ends[run] + 0.5)
 
     def match_event(
         self,
@@ -321,6 +324,25 @@ def _places(self: RunRecord) -> list[int]:
         if one.end and self.is_vote(one.parent):
             places.append(one.end['seq'])
     return places
+
+
+@patch
+def _find_last_ends(self: RunRecord) -> dict[str, int]:  # id of a candidate -> `seq` of an end
+    "Find, for each candidate, the last end before the next act of its vote: a start, a notice, a choice."
+    last_ends: dict[str, int] = {}
+    for vote in self.trajectories.values():
+        if not self.is_vote(vote.run):
+            continue
+        candidates = self._children[vote.run]
+        ends = {one.end['seq']: one.run for one in candidates if one.end and one.end['stop_reason'] != 'cancelled'}
+        acts = {one.start['seq'] for one in candidates}
+        acts.update(event['seq'] for events in vote.other_events.values() for event in events)
+        last = None
+        for seq in sorted({*ends, *acts}, reverse=True):
+            last = None if seq in acts else last or seq
+            if seq in ends:
+                last_ends[ends[seq]] = last
+    return last_ends
 
 
 @patch
