@@ -1,4 +1,4 @@
-"Replay and resume where it is not smooth: what was stopped, what failed, what is not the same any more, what must be given again."
+"Replay and resume in hard cases: stopped and failed runs, code that is not deterministic, what must be given again."
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def cell(code):
 
 
 class Model:
-    "Turns from a list, by the number of replies in the transcript; whatever else it is asked it repeats. Counts what it is asked, as a provider would."
+    "Turns from a list, by the number of replies in the transcript; repeats any other question. Keeps what it is asked."
 
     __name__ = 'model'
 
@@ -188,7 +188,7 @@ def test_more_turns(tmp_path):
         rlm(Model(*slow), tmp_path / 'run.jsonl', max_iterations=2)(TEXT, QUESTION)
     model = Model(*slow)
     result = resume(RLM, tmp_path / 'run.jsonl', model=model, max_iterations=8)
-    # The last turn was asked for as the last: now it is not, so the run leaves the record there, and the transcript is that of a run with more turns.
+    # The last turn is not the last any more, so the run leaves the record there: the transcript is that of more turns.
     assert result.answer == 'done' and len(model.asked) == 3
     assert result.history == rlm(Model(*slow), tmp_path / 'whole.jsonl')(TEXT, QUESTION).history
     assert messages_of(Journal.read(tmp_path / 'run.jsonl')) == result.history
@@ -445,7 +445,8 @@ def test_other_output_is_named_and_the_record_stays(tmp_path):
 def test_sets_come_in_any_order(tmp_path):
     turns = (
         cell(
-            'names = {"Ada", "Bob", "Cem", "Dov", "Eli"}\nsaid = dict(zip(names, llm_query_batched([f"Who is {name}?" for name in names])))'
+            'names = {"Ada", "Bob", "Cem", "Dov", "Eli"}\n'
+            'said = dict(zip(names, llm_query_batched([f"Who is {name}?" for name in names])))'
         ),
         cell('FINAL(said["Cem"])'),
     )
@@ -471,7 +472,8 @@ print(RLM(Model(*{turns!r}), env='local', trace=sys.argv[1])(TEXT, QUESTION).ans
 def test_children_are_found_by_what_they_are_asked(tmp_path):
     turns = (
         cell(
-            'import random\nparts = ["one", "two", "three"]\nrandom.shuffle(parts)\ntold = dict(zip(parts, rlm_query_batched(parts)))\nprint(len(told))'
+            'import random\nparts = ["one", "two", "three"]\nrandom.shuffle(parts)\n'
+            'told = dict(zip(parts, rlm_query_batched(parts)))\nprint(len(told))'
         ),
         cell('FINAL(told["two"])'),
     )
@@ -975,11 +977,14 @@ def test_a_strategy_of_the_user_s(tmp_path):
 def test_threads_and_tasks_inside_of_cells(tmp_path):
     turns = (
         cell(
-            'from concurrent.futures import ThreadPoolExecutor\ndef go(n): return rlm_query(f"Sub {n}", context=[n]) + llm_query(f"leaf {n}")\n'
+            'from concurrent.futures import ThreadPoolExecutor\n'
+            'def go(n): return rlm_query(f"Sub {n}", context=[n]) + llm_query(f"leaf {n}")\n'
             'with ThreadPoolExecutor(4) as pool: told = list(pool.map(go, range(4)))\nprint(told)'
         ),
         cell(
-            'import asyncio\nmore = await asyncio.gather(*[asyncio.to_thread(llm_query, f"look {n % 2}") for n in range(5)])\nprint(more)'
+            'import asyncio\n'
+            'more = await asyncio.gather(*[asyncio.to_thread(llm_query, f"look {n % 2}") for n in range(5)])\n'
+            'print(more)'
         ),
         cell('FINAL(told + more)'),
     )

@@ -1,4 +1,4 @@
-"SRLM as a whole: candidates at once, apart, on one account; what happens when they fail, disagree, or take too long."
+"SRLM as a whole: candidates side by side with one ledger; what happens if they fail, disagree, or take too long."
 
 import asyncio
 import threading
@@ -626,9 +626,10 @@ def test_a_planned_run_can_be_a_candidate(as_instance):
 
     text = 'Hay is dry. ' * 2000 + 'The code is 7.'
     settings = dict(task='general', context_window_chars=20_000)
-    vote = (
-        SRLM(strategy=LambdaRLM(leaf, **settings), k=3) if as_instance else SRLM(leaf, engine=LambdaRLM, k=3, **settings)
-    )
+    if as_instance:
+        vote = SRLM(strategy=LambdaRLM(leaf, **settings), k=3)
+    else:
+        vote = SRLM(leaf, engine=LambdaRLM, k=3, **settings)
     result = vote(text, 'What is the code?')
     single = LambdaRLM(leaf, **settings)(text, 'What is the code?')
     assert (result.answer, result.agreement, single.usage.calls > 1) == (single.answer, 1.0, True)
