@@ -1,6 +1,7 @@
 """What several candidates cost in time and memory, next to one: `python -m bench.srlm` prints both.
 
-The model is scripted: it answers after 200 ms, in five turns, four of which run a cell. Every figure is measured; none is a test.
+The model is scripted: it answers after 200 ms, in five turns, four of which run a cell.
+Every figure is measured; none is a test.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def wall_times(repeats: int) -> None:
         f'{CANDIDATES} candidates at once': SRLM(model, env='local', **several),
         f'{CANDIDATES} candidates, candidate_parallel=1': SRLM(model, env='local', **several, candidate_parallel=1),
     }
-    seconds(RLM(model, env='local'), 'text')  # imports and first shells are nobody's
+    seconds(RLM(model, env='local'), 'text')  # not measured: it imports modules and starts the first shell
     measured = {
         name: min(seconds(strategy, 'text') for _ in range(repeats if 'parallel' not in name else 1))
         for name, strategy in strategies.items()
@@ -73,7 +74,8 @@ def main() -> None:
     wall_times(options.repeats)
     one, many = (peak_memory(candidates, options.megabytes) for candidates in (1, CANDIDATES))
     print(
-        f'peak memory over {options.megabytes} MB: {one:.0f} MB for one candidate, {many:.0f} MB for {CANDIDATES}: {many / one:.2f} x'
+        f'peak memory over {options.megabytes} MB: {one:.0f} MB for one candidate, '
+        f'{many:.0f} MB for {CANDIDATES}: {many / one:.2f} x'
     )
 
 

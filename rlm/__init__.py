@@ -51,7 +51,7 @@ _PROVIDERS.update(offline='rlm.models.offline_provider:register', rlm='rlm.provi
 _STRATEGIES.update(
     direct='rlm.runs.direct:Direct', rlm='rlm.runs.rlm:RLM', srlm='rlm.vote.strategy:SRLM',
     **{'lambda': 'rlm.plan.strategy:LambdaRLM'})
-_HOOKS.update(resume='rlm.replay.resume:go_on')
+_HOOKS.update(resume='rlm.replay.resume:resume_run')
 
 
 def __getattr__(name: str):

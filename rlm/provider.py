@@ -16,10 +16,11 @@ from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 from .base import prompts
-from .base.errors import BadInput, LimitExceeded, ModelError, RLMError
+from .base.errors import BadInput, LimitExceeded, RLMError
 from .base.event_loop import start_on_loop
 from .models.ledger import Limits
 from .models.lm import load_litellm, LM
+from .models.offline_provider import as_litellm_error
 from .plan.plan import LambdaSettings
 from .plan.strategy import split_question
 from .runs.direct import DirectSettings
@@ -162,7 +163,7 @@ class Service:
         if name not in _SETTINGS:
             raise BadInput(f'strategy={name!r} is not known: give one of {", ".join(_SETTINGS)}.')
         if isinstance(sub_model, str):
-            sub_model = LM(sub_model, api_base=lm.api_base, api_key=lm._api_key)
+            sub_model = lm.with_model(sub_model)
         if sub_model:
             settings['sub_lm'] = sub_model
         return STRATEGIES.find(name)(lm, **settings)
@@ -222,23 +223,6 @@ def to_response(
         seconds=round(result.seconds, 3),
     )
     return response
-
-
-_BY_STATUS = {
-    401: 'AuthenticationError',
-    404: 'NotFoundError',
-    408: 'Timeout',
-    429: 'RateLimitError',
-    500: 'InternalServerError',
-    503: 'ServiceUnavailableError',
-}
-
-
-def _as_litellm_error(error: RLMError, model: str) -> Exception:
-    "LiteLLM's exception for an error; only passing failures of the model inside are worth a retry."
-    status = getattr(error, 'status', None) if isinstance(error, ModelError) else 400
-    kind = _BY_STATUS.get(status, 'InternalServerError' if (status or 0) >= 500 else 'BadRequestError')
-    return getattr(load_litellm(), kind)(message=str(error), model=model, llm_provider='rlm')
 
 # %% ../nbs/08_provider.ipynb #f38e589c
 def prepare(
@@ -406,7 +390,7 @@ class _Failures:
 
     def __exit__(self, kind: type | None, error: BaseException | None, stack: Any) -> None:
         if isinstance(error, RLMError):
-            raise _as_litellm_error(error, self.model) from None
+            raise as_litellm_error(error, self.model, 'rlm') from None
 
 
 def _prepare(service: Service, model: str, messages: list[dict], request: Mapping) -> tuple[Strategy, Any, str]:

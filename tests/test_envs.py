@@ -710,7 +710,7 @@ def journal_of_a_stranger(folder, **lies):
 
 
 def ways_to_tell_it_again(path):
-    from rlm.replay.resume import replay
+    from rlm.replay import replay
 
     yield lambda: replay(path).result
     yield lambda: RLM.resume(path, max_seconds=60)
@@ -736,7 +736,7 @@ def test_the_journal_of_a_stranger_touches_nothing(tmp_path, lies):
             assert 'give env_kwargs= again' in str(error)
         assert not (tmp_path / 'touched').exists() and not hasattr(sys.modules['rlm'], 'touched')
     if 'env_kwargs' not in lies:
-        from rlm.replay.resume import replay
+        from rlm.replay import replay
 
         assert (
             replay(tmp_path / 'theirs.jsonl', env='process').result and (tmp_path / 'touched').exists()
@@ -755,7 +755,7 @@ def test_without_a_sandbox_the_journal_of_a_stranger_is_refused(tmp_path, monkey
 
 
 def test_the_journal_of_a_stranger_names_no_file(tmp_path):
-    from rlm.replay.resume import replay
+    from rlm.replay import replay
 
     (tmp_path / 'secret.txt').write_text('The key.')
     path = journal_of_a_stranger(tmp_path)

@@ -1,4 +1,4 @@
-"Replay and resume where it is not smooth: what was stopped, what failed, what is not the same any more, what must be given again."
+"Replay and resume in hard cases: stopped and failed runs, code that is not deterministic, what must be given again."
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from rlm import Direct, LambdaRLM, LM, RLM, SRLM
+from rlm import Direct, LambdaRLM, Limits, LM, RLM, SRLM
 from rlm.shell.environments import why_not
 from rlm.base.errors import BadInput, BudgetExceeded, CallsExceeded, Cancelled, IterationsExceeded
 from rlm.base.errors import LimitExceeded, ModelError, TimeExceeded
 from rlm.models import Usage
 from rlm.base.fingerprint import take_fingerprint
-from rlm.replay.resume import replay as rlm_replay
+from rlm.replay import replay as rlm_replay
 from rlm.runs.settings import Settings
 from rlm.runs.strategy import Strategy
 from rlm.trace import Journal, messages_of
@@ -31,7 +31,7 @@ def cell(code):
 
 
 class Model:
-    "Turns from a list, by the number of replies in the transcript; whatever else it is asked it repeats. Counts what it is asked, as a provider would."
+    "Turns from a list, by the number of replies in the transcript; repeats any other question. Keeps what it is asked."
 
     __name__ = 'model'
 
@@ -188,11 +188,54 @@ def test_more_turns(tmp_path):
         rlm(Model(*slow), tmp_path / 'run.jsonl', max_iterations=2)(TEXT, QUESTION)
     model = Model(*slow)
     result = resume(RLM, tmp_path / 'run.jsonl', model=model, max_iterations=8)
-    # The last turn was asked for as the last: now it is not, so the run leaves the record there, and the transcript is that of a run with more turns.
+    # The last turn is not the last any more, so the run leaves the record there: the transcript is that of more turns.
     assert result.answer == 'done' and len(model.asked) == 3
     assert result.history == rlm(Model(*slow), tmp_path / 'whole.jsonl')(TEXT, QUESTION).history
     assert messages_of(Journal.read(tmp_path / 'run.jsonl')) == result.history
     assert Strategy.resume(tmp_path / 'run.jsonl').answer == 'done'
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        dict(max_output_chars=60),
+        dict(preview_chars=30),
+        dict(system_prompt='Be brief.'),
+        dict(sub_sampling_args=dict(max_tokens=9)),
+        dict(limits=Limits(max_calls=9, max_iterations=8)),
+    ],
+)
+def test_changed_settings_of_a_resumption_hold_in_a_replay(tmp_path, changes):
+    slow = (
+        cell('print("one " * 99)'),
+        cell('print(llm_query("two") * 99)'),
+        cell('print("three " * 99)'),
+        'FINAL(done)',
+    )
+    path = tmp_path / 'run.jsonl'
+    with pytest.raises(IterationsExceeded):
+        rlm(Model(*slow), path, max_iterations=2)(TEXT, QUESTION)
+    more = {} if 'limits' in changes else dict(max_iterations=8)
+    result = resume(RLM, path, model=Model(*slow), **changes | more)
+    again = replay(path)
+    assert (again.differences, again.result.answer, again.result.usage) == ([], 'done', result.usage)
+    assert again.result.by_model == result.by_model
+    # A journal of an older version did not hold the changes: it is read, and says where it differs.
+    lines = [json.loads(line) for line in written(path)]
+    for event in lines:
+        event.pop('changes', None)
+    path.write_text(''.join(json.dumps(event) + '\n' for event in lines))
+    assert replay(path).differences and resume(RLM, path).answer == 'done'
+
+
+def test_a_larger_vote_of_a_resumption_holds_in_a_replay(tmp_path):
+    whole = SRLM(voting, k=3, env='local', early_stop=False, trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
+    cut = cut_after(tmp_path / 'run.jsonl', 'reply', 3)
+    result = resume(SRLM, cut, model=voting, k=5)
+    again = replay(cut)
+    assert (len(result.candidates), len(again.result.candidates), again.differences) == (5, 5, [])
+    assert len(replay(tmp_path / 'run.jsonl').result.candidates) == len(whole.candidates) == 3
 
 
 def test_a_run_that_left_its_record_and_was_killed_then(tmp_path):
@@ -402,7 +445,8 @@ def test_other_output_is_named_and_the_record_stays(tmp_path):
 def test_sets_come_in_any_order(tmp_path):
     turns = (
         cell(
-            'names = {"Ada", "Bob", "Cem", "Dov", "Eli"}\nsaid = dict(zip(names, llm_query_batched([f"Who is {name}?" for name in names])))'
+            'names = {"Ada", "Bob", "Cem", "Dov", "Eli"}\n'
+            'said = dict(zip(names, llm_query_batched([f"Who is {name}?" for name in names])))'
         ),
         cell('FINAL(said["Cem"])'),
     )
@@ -428,7 +472,8 @@ print(RLM(Model(*{turns!r}), env='local', trace=sys.argv[1])(TEXT, QUESTION).ans
 def test_children_are_found_by_what_they_are_asked(tmp_path):
     turns = (
         cell(
-            'import random\nparts = ["one", "two", "three"]\nrandom.shuffle(parts)\ntold = dict(zip(parts, rlm_query_batched(parts)))\nprint(len(told))'
+            'import random\nparts = ["one", "two", "three"]\nrandom.shuffle(parts)\n'
+            'told = dict(zip(parts, rlm_query_batched(parts)))\nprint(len(told))'
         ),
         cell('FINAL(told["two"])'),
     )
@@ -833,11 +878,11 @@ def test_what_cannot_be_told_apart_is_said(tmp_path):
     rlm(Model(*THREE), tmp_path / 'run.jsonl')([Zoo('walrus')], QUESTION)
     assert Journal.read(tmp_path / 'run.jsonl')[0]['context']['unread'] == ['Zoo']
     assert str(replay(tmp_path / 'run.jsonl', [Zoo('seal')], env='local')).startswith(
-        'the same as recorded; the context holds what could not be looked into (Zoo)'
+        'the same as recorded; the context holds objects that cannot be compared (Zoo)'
     )
     path = cut_after(tmp_path / 'run.jsonl', 'cell')
     result = RLM.resume(path, [Zoo('seal')], model=Model(*THREE), env='local')
-    assert 'could not be looked into (Zoo)' in next(
+    assert 'objects that cannot be compared (Zoo)' in next(
         event['text'] for event in result.trace.events if event['type'] == 'resume'
     )
 
@@ -932,11 +977,14 @@ def test_a_strategy_of_the_user_s(tmp_path):
 def test_threads_and_tasks_inside_of_cells(tmp_path):
     turns = (
         cell(
-            'from concurrent.futures import ThreadPoolExecutor\ndef go(n): return rlm_query(f"Sub {n}", context=[n]) + llm_query(f"leaf {n}")\n'
+            'from concurrent.futures import ThreadPoolExecutor\n'
+            'def go(n): return rlm_query(f"Sub {n}", context=[n]) + llm_query(f"leaf {n}")\n'
             'with ThreadPoolExecutor(4) as pool: told = list(pool.map(go, range(4)))\nprint(told)'
         ),
         cell(
-            'import asyncio\nmore = await asyncio.gather(*[asyncio.to_thread(llm_query, f"look {n % 2}") for n in range(5)])\nprint(more)'
+            'import asyncio\n'
+            'more = await asyncio.gather(*[asyncio.to_thread(llm_query, f"look {n % 2}") for n in range(5)])\n'
+            'print(more)'
         ),
         cell('FINAL(told + more)'),
     )

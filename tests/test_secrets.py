@@ -285,7 +285,7 @@ def test_the_viewer_shows_no_key(everything):
 
 
 def test_a_replay_shows_no_key(everything, server):
-    from rlm.replay.resume import replay
+    from rlm.replay import replay
 
     *_, folder, _ = everything
     again = replay(folder / 'trace.jsonl', context=CONTEXT, model=lm(server), env='local')

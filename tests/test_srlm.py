@@ -1,4 +1,4 @@
-"SRLM as a whole: candidates at once, apart, on one account; what happens when they fail, disagree, or take too long."
+"SRLM as a whole: candidates side by side with one ledger; what happens if they fail, disagree, or take too long."
 
 import asyncio
 import threading
@@ -337,7 +337,7 @@ def test_a_strategy_with_a_bug_is_a_failed_candidate():
             raise KeyError('a bug')
 
     with pytest.raises(ModelError, match='a bug') as caught:
-        SRLM(engine=Odd(answering('x'), Settings()), k=2)(TEXT, QUESTION)
+        SRLM(strategy=Odd(answering('x'), Settings()), k=2)(TEXT, QUESTION)
     assert isinstance(caught.value.__cause__, KeyError)
 
 
@@ -356,7 +356,7 @@ def test_a_strategy_with_a_bug_is_a_failed_candidate():
         dict(equivalent='exact'),
         dict(persistent=True),
         dict(nonsense=1),
-        dict(engine=Direct, recursion=False),
+        dict(strategy=Direct, recursion=False),
     ],
 )
 def test_settings_that_make_no_sense(wrong):
@@ -387,10 +387,10 @@ def test_typed_answers_vote_by_value():
 
 
 def test_reports_of_confidence_are_no_part_of_an_answer():
-    plain = SRLM(answering('42\n{"confidence": 90}'), engine=Direct, k=2)(TEXT, QUESTION)
+    plain = SRLM(answering('42\n{"confidence": 90}'), strategy=Direct, k=2)(TEXT, QUESTION)
     tools = SRLM(answering('42\n\n{ "confidence": 90 }'), k=2, tool_calls=True)(TEXT, QUESTION)
     assert [result.answer for result in (plain, tools)] == ['42', '42'] and plain.candidates[0].confidences == (90.0,)
-    kept = SRLM(answering('{"confidence": 90}'), engine=Direct, k=2, confidence_elicitation=False)(
+    kept = SRLM(answering('{"confidence": 90}'), strategy=Direct, k=2, confidence_elicitation=False)(
         TEXT, 'What does line 3 of the log say?'
     )
     assert kept.answer == '{"confidence": 90}'
@@ -450,7 +450,7 @@ def test_abstaining_waits_until_agreement_is_certain():
     )
 
 
-# --- the engine ---
+# --- other spellings, other strategies ---
 
 
 def test_the_engines_spellings():
@@ -487,7 +487,7 @@ def test_the_engines_spellings():
 
 def test_the_question_may_stand_in_the_context():
     lm = answering('42\n{"confidence": 90}')
-    result = SRLM(lm, engine=Direct, k=2).completion('Context: ...\n\nQuestion: how many?')
+    result = SRLM(lm, strategy=Direct, k=2).completion('Context: ...\n\nQuestion: how many?')
     assert (
         result.answer == '42'
         and result.candidates[0].confidences == (90.0,)
@@ -526,7 +526,7 @@ def test_without_recursion_no_other_model_is_asked():
     assert 'llm_query' not in lm.requests[0]['messages'][0]['content']
 
 
-def test_any_strategy_can_be_the_engine():
+def test_any_strategy_can_be_a_candidate():
     class Twice(Strategy):
         method = 'twice'
 
@@ -550,14 +550,14 @@ def test_any_strategy_can_be_the_engine():
             return tree.finish(run, self.lm.name, query, 'final', answers[-1], 0.0)
 
     lm = answering('a', 'b', 'a')
-    result = SRLM(engine=Twice(lm, Settings()), k=3, early_stop=False)(TEXT, QUESTION)
+    result = SRLM(strategy=Twice(lm, Settings()), k=3, early_stop=False)(TEXT, QUESTION)
     assert (result.answer, result.usage.calls, result.agreement) == ('a', 6, 2 / 3) and total(result) == result.usage
     assert sorted(request['params']['sample'] for request in lm.requests) == [1, 1, 2, 2, 3, 3]
     assert [one.run for one in result.candidates] == ['r1.1', 'r1.2', 'r1.3']
 
 
-def test_srlm_can_be_an_engine_of_srlm():
-    result = SRLM(engine=SRLM(answering('FINAL(42)'), k=2, early_stop=False), k=2, early_stop=False)(TEXT, QUESTION)
+def test_srlm_can_be_a_candidate_of_srlm():
+    result = SRLM(strategy=SRLM(answering('FINAL(42)'), k=2, early_stop=False), k=2, early_stop=False)(TEXT, QUESTION)
     assert (result.answer, result.usage.calls) == ('42', 4) and total(result) == result.usage
     assert {event['run'] for event in result.trace.events} == {
         'r1',
@@ -626,9 +626,10 @@ def test_a_planned_run_can_be_a_candidate(as_instance):
 
     text = 'Hay is dry. ' * 2000 + 'The code is 7.'
     settings = dict(task='general', context_window_chars=20_000)
-    vote = (
-        SRLM(engine=LambdaRLM(leaf, **settings), k=3) if as_instance else SRLM(leaf, engine=LambdaRLM, k=3, **settings)
-    )
+    if as_instance:
+        vote = SRLM(strategy=LambdaRLM(leaf, **settings), k=3)
+    else:
+        vote = SRLM(leaf, engine=LambdaRLM, k=3, **settings)
     result = vote(text, 'What is the code?')
     single = LambdaRLM(leaf, **settings)(text, 'What is the code?')
     assert (result.answer, result.agreement, single.usage.calls > 1) == (single.answer, 1.0, True)

@@ -79,7 +79,7 @@ def _is_known_program(lm: Any) -> bool:
     from rlm.models.offline import find_model, ScriptedLM
     from rlm.models.simulated_lm import SimulatedLM
 
-    model = getattr(lm, '_model', None)
+    model = getattr(lm, 'model', None)
     try:
         model = find_model(model) if isinstance(model, str) else model
     except ModelError:
