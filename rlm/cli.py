@@ -15,7 +15,7 @@ from .base.errors import BadInput, LimitExceeded, exit_code
 from .base.inputs import read_context
 from .base.registry import STRATEGIES
 from .models.lm import LM
-from .replay.resume import replay
+from .replay import replay
 from .runs.result import Result
 from .runs.strategy import Strategy
 

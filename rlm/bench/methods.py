@@ -30,7 +30,7 @@ from ..plan.algebra.composition import Combinator
 from ..plan.builder import PlanBuilder
 from ..plan.strategy import write_value
 from ..plan.tasks import Task, TASKS
-from ..replay.resume import go_on
+from ..replay.resume import resume_run
 from ..runs.result import Result
 from ..runs.settings import Settings
 from ..runs.strategy import Strategy
@@ -296,7 +296,7 @@ def _answer(strategy: Strategy, run: SweepRun, unfinished: UnfinishedRun | None)
         if id(run) in _stopped:
             raise concurrent.futures.CancelledError
         if unfinished:
-            work = go_on(strategy, unfinished.path, sample.context, {})
+            work = resume_run(strategy, unfinished.path, sample.context, {})
         else:
             work = strategy.drive(sample.context, sample.query)
         future = _running[id(run)] = start_on_loop(work)

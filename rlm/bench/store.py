@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from fastcore.basics import patch
 from ..base.errors import BadInput, redact
-from ..replay.record import Record
+from ..replay.record import RunRecord
 from ..replay.resume import find_context
 from ..runs.recipe import recipe
 from ..runs.strategy import Strategy
@@ -276,7 +276,7 @@ def _comparable(value: Any) -> Any:
     return found
 
 
-def _check_same_run(record: Record, strategy: Strategy, query: str) -> None:
+def _check_same_run(record: RunRecord, strategy: Strategy, query: str) -> None:
     "Raise `BadInput` if the run had other settings or another question."
     # Cleaned as a journal is: reduced to what JSON holds, without secrets.
     now = Journal().cleaned(dict(settings=dict(recipe=recipe(strategy)), query=query))
