@@ -1,6 +1,7 @@
-"""How fast each environment is: `make bench` prints the table and writes nbs/shell/envs.json, which the page of the environments shows.
+"""How fast each environment is. `make bench` prints the table and writes nbs/shell/envs.json for the docs.
 
-Every figure is measured, none is a test. Each environment is measured in a process of its own; one that is not on this machine is named with the reason.
+Every figure is measured, none is a test. Each environment is measured in a separate process; an environment that
+does not work on this machine is listed with the reason.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ print(len(context), peak)
 
 
 async def at_once(kind: str, prompts: list, model: str | None, contexts: list | None) -> list:
-    "A door that answers without waiting."
+    "Answers sub-calls at once."
     return ['reply'] * len(prompts)
 
 
 async def slowly(kind: str, prompts: list, model: str | None, contexts: list | None) -> list:
-    "A door whose every reply takes 50 ms."
+    "Answers each sub-call after 50 ms."
     return await asyncio.gather(*(asyncio.sleep(0.05, 'reply') for _ in prompts))
 
 
@@ -85,7 +86,7 @@ def measure(env: str, settings: dict, repeats: int) -> dict[str, float]:  # seco
 
 
 def measure_context(env: str, settings: dict, megabytes: int, seconds_of_start: float) -> dict[str, float]:
-    "A long context: seconds beyond a bare start, and by how much the peak of both processes grows, in lengths of the text, besides the text itself."
+    "A long context: seconds beyond a bare start, and the growth of both processes' peak memory, in sizes of the text."
     from rlm.shell.environments import open_shell
 
     def first_cell(context: str) -> tuple[float, int]:  # seconds, KB of the worker at its peak

@@ -1,11 +1,11 @@
-"""Attempts of a cell to get out of its environment, as data: what each tries, its code, and how the host sees whether it got out.
+"""Attacks: attempts of a cell to get out of its environment, as data, and how the host sees whether they got out.
 
-`tests/test_attacks.py` runs them where an environment promises to hold them; `python -m tests.containment` runs all of them in every
-environment that is there, and with --write makes nbs/shell/attacks.json of them, which the page of the environments shows.
+`tests/test_attacks.py` runs them where an environment promises to hold them. `python -m tests.containment` runs all of them
+in every environment that works here, and with --write makes nbs/shell/attacks.json, which a page of the docs shows.
 
 An attack runs in a host process that tests/containment.py watches from outside: whatever the cell does to its host, the
-tests see it. Network attempts go to loopback only, bombs end by themselves, and each attempt is harmless where nothing holds it: a door is
-opened and not gone through.
+tests see it. Network attempts go to loopback only, bombs end by themselves, and each attempt is harmless where nothing
+holds it: it shows that a way out is open and does not use it.
 """
 
 from __future__ import annotations
@@ -90,26 +90,26 @@ def attempt(function, *arguments, **named):
 def read(path, size=100_000):
     with open(path, 'rb', buffering=0) as file: return file.read(size).decode('latin1')
 
-def doors():
+def pipes():
     "Descriptors that lead out of the process: sockets and pipes."
     for descriptor in range(256):
         try: mode = os.fstat(descriptor).st_mode
         except OSError: continue
         if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode): yield descriptor
 
-unread = set() # doors behind which nobody reads
+unread = set() # pipes that nothing reads
 
 def write_all(descriptor, data):
     "Write as long as somebody reads."
-    if descriptor in unread: raise OSError('nobody reads')
+    if descriptor in unread: raise OSError('nothing reads it')
     data = memoryview(data)
-    door = socket.socket(fileno=os.dup(descriptor)) if stat.S_ISSOCK(os.fstat(descriptor).st_mode) else None
+    sock = socket.socket(fileno=os.dup(descriptor)) if stat.S_ISSOCK(os.fstat(descriptor).st_mode) else None
     try:
-        while data and select.select([], [descriptor], [], 0.5)[1]: data = data[door.send(data, socket.MSG_DONTWAIT) if door else os.write(descriptor, data[:4096]):]
-    finally: door and door.close()
+        while data and select.select([], [descriptor], [], 0.5)[1]: data = data[sock.send(data, socket.MSG_DONTWAIT) if sock else os.write(descriptor, data[:4096]):]
+    finally: sock and sock.close()
     if data:
         unread.add(descriptor)
-        raise OSError('nobody reads')
+        raise OSError('nothing reads it')
 
 def frame(message):
     import json
@@ -138,7 +138,7 @@ class Seen:
     left: list[str] = field(
         default_factory=list
     )  # processes, descriptors and files that are still there after the shell was closed
-    asked: int = 0  # prompts that reached the door of the sub-calls
+    asked: int = 0  # prompts that reached the host as sub-calls
     at_once: int = 0  # of them, the most that were there at the same time
     memory: float = 0.0  # MB by which the host's peak memory grew
     seconds: float = 0.0  # of the attack's cell
@@ -172,7 +172,7 @@ def unfinished(seen: Seen, attack: Attack) -> bool:
 
 
 def goes_on(seen: Seen) -> list[str]:
-    "What stands in the way of the run: it goes on where the next cell works and variables are there, or were said to be lost."
+    "What keeps the run from going on: the next cell must work, with its variables or a note that they are lost."
     if seen.host:
         return []
     if len(seen.cells) < 2:
@@ -522,10 +522,10 @@ attack(
 import array
 left, right = attempt(socket.socketpair) or (None, None)
 many = array.array('i', [1] * 100)
-for descriptor in doors():
-    try: door = socket.socket(fileno=os.dup(descriptor))
+for descriptor in pipes():
+    try: sock = socket.socket(fileno=os.dup(descriptor))
     except OSError: continue
-    for _ in range(20): attempt(door.sendmsg, [b'\\0'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, many)], socket.MSG_DONTWAIT)
+    for _ in range(20): attempt(sock.sendmsg, [b'\\0'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, many)], socket.MSG_DONTWAIT)
 ''',
     open_in=(),
 )
@@ -1298,7 +1298,7 @@ attack(
     'puts /dev/null in place of all descriptors',
     '''
 nothing = os.open('/dev/null', os.O_RDWR)
-for descriptor in doors(): os.dup2(nothing, descriptor)
+for descriptor in pipes(): os.dup2(nothing, descriptor)
 ''',
     timeout=4,
     open_in=IN_PROCESS,
@@ -1381,7 +1381,7 @@ attack(
     'sends results of its own with wrong types',
     '''
 lies = [None, 5, [], 'x', [1] * 10, {'a': {}}, -1, 1e308, True, '\\ud800', 2**70]
-for descriptor in doors():
+for descriptor in pipes():
     for number in range(12):
         for lie in lies:
             for message in (dict(op='done', id=number, cell=lie, variables=lie, answer=lie), dict(op='done', id=lie, cell=dict(code=lie, stdout=lie, stderr=lie, value=lie, error=lie, seconds=lie, calls=lie, final=lie, notes=lie), variables={'x': lie}, answer=lie), lie, [message for message in 'ab']):
@@ -1394,7 +1394,7 @@ attack(
     'forged_answer',
     'sends a well-formed result of its own, then goes on for ever',
     '''
-for descriptor in doors():
+for descriptor in pipes():
     for number in range(50): attempt(write_all, descriptor, frame(dict(op='done', id=number, cell=dict(code='', stdout='forged', stderr='', value=None, error=None, seconds=0, calls=0, final=dict(value='forged', source='FINAL'), notes=[]), variables={}, answer=None)))
 time.sleep(1000)
 ''',
@@ -1408,7 +1408,7 @@ attack(
     'asks for sub-calls with wrong types, unknown kinds and operations',
     '''
 lies = [None, 5, [], 'x', [None], [[]], {'a': 1}, ['x', 3], -1, 'ret', '../x']
-for descriptor in doors():
+for descriptor in pipes():
     for lie in lies:
         for message in (dict(op='call', id=lie, kind=lie, prompts=lie, model=lie, contexts=lie), dict(op='call', id=7, kind='llm', prompts=['x'], model=lie, contexts=lie), dict(op='call', id=7, kind='exec', prompts=['x'], model=None, contexts=None),
                         dict(op=lie), dict(op='ready', version=lie), dict(op='ret', id=lie), dict(op='exec', id=1, code='1'), {}, lie):
@@ -1421,7 +1421,7 @@ attack(
     'oversized_frame',
     'announces a frame of 4 GB',
     '''
-for descriptor in doors(): attempt(write_all, descriptor, b'\\xff\\xff\\xff\\xff' + b'x' * 100_000)
+for descriptor in pipes(): attempt(write_all, descriptor, b'\\xff\\xff\\xff\\xff' + b'x' * 100_000)
 ''',
     timeout=4,
     open_in=IN_PROCESS,
@@ -1432,7 +1432,7 @@ attack(
     'sends a frame of 20 MB of nested lists',
     '''
 data = b'[' * 20_000_000
-for descriptor in doors(): attempt(write_all, descriptor, struct.pack('>I', len(data)) + data)
+for descriptor in pipes(): attempt(write_all, descriptor, struct.pack('>I', len(data)) + data)
 ''',
     open_in=IN_PROCESS,
     timeout=10,
@@ -1443,7 +1443,7 @@ attack(
     'sends what is no frame',
     '''
 for data in (b'\\0\\0\\0\\0', b'\\0\\0\\0\\5hello', b'\\0\\0\\0\\4\\xff\\xfe\\xfd\\xfc', b'\\0\\0\\0\\3NaN', b'\\0\\0\\x20\\0' + b'9' * 8192):
-    for descriptor in doors(): attempt(write_all, descriptor, data)
+    for descriptor in pipes(): attempt(write_all, descriptor, data)
 ''',
     timeout=4,
     open_in=IN_PROCESS,
@@ -1453,7 +1453,7 @@ attack(
     'half_a_frame',
     'sends the beginning of a frame and then nothing',
     '''
-for descriptor in doors(): attempt(write_all, descriptor, b'\\0\\1\\0\\0{"op": "done", ')
+for descriptor in pipes(): attempt(write_all, descriptor, b'\\0\\1\\0\\0{"op": "done", ')
 time.sleep(1000)
 ''',
     ends=False,
@@ -1465,7 +1465,7 @@ attack(
     'floods the host with 300,000 calls and frames',
     '''
 message = frame(dict(op='call', id=9999, kind='llm', prompts=['x'], model=None, contexts=None)) * 100
-for descriptor in doors():
+for descriptor in pipes():
     try:
         for _ in range(3000): write_all(descriptor, message)
     except OSError: pass
@@ -1504,7 +1504,7 @@ threading.Thread(target=stop, daemon=True).start()
     give=True,
 )
 
-# --- doors of the kernel ---
+# --- the kernel ---
 
 attack(
     'kernel',

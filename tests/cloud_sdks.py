@@ -1,6 +1,7 @@
-"""The calls of the cloud SDKs that `rlm.shell.isolation.clouds` makes: their signatures, as they were in the versions that it was written for, and stand-ins that run on this machine.
+"""The calls of the cloud SDKs that `rlm.shell.isolation.clouds` makes: recorded signatures, and stand-ins for the SDKs.
 
-`python -m tests.cloud_sdks` writes the signatures of the SDKs that are installed to tests/cloud_sdks.json; e2b and prime need environments of their own.
+`python -m tests.cloud_sdks` writes the signatures of the installed SDKs to tests/cloud_sdks.json; e2b and prime need
+separate virtual environments. The stand-ins run programs of this machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A container image for tests, made in a moment and without a network: nothing but empty folders, into which this machine's own Python is mounted.
+"""A container image for tests, made without a network: empty folders, into which this machine's Python is mounted.
 
 `container_settings()` gives what `open_shell("docker", ...)` needs to use it, or raises where no container runs.
 """
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 IMAGE = f'rlm-test-{os.getpid()}'  # one for each process, so that none removes another's
 # For a machine without systemd, such as a container itself: tried where podman's own settings do not work.
-SIMPLE = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+SIMPLE = """[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
 
 
 def empty_image() -> bytes:
@@ -92,7 +98,7 @@ def trial(engine: str, used: dict, **rights) -> str:
 
 
 def storage(engine: str, folder: Path, user: User) -> dict:  # variables for podman
-    "Where an ordinary user's images are, said so that another home does not matter: its own place, or `folder` where root tries it as that user."
+    "Variables that name the folder of a user's images, whatever its home is; `folder` where root acts for the user."
     if Path(engine).name != 'podman' or not user.number:
         return {}
     if user.number == os.getuid():
@@ -113,7 +119,8 @@ def storage(engine: str, folder: Path, user: User) -> dict:  # variables for pod
             'vfs',
         )
     (folder / 'storage.conf').write_text(
-        f'[storage]\ndriver = "{driver}"\ngraphroot = "{images}"\nrootless_storage_path = "{images}"\nrunroot = "{runs}"\n'
+        f'[storage]\ndriver = "{driver}"\ngraphroot = "{images}"\n'
+        f'rootless_storage_path = "{images}"\nrunroot = "{runs}"\n'
     )
     return more | dict(CONTAINERS_STORAGE_CONF=str(folder / 'storage.conf'))
 
@@ -122,10 +129,11 @@ def storage(engine: str, folder: Path, user: User) -> dict:  # variables for pod
 def container_settings(everywhere: bool = False, user: User | None = None):
     """Gives the arguments of `open_shell('docker', ...)`; raises `RLMError` with the reason why there is no container.
 
-    With `everywhere` plain `open_shell('docker')` uses them too, by way of RLM_CONTAINER_IMAGE and its kin. Another `user` gets the variables that it needs."""
+    With `everywhere`, plain `open_shell('docker')` uses them too, by way of RLM_CONTAINER_IMAGE and the like.
+    Another `user` gets the variables that it needs."""
     if platform.system() != 'Linux' or not Path('/usr/bin').is_dir() or not Path('/lib').is_symlink():
         raise RLMError('The empty image fits a Linux with /lib in /usr.')
-    engine, used = find_container_command(), settings(*([user.python] if user else []))
+    command, used = find_container_command(), settings(*([user.python] if user else []))
     before = {
         name: os.environ.get(name)
         for name in ('CONTAINERS_CONF', 'RLM_CONTAINER_IMAGE', 'RLM_CONTAINER_PYTHON', 'RLM_CONTAINER_ARGS')
@@ -134,19 +142,19 @@ def container_settings(everywhere: bool = False, user: User | None = None):
         folder = Path(name)
         folder.chmod(0o755)
         if user:
-            user.environment |= storage(engine, folder, user)
+            user.environment |= storage(command, folder, user)
 
         def rights() -> dict:
             return dict(user.rights(), env=os.environ | user.environment) if user else {}
 
         try:
-            problem = trial(engine, used, **rights())
-            if problem and Path(engine).name == 'podman' and not before['CONTAINERS_CONF'] and shutil.which('runc'):
+            problem = trial(command, used, **rights())
+            if problem and Path(command).name == 'podman' and not before['CONTAINERS_CONF'] and shutil.which('runc'):
                 (folder / 'containers.conf').write_text(SIMPLE)
                 os.environ['CONTAINERS_CONF'] = str(folder / 'containers.conf')
-                problem = trial(engine, used, **rights())
+                problem = trial(command, used, **rights())
             if problem:
-                raise RLMError(f'{engine} runs no container here: {problem}')
+                raise RLMError(f'{command} runs no container here: {problem}')
             if everywhere:
                 os.environ |= dict(
                     RLM_CONTAINER_IMAGE=IMAGE,
@@ -155,12 +163,12 @@ def container_settings(everywhere: bool = False, user: User | None = None):
                 )
             yield used
         finally:
-            remove(engine, **rights())
+            remove(command, **rights())
             if (
-                user and user.number != os.getuid() and Path(engine).name == 'podman'
+                user and user.number != os.getuid() and Path(command).name == 'podman'
             ):  # ends the process that podman keeps for a user
                 subprocess.run(
-                    [engine, 'system', 'migrate'],
+                    [command, 'system', 'migrate'],
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     timeout=60,

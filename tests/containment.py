@@ -1,10 +1,11 @@
 """Runs the attempts of tests/attacks.py and sees what comes of them.
 
-A `Range` sets traps (secrets, listeners, a process to be killed, folders to be written to) and starts a host process, in which one
+A `Range` sets traps (secrets, listeners, a process, folders to write to) and starts a host process, in which one
 shell after the other runs one attack each. What a cell does to its host, the range sees from outside.
 
-`python -m tests.containment [environment ...]` runs everything in every environment that is there and says where it is not as tests/attacks.py has it;
-`--write` writes the table of the page, nbs/shell/attacks.json, from tests/attacks.py. `python -m tests.containment --only name sandbox` runs one attack and tells all about it.
+`python -m tests.containment [environment ...]` runs all attacks in every environment that works here, and lists where
+the outcome differs from tests/attacks.py. `--write` writes the table of the docs, nbs/shell/attacks.json, from it.
+`python -m tests.containment --only name sandbox` runs one attack and prints all that was seen.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ ENVIRONMENTS = ('local', 'process', 'kernel', 'sandbox', 'docker', 'landlock')
 # --- the host: it runs in a process of its own ---
 
 
-class Door:
+class SubcallCounter:
     "Answers sub-calls, and counts them."
 
     def __init__(self):
@@ -62,16 +63,16 @@ class Host:
     "Runs attacks in one environment, and tells what it sees of them."
 
     def __init__(self, env: str, settings: dict):
-        self.env, self.settings, self.door, self.shell = env, settings, Door(), None
+        self.env, self.settings, self.subcalls, self.shell = env, settings, SubcallCounter(), None
 
     def open(self, context: str) -> Any:
         from rlm.shell.environments import open_shell
 
-        return open_shell(self.env, context, subcalls=self.door, timeout=20, **self.settings)
+        return open_shell(self.env, context, subcalls=self.subcalls, timeout=20, **self.settings)
 
     def perform(self, job: dict) -> dict:
         "One attack, in a shell of its own unless the shell before is as good as new."
-        descriptors, self.door.asked, self.door.at_once = len(os.listdir('/proc/self/fd')), 0, 0
+        descriptors, self.subcalls.asked, self.subcalls.at_once = len(os.listdir('/proc/self/fd')), 0, 0
         Path('/proc/self/clear_refs').write_text('5')  # the peak of memory starts anew
         before, threads, fresh = peak_memory(), own_threads(), self.shell is None
         if fresh:
@@ -87,8 +88,8 @@ class Host:
             other.close()
         told = dict(
             cells=cells,
-            asked=self.door.asked,
-            at_once=self.door.at_once,
+            asked=self.subcalls.asked,
+            at_once=self.subcalls.at_once,
             memory=(peak_memory() - before) / 1024,
             descriptors=0,
             threads=0,
@@ -722,7 +723,7 @@ def kill(number: int) -> None:
 def run_all(
     env: str, settings: dict | None = None, user: User | None = None, attacks: list[Attack] = ATTACKS, at_once: int = 4
 ) -> dict[str, Seen]:
-    "All attacks in one environment, a few side by side; bombs after all others, one at a time, and only where limits were seen to be set."
+    "All attacks in one environment, a few at a time; bombs last, one by one, after others have shown that limits hold."
     seen: dict[str, Seen | Exception] = {}
     quiet, bombs = ([each for each in attacks if each.bomb == bomb] for bomb in (False, True))
     waiting = queue.SimpleQueue()
@@ -817,15 +818,13 @@ def main() -> int:
                 print(f'{env}: not here: {error}')
                 continue
             table[env] = {each.name: escape(seen[each.name], each) for each in attacks}
-            print(
-                f'{env} as {user.name}: {sum(not out for out in table[env].values())} of {len(attacks)} held, {time.monotonic() - started:.0f} s'
-            )
+            held = sum(not out for out in table[env].values())
+            print(f'{env} as {user.name}: {held} of {len(attacks)} held, {time.monotonic() - started:.0f} s')
             for each in attacks:
                 out = table[env][each.name]
                 if bool(out) != (env in each.open_in):
-                    print(
-                        f"  {'GOT OUT' if out else 'held, although it is said to get out'}: {each.name}: {'; '.join(out)[:600]}"
-                    )
+                    outcome = 'GOT OUT' if out else 'held, although it is expected to get out'
+                    print(f"  {outcome}: {each.name}: {'; '.join(out)[:600]}")
                 if unfinished(seen[each.name], each):
                     print(f'  NOT FINISHED: {each.name}')
                 if options.only:

@@ -1,6 +1,7 @@
-"""A stand-in for the e2b service on loopback, for tests: sandboxes are folders of this machine, their commands are processes of this machine.
+"""A stand-in for the e2b service on loopback, for tests: its sandboxes are folders and processes of this machine.
 
-It answers the requests that the SDK makes for `AsyncSandbox.create`, `files.write`, `commands.run(..., stdin=True)`, `send_stdin`, `kill`. It contains nothing.
+It answers the requests that the SDK makes for `AsyncSandbox.create`, `files.write`, `commands.run(..., stdin=True)`,
+`send_stdin` and `kill`. It isolates nothing.
 """
 
 from __future__ import annotations

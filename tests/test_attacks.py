@@ -1,6 +1,6 @@
-"""Every attempt of tests/attacks.py in real environments: `sandbox`, `docker` and `landlock` hold all of them, `process` what it says and no more.
+"""Every attack of tests/attacks.py, once in each environment: `sandbox`, `docker` and `landlock` hold all of them.
 
-That the same cells do get out of `process` shows that they are attacks and not just code that fails.
+That many get out of `process` shows that they are attacks and not just code that fails.
 """
 
 import contextlib
@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""The adapters of the clouds, without a cloud: through stand-ins of the SDKs, against the SDKs' signatures, and e2b's SDK against an imitation of its service.
+"""The cloud adapters without a cloud: with stand-ins of the SDKs, with their signatures, e2b's SDK with an imitation.
 
-None of this shows that a service behaves as it is thought to.
+None of this shows that a real service behaves as expected.
 """
 
 import importlib.metadata

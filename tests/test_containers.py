@@ -1,10 +1,11 @@
-"`env=\"docker\"` in real containers: what they hold back, how they end, and what is left behind."
+"""`env="docker"` in real containers: how they start and end, and how the limits work.
 
-import os
+Attacks are tried in tests/test_attacks.py, leftovers are looked for in tests/test_leaks.py.
+"""
+
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -67,49 +68,14 @@ def test_a_large_context_arrives_and_leaves_no_file(docker_settings):
     assert not folder.exists() and name not in containers()
 
 
-@pytest.mark.parametrize(
-    'code',
-    [
-        'import socket; socket.create_connection(("127.0.0.1", 9), 2)',
-        'open("/etc/new", "w")',
-        'open("/rlm/package/rlm/new.py", "w")',
-        'import os; os.setuid(0)',
-        'open("/proc/1/mem", "rb")',
-        'open("/dev/sda")',
-        'open("/proc/sys/kernel/core_pattern", "w")',
-        'open("/work/full", "wb").write(bytes(100_000_000))',
-        'import os\nfor _ in range(300):\n    if not os.fork(): import time; time.sleep(2); os._exit(0)',
-    ],
-)
-def test_what_is_refused(shell, code):
-    assert 'Error' in shell.run(code, timeout=20).error
-
-
 def test_the_first_process_of_the_container_cannot_be_ended_or_traced(shell):
     shell.run('import ctypes, os; os.kill(1, 9); os.kill(1, 19); os.kill(1, 2)')
     assert shell.run('ctypes.CDLL(None).ptrace(16, 1, 0, 0)').value == '-1'  # PTRACE_ATTACH
     assert shell.run('len(context)').value == '10'
 
 
-def test_nothing_of_the_host_is_seen(shell, tmp_path, monkeypatch):
-    monkeypatch.setenv('OPENAI_API_KEY', 'sk-secret')
-    (tmp_path / 'secret').write_text('x')
-    seen = shell.run(
-        f'import os; os.path.exists({str(tmp_path)!r}), os.path.exists({str(ROOT)!r}), "sk-secret" in str(os.environ), os.getpid() < 10'
-    ).value
-    assert seen == '(False, False, False, True)'
-
-
-def test_too_much_memory_costs_the_variables_and_not_the_run(docker_settings):
-    with RemoteShell(DockerTransport(memory=256), 'abc', timeout=60) as shell:
-        shell.run('kept = 1')
-        cell = shell.run('block = bytearray(700 * 2**20)')
-        assert 'MemoryError' in cell.error or 'the process of the REPL ended' in cell.error
-        assert shell.run('context').value == "'abc'"
-
-
 def test_where_no_control_group_bounds_it_the_worker_bounds_itself(docker_settings):
-    "As with podman without root's rights on control groups of version 1, which takes the options, says that it ignores them, and starts."
+    "As with podman without root's rights on control groups of version 1, which ignores the limits and starts."
     transport = DockerTransport(memory=256, container_args=['--memory=0', '--memory-swap=-1', '--pids-limit=-1'])
     with RemoteShell(transport, 'abc', timeout=60) as shell:
         assert 'MemoryError' in shell.run('block = bytearray(700 * 2**20)').error
@@ -117,7 +83,8 @@ def test_where_no_control_group_bounds_it_the_worker_bounds_itself(docker_settin
         assert shell.run('import resource; resource.getrlimit(resource.RLIMIT_NPROC)').value == '(512, 512)'
         assert (
             shell.run(
-                'import threading; done = []; thread = threading.Thread(target=done.append, args=[1]); thread.start(); thread.join(); context, done'
+                'import threading; done = []; thread = threading.Thread(target=done.append, args=[1])\n'
+                'thread.start(); thread.join(); context, done'
             ).value
             == "('abc', [1])"
         )
@@ -131,12 +98,6 @@ def test_where_no_control_group_bounds_it_the_worker_bounds_itself(docker_settin
 def test_files_without_number_end_the_worker(shell):
     cell = shell.run('import os, itertools\nfor number in itertools.count(): os.mknod(f"/work/{number}")')
     assert 'more than 20,000 files' in cell.error and 'lost' in cell.error
-    assert shell.run('len(context)').value == '10'
-
-
-def test_a_stuck_cell_is_ended_and_the_next_one_runs(shell):
-    cell = shell.run(STUCK, timeout=1)
-    assert 'TimeoutError' in cell.error and 'lost' in cell.error
     assert shell.run('len(context)').value == '10'
 
 
@@ -174,21 +135,6 @@ def test_an_image_without_python_is_one_sentence(docker_settings):
     transport = DockerTransport(python='/no/python')
     with RemoteShell(transport, 'abc') as shell, pytest.raises(RLMError, match='did not start'):
         shell.run('1')
-
-
-def test_many_containers_leave_nothing(docker_settings):
-    def left():
-        return len(os.listdir('/proc/self/fd')), len(list(Path(tempfile.gettempdir()).glob('rlm-container-*')))
-
-    def use():
-        with RemoteShell(DockerTransport(), 'abc') as shell:
-            assert shell.run('len(context)').value == '3'
-
-    use()
-    before, running = left(), containers()
-    for _ in range(3):
-        use()
-    assert left() == before and containers() == running
 
 
 def test_no_engine_is_one_sentence(monkeypatch):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -97,14 +96,6 @@ def test_what_a_person_does_is_not_taken_for_the_model(shell):
     assert shell.run('callable(llm_query)').value == 'True'
 
 
-def test_a_sleeping_cell_is_interrupted_and_keeps_its_variables(shell):
-    shell.grace = 60  # of a busy machine
-    shell.run('kept = 5')
-    cell = shell.run('import time; time.sleep(1000)', timeout=0.5)
-    assert 'TimeoutError' in cell.error and 'variables are kept' in cell.error
-    assert shell.run('kept').value == '5'
-
-
 def test_after_a_restart_whoever_was_attached_is_still(shell):
     shell.run('old = 1')
     with kernel_client(shell.connection_file) as client:
@@ -112,14 +103,6 @@ def test_after_a_restart_whoever_was_attached_is_still(shell):
         assert shell.run('new = 2; len(context)').value == '13'
         client.wait_for_ready(timeout=60)
         assert seen(client, '"old" in globals(), new')[-1] == ('execute_result', '(False, 2)')
-
-
-def test_sub_calls_cross_the_same_socket():
-    async def subcalls(kind, prompts, model, contexts):
-        return [prompt.upper() for prompt in prompts]
-
-    with RemoteShell(KernelTransport(), 'abc', subcalls=subcalls, timeout=60) as shell:
-        assert shell.run('llm_query_batched(["a", "b"])').value == "['A', 'B']"
 
 
 def test_the_way_in_is_for_its_owner_alone(shell):
@@ -131,42 +114,6 @@ def test_the_way_in_is_for_its_owner_alone(shell):
     assert not file.parent.exists()
 
 
-def test_nothing_is_left_behind():
-    def left():
-        return len(os.listdir('/proc/self/fd'))
-
-    def use():
-        with RemoteShell(KernelTransport(), 'abc') as shell:
-            assert shell.run('len(context)').value == '3'
-        assert not Path(shell.connection_file).parent.exists()
-
-    use()
-    before = left()
-    for _ in range(2):
-        use()
-    assert left() == before
-
-
-def test_a_kernel_ends_with_its_host():
-    host = (
-        'from rlm.shell.isolation.kernel import KernelTransport; from rlm.shell.remote import RemoteShell\n'
-        f'shell = RemoteShell(KernelTransport(), "abc"); shell.run("1"); print(shell.transport.process.pid, flush=True); shell.run({STUCK!r})'
-    )
-    process = subprocess.Popen([sys.executable, '-c', host], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    kernel = int(process.stdout.readline())
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-
-    def gone():
-        try:
-            return 'Z' in Path(f'/proc/{kernel}/stat').read_text().split()[2]
-        except OSError:
-            return True
-
-    wait_until(gone)
-
-
 def test_attach_opens_a_console_on_the_run(shell, tmp_path):
     pytest.importorskip('jupyter_console', reason='jupyter-console is not installed')
     shell.run('heroes = ["Achilles"]')
@@ -175,8 +122,9 @@ def test_attach_opens_a_console_on_the_run(shell, tmp_path):
     command = [
         sys.executable,
         '-c',
-        'import sys; from rlm.shell.isolation.kernel import attach, add_command; import argparse; parser = argparse.ArgumentParser();'
-        'add_command("attach", parser.add_subparsers()); found = parser.parse_args(sys.argv[1:]); sys.exit(found.run(found))',
+        'import argparse, sys; from rlm.shell.isolation.kernel import add_command; parser = argparse.ArgumentParser();'
+        'add_command("attach", parser.add_subparsers()); found = parser.parse_args(sys.argv[1:]);'
+        'sys.exit(found.run(found))',
         'attach',
         str(journal),
         '--',

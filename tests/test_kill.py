@@ -1,8 +1,10 @@
-"""Runs whose process is killed (SIGKILL), over real HTTP against the mock server: after `resume` the answer is the undisturbed one, and no reply that stood in
-the journal is asked for again.
+"""Runs whose process is killed (SIGKILL), over real HTTP against the mock server.
 
-A driver process imports everything once and forks for each run, since importing LiteLLM takes seconds. Where a kill strikes is chosen by what can be observed, with
-a seed: before, within or after the n-th line of the journal (the process kills itself there), or when the server has seen its n-th request (the driver kills it).
+After `resume` the answer is that of an undisturbed run, and no reply that is in the journal is asked for again.
+
+A driver process imports everything once and forks for each run, since importing LiteLLM takes seconds. The moment of a
+kill is chosen with a seed: before, within or after the n-th line of the journal (the process kills itself there), or
+when the server has seen its n-th request (the driver kills it).
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ TURNS = [
     (
         'children',
         cell(
-            'last = llm_query("Last. " + read[-1])\nonce = llm_query("Once more. " + last)\nFINAL(" | ".join([*told, once]))'
+            'last = llm_query("Last. " + read[-1])\nonce = llm_query("Once more. " + last)\n'
+            'FINAL(" | ".join([*told, once]))'
         ),
     ),
     (
@@ -153,7 +156,7 @@ def perform(job: dict) -> dict:
 
 
 def learn_imports(api_base: str) -> dict:
-    "Import what the first call of a process imports, as a process that is forked for it tells: threads and connections stay with that one."
+    "Import what a first call imports. A forked process makes the call, so threads and connections stay there."
     receiving, sending = os.pipe()
     if os.fork() == 0:
         from rlm import LM
@@ -174,13 +177,12 @@ def learn_imports(api_base: str) -> dict:
 
 def serve_jobs() -> None:
     "Read jobs from standard input, one JSON line each, and answer each with a line."
-    from rlm import LambdaRLM, RLM, SRLM
+    from rlm import LambdaRLM, RLM, SRLM, tools  # noqa: F401 (imported before the first fork)
     from rlm.replay import resume  # noqa: F401 (imported before the first fork)
-    from rlm.shell import ipython
     from rlm.models.lm import load_litellm
 
     load_litellm()
-    ipython._ipython_class()
+    tools._ipython_class()
     for line in sys.stdin:
         job = json.loads(line)
         print(json.dumps(perform(job) if 'strategy' in job else learn_imports(**job)), flush=True)

@@ -13,7 +13,7 @@ import pytest
 from tests.containment import ROOT, Missing, descendants, marked, settings_for, state, this_user
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='it looks into /proc')
-SHELLS = dict(local=200, process=200, sandbox=200, docker=12, kernel=12, landlock=24)
+SHELLS = dict(local=200, process=64, sandbox=200, docker=12, kernel=12, landlock=24)
 ENDLESS = '''
 import ctypes, signal
 libc = ctypes.CDLL(None)
@@ -102,7 +102,7 @@ def many(env, settings, count):
 
 
 def more(after, before):
-    "What there is now and was not before. A shell that was dropped may still have been closing when `before` was taken."
+    "What is new; a shell that was dropped may still have been closing when `before` was taken."
     return {
         name: (before[name], now)
         for name, now in after.items()
