@@ -177,12 +177,13 @@ def learn_imports(api_base: str) -> dict:
 
 def serve_jobs() -> None:
     "Read jobs from standard input, one JSON line each, and answer each with a line."
-    from rlm import LambdaRLM, RLM, SRLM, tools  # noqa: F401 (imported before the first fork)
+    from rlm import LambdaRLM, RLM, SRLM  # noqa: F401 (imported before the first fork)
     from rlm.replay import resume  # noqa: F401 (imported before the first fork)
     from rlm.models.lm import load_litellm
+    from rlm.shell import ipython
 
     load_litellm()
-    tools._ipython_class()
+    ipython._ipython_class()
     for line in sys.stdin:
         job = json.loads(line)
         print(json.dumps(perform(job) if 'strategy' in job else learn_imports(**job)), flush=True)

@@ -301,7 +301,7 @@ def read_unfinished(
         return None
     # A file from another version of the library may lack any field.
     try:
-        record = Record(events)
+        record = RunRecord(events)
         _check_same_run(record, strategy, query)
         costs = [event['cost'] for event in record.replies]
         cost = None if None in costs else sum(costs)
