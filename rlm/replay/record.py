@@ -604,7 +604,7 @@ class RetoldJournal(Journal):
         known = self.record.meet(type, run, content) if self.record else None
         if known is None or self.record.counts_anew:
             return self.append(type, run, content)
-        self.tell(known)
+        self.publish(known)
         return known
 
     def new_run(self, parent: str | None = None) -> str:
