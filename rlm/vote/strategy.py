@@ -47,9 +47,7 @@ class SRLM(Strategy):
         self,
         model: str | Callable | LM | None = None,  # of the candidates; None: `backend_kwargs` or `strategy` names it
         sub_lm: str | Callable | LM | None = None,  # what sub-calls ask; None: the candidates' model
-        # what each candidate runs: a strategy, or its class, which gets the settings that are not `SRLMSettings`;
-        # None: `RLM`
-        strategy: Strategy | type[Strategy] | None = None,
+        strategy: Strategy | type[Strategy] | None = None,  # what each candidate runs, or its class; None: `RLM`
         **kwargs,  # settings; limits by name; settings of the candidates
     ):
         strategy = _one_of(strategy, kwargs.pop('engine', None), 'strategy', 'engine') or RLM

@@ -37,8 +37,7 @@ class SRLMSettings(Settings):
 
     k: int = 8  # number of candidates; `n_candidates` means the same
     candidate_parallel: int | None = None  # candidates that run at once; None: all
-    # sampling temperature of every candidate, or one for each; None: the model's own
-    candidate_temperature: float | Sequence[float | None] | None = 0.7
+    candidate_temperature: float | Sequence[float | None] | None = 0.7  # of all, or one for each; None: the model's own
     confidence_elicitation: bool = True  # ask for confidence at each step; False: the shortest of the plurality wins
     direct_threshold: int | None = None  # characters: a context of at most this length is put into one plain call
     recursion: bool = True  # False: RLM candidates work without sub-calls
