@@ -32,7 +32,7 @@ LETTERS = '\n\n'.join(
 def seeds(surely, count=1, most=160):
     """Seeds by which the first `surely` requests meet most kinds of faults.
 
-    Of the first `most` requests one hangs and one gets a useless reply. A second useless reply might reach the same call,
+    Of the first `most` requests one hangs and one gets a useless reply. A second useless one might reach the same call,
     which then fails, by design; a second hung request only takes time."""
     found = []
     for seed in range(100_000):
