@@ -1,7 +1,8 @@
 """What faults cost in time, and how soon a time limit ends a run: `python -m bench.faults` prints both.
 
-The models stand behind the mock server of the tests, with a latency; one request in five fails: 429, 500, a body that is no reply, an empty reply, nothing
-until the timeout. Each run is made with and without faults, and the ratio of their wall times is printed with whether answer and usage were right.
+The models are behind the mock server of the tests, with a latency. One request in five fails: 429, 500, an invalid
+body, an empty reply, or nothing until the timeout. Each run is made with and without faults. Printed are the ratio of
+their wall times, and whether answer and usage were right.
 Every figure is measured; none is a test.
 """
 
@@ -93,7 +94,9 @@ def wall_times(repeats: int, latency: float) -> None:
         stormy = statistics.median(seconds for seconds, _, _ in runs)
         ratios = ' '.join(f'{seconds / calm:.2f}' for seconds, _, _ in runs)
         print(
-            f'{name:36} {calm:8.2f} s {stormy:10.2f} s  {stormy / calm:5.2f} x ({ratios}); answers {sum(right for _, right, _ in runs)}/{repeats}, usage exact {sum(exact for *_, exact in runs)}/{repeats}',
+            f'{name:36} {calm:8.2f} s {stormy:10.2f} s  {stormy / calm:5.2f} x ({ratios}); '
+            f'answers {sum(right for _, right, _ in runs)}/{repeats}, '
+            f'usage exact {sum(exact for *_, exact in runs)}/{repeats}',
             flush=True,
         )
 
@@ -116,7 +119,8 @@ def time_limits() -> None:
             started = time.perf_counter()
             result = strategy('text', 'What?')
             print(
-                f'max_seconds=1, a cell of 8 s ({name:9}, env={env}), {which:4}: {time.perf_counter() - started:.2f} s, stop_reason {result.stop_reason}'
+                f'max_seconds=1, a cell of 8 s ({name:9}, env={env}), {which:4}: '
+                f'{time.perf_counter() - started:.2f} s, stop_reason {result.stop_reason}'
             )
 
 

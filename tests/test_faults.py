@@ -1,4 +1,4 @@
-"One request in five fails: every strategy still ends with the right answer, and its usage is what the server told, to the token."
+"One request in five fails: every strategy still gives the right answer, and its usage equals the server's exactly."
 
 import asyncio
 import json
@@ -30,9 +30,10 @@ LETTERS = '\n\n'.join(
 
 
 def seeds(surely, count=1, most=160):
-    """Seeds by which the first `surely` requests meet most kinds of faults, and of the first `most` one hangs and one gets a useless reply.
+    """Seeds by which the first `surely` requests meet most kinds of faults.
 
-    A second useless one might meet the same call, which is then reported, by design; a second hung one only takes time."""
+    Of the first `most` requests one hangs and one gets a useless reply. A second useless one might reach the same call,
+    which then fails, by design; a second hung request only takes time."""
     found = []
     for seed in range(100_000):
         met = [Settings(faults=FAULTS, seed=seed).fault(number) for number in range(surely)]
@@ -204,7 +205,8 @@ address, folder = sys.argv[1:]
 lm = LM('openai/rules', api_base=address, api_key='none', cache=folder)
 sys.stdin.readline()  # all begin at once
 replies = lm.batch([f'number {n}' for n in range(20)]*2) + lm.batch(['number 0']*2, sample=1)
-print(json.dumps([[reply.text, reply.usage.calls, reply.usage.hits, reply.usage.tokens, reply.cost] for reply in replies]))
+usages = [reply.usage for reply in replies]
+print(json.dumps([[reply.text, used.calls, used.hits, used.tokens, used.cost] for reply, used in zip(replies, usages)]))
 '''
 
 
@@ -232,7 +234,7 @@ def test_several_processes_share_a_cache(server, tmp_path):
     )
     hits = [one for replies in told for one in replies if one[2]]
     assert all((calls, tokens, cost) == (0, 0, 0) for _, calls, _, tokens, cost in hits)
-    # Nothing is lost: what was paid is what the server served, and afterwards everything is there, for another sample too.
+    # What was paid is what the server served, and afterwards every reply is in the cache, for another sample too.
     paid = server.stats()['requests']
     assert sum(one[1] for replies in told for one in replies) == paid and len(hits) == 4 * 42 - paid
     again = LM('openai/rules', api_base=server.api_base, api_key='none', cache=tmp_path)

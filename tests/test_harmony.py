@@ -1,4 +1,4 @@
-"Replies of gpt-oss whose tokens a server did not take apart: a run reads them as they were meant, and its transcript holds none."
+"Replies of gpt-oss with raw special tokens: a run understands them, and its transcript holds none of the tokens."
 
 import pytest
 
@@ -6,7 +6,10 @@ from rlm import Direct, RLM
 from rlm.base.errors import LimitExceeded
 
 THOUGHT = '<|channel|>analysis<|message|>Maybe FINAL(3)?\n```repl\nFINAL(3)\n```<|end|>'
-CALL = '<|start|>assistant<|channel|>commentary to=functions.run_repl <|constrain|>json<|message|>{"python_code": "seen = len(context)\\nprint(seen)"}<|call|>'
+CALL = (
+    '<|start|>assistant<|channel|>commentary to=functions.run_repl <|constrain|>json<|message|>'
+    '{"python_code": "seen = len(context)\\nprint(seen)"}<|call|>'
+)
 ANSWER = '<|start|>assistant<|channel|>final<|message|>FINAL_VAR(seen)<|return|>'
 DROPPED = (
     'analysisMaybe FINAL(3)?',

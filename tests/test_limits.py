@@ -1,4 +1,7 @@
-"What a tree spends never passes what it may: threads, batches, children, leaves, candidates and retries together, whatever the order. Simulated models, no server."
+"""A tree never spends more than its limits allow: threads, batches, children, leaves, candidates and retries together.
+
+Simulated models, no server.
+"""
 
 import asyncio
 import math
@@ -27,7 +30,7 @@ class Busy(Exception):
 
 
 class Simulated:
-    "A simulated model that keeps its own account of what it gave: calls, and tokens in and out. Some calls fail, some replies are empty."
+    "A simulated model that counts its calls and tokens itself. Some calls fail, some replies are empty."
 
     def __init__(self, seed, reply=lambda prompt: 'word'):
         self.dice, self.reply, self.calls, self.input, self.output, self.at = random.Random(seed), reply, 0, 0, 0, []
@@ -254,7 +257,10 @@ note("begun")
 for step in range(800): time.sleep(0.01)
 note("ended")'''
 ONE_SLEEP = 'import time\nnote("begun")\ntime.sleep(8)\nnote("ended")'
-WORKS = 'import time\nnote("begun")\nuntil = time.monotonic() + 8\nwhile time.monotonic() < until: sum(range(1000))\nnote("ended")'
+WORKS = (
+    'import time\nnote("begun")\nuntil = time.monotonic() + 8\n'
+    'while time.monotonic() < until: sum(range(1000))\nnote("ended")'
+)
 CAUGHT = f'try:\n    {STEPS.replace(chr(10), chr(10) + "    ")}\nexcept Exception: note("ended")'
 CHILD = 'rlm_query("a young walrus")'
 

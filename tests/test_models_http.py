@@ -1,7 +1,8 @@
-"`LM` through LiteLLM against the mock server: what goes over the wire, what comes back, and what happens when things go wrong."
+"`LM` through LiteLLM against the mock server: what is sent, what comes back, and what happens after failures."
 
 import asyncio
 import contextlib
+import gc
 import http.server
 import json
 import os
@@ -13,7 +14,7 @@ import threading
 
 import pytest
 
-from rlm import Limits, LM
+from rlm import Limits, LM, RLM
 from rlm.base.errors import BadInput, CallsExceeded, ModelError, TokensExceeded
 from rlm.models import EmptyReply, Ledger, run_sync, Unreachable, Usage, UselessReply
 from rlm.offline import ScriptedLM
@@ -551,6 +552,21 @@ def test_parameters_that_cannot_change_from_call_to_call_are_refused(server, par
     assert server.stats()['requests'] == 0
 
 
+# --- offline models by name ---
+
+
+@pytest.mark.parametrize('setting', ['lm', 'sub_lm', 'other_lms'])
+def test_a_strategy_keeps_the_model_that_it_was_given_by_name(setting):
+    script = ScriptedLM(['kept alive'])
+    name = script.name
+    given = dict(lm='offline/extractive') | {setting: [name] if setting == 'other_lms' else name}
+    strategy = RLM(given.pop('lm'), **given)
+    del script
+    gc.collect()
+    held = dict(lm=strategy.lm, sub_lm=strategy.sub_lm, other_lms=(*strategy.settings.other_lms, None)[0])
+    assert held[setting].kind == 'offline' and held[setting]('hello').text == 'kept alive'
+
+
 # --- threads, loops, and leaving early ---
 
 
@@ -645,8 +661,10 @@ def in_a_process(code, *arguments, env=None):
     guard = '''
 import sys
 def guard(event, args):
-    if event == 'socket.connect' and args[1][0] not in ('127.0.0.1', '::1'): raise RuntimeError(f'NETWORK: connect {args[1]}')
-    if event == 'socket.getaddrinfo' and args[0] not in ('127.0.0.1', 'localhost', b'127.0.0.1'): raise RuntimeError(f'NETWORK: look up {args[0]}')
+    if event == 'socket.connect' and args[1][0] not in ('127.0.0.1', '::1'):
+        raise RuntimeError(f'NETWORK: connect {args[1]}')
+    if event == 'socket.getaddrinfo' and args[0] not in ('127.0.0.1', 'localhost', b'127.0.0.1'):
+        raise RuntimeError(f'NETWORK: look up {args[0]}')
     if event in ('socket.connect', 'socket.getaddrinfo'): touched.append(event)
 touched = []
 sys.addaudithook(guard)
@@ -673,7 +691,8 @@ assert not touched and 'litellm' not in sys.modules
 lm = LM('openai/echo', api_base=sys.argv[1], api_key='none')
 lm.window, LM('openai/a/very:odd name').window
 answers = [lm('hello').text, *map(str, lm.batch(['one', 'two']))]
-answers += [type(reply).__name__ for reply in LM('openai/hung', api_base=sys.argv[1], api_key='none', timeout=0.5, num_retries=0).batch(['x'])]
+hung = LM('openai/hung', api_base=sys.argv[1], api_key='none', timeout=0.5, num_retries=0)
+answers += [type(reply).__name__ for reply in hung.batch(['x'])]
 print(answers)
 ''',
         server.api_base,
