@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from fastcore.basics import patch
 from ..base import prompts
@@ -23,15 +23,15 @@ from .plan import LambdaSettings, make_plan, Plan, Staff
 from .split import Chunk
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
 from ..runs.call_tree import CallTree
-from ..runs.compat import native_settings
+from ..runs.compat import EngineArguments, native_settings, pop_models
 from ..runs.parse.clean import plain_answer
 from ..runs.result import Result
-from ..runs.settings import takes
+from ..runs.settings import LimitArguments, takes
 from ..runs.strategy import check_question, Strategy
 from ..base.describe import as_text
 
 # %% auto #0
-__all__ = ['split_question', 'LambdaRLM', 'LambdaRun', 'write_value']
+__all__ = ['split_question', 'LambdaArguments', 'LambdaRLM', 'LambdaRun', 'write_value']
 
 # %% ../../nbs/plan/07_strategy.ipynb #aca91537
 _QUESTION = re.compile(r'(?:\A|\n)[ \t]*Question:[ \t]*')
@@ -54,12 +54,20 @@ def split_question(
     return re.sub(r'\A\s*Context:[ \t]*\n?', '', context), query
 
 # %% ../../nbs/plan/07_strategy.ipynb #4a6d02f6
+@dataclass
+class LambdaArguments(LambdaSettings, LimitArguments, EngineArguments):
+    "All arguments of `LambdaRLM`, for type checkers."
+
+    model: str | Callable | LM | None = None
+    sub_lm: str | Callable | LM | None = None
+
+
 class LambdaRLM(Strategy):
     "A fixed program over the chunks of a text: planned, priced, then run."
 
     method = 'lambda'
 
-    @takes(LambdaSettings)
+    @takes(LambdaArguments, LambdaSettings, LimitArguments)
     def __init__(
         self,
         model: str | Callable | LM | None = None,  # detects the task and reduces; None: `backend_kwargs` names it
@@ -67,7 +75,7 @@ class LambdaRLM(Strategy):
         **kwargs,  # settings, limits by name, and the engine's spellings
     ):
         native = native_settings(kwargs, [part.name for part in fields(LambdaSettings)])
-        model, sub_lm = model or native.pop('model', None), sub_lm or native.pop('sub_lm', None)
+        model, sub_lm = pop_models(native, model, sub_lm)
         native.pop('other_lms', None)
         super().__init__(model, LambdaSettings(**native))
         self.staff = Staff(self.lm, as_lm(sub_lm) if sub_lm is not None else self.lm, self.settings)

@@ -19,19 +19,19 @@ from ..base.errors import BadInput, IterationsExceeded, LimitExceeded, ModelErro
 from ..models.ledger import Ledger, Usage
 from ..models.lm import as_lm, LM, Reply
 from ..runs.call_tree import CallTree
-from ..runs.compat import native_settings
+from ..runs.compat import EngineArguments, native_settings
 from ..runs.direct import Direct
 from ..runs.recipe import answer_of
 from ..runs.result import Result
 from ..runs.rlm import RLM
-from ..runs.settings import RLMSettings, Settings, takes
+from ..runs.settings import LimitArguments, RLMSettings, Settings, takes
 from ..runs.strategy import Strategy
 from .answers import cluster_answers, is_empty, is_error_text, join_pairs, same_answer
 from .selection import Candidate, Choice, choose, is_settled, read_confidence, without_reports
 from ..base.describe import as_text, describe_context
 
 # %% auto #0
-__all__ = ['Share', 'Branch', 'candidate_engine', 'SRLMSettings', 'SRLMResult', 'SRLM', 'Vote']
+__all__ = ['Share', 'Branch', 'candidate_engine', 'SRLMSettings', 'SRLMResult', 'SRLMArguments', 'SRLM', 'Vote']
 
 # %% ../../nbs/vote/03_strategy.ipynb #33c3b200
 class Share:
@@ -280,12 +280,22 @@ def _one_call(plain: Result, chars: int, threshold: int) -> SRLMResult:
 _OWN = {part.name for part in fields(SRLMSettings)} - {'limits'}
 
 
+@dataclass
+class SRLMArguments(SRLMSettings, RLMSettings, LimitArguments, EngineArguments):
+    "All arguments of `SRLM` with candidates of class `RLM`, for type checkers."
+
+    model: str | Callable | LM | None = None
+    sub_lm: str | Callable | LM | None = None
+    engine: Strategy | type[Strategy] = RLM
+    n_candidates: int | None = field(default=None, kw_only=True)
+
+
 class SRLM(Strategy):
     "Several candidates for an answer, run at once; their agreement, confidence and length decide."
 
     method = 'srlm'
 
-    @takes(SRLMSettings)
+    @takes(SRLMArguments, SRLMSettings, LimitArguments)
     def __init__(
         self,
         model: str | Callable | LM | None = None,  # of the candidates; None: `backend_kwargs` or the engine names it
@@ -334,10 +344,10 @@ def _make(engine: type[Strategy], model: Any, kwargs: dict) -> Strategy:
     try:
         return engine(model, **kwargs)
     except BadInput as error:
-        wrong = next((name for name in kwargs if f'{name}= is no setting' in str(error)), '')
+        wrong = next((name for name in kwargs if f'{name}= is not a setting' in str(error)), '')
         near = difflib.get_close_matches(wrong, [*_OWN, 'n_candidates'], 1)
         if near:
-            raise BadInput(f'{wrong}= is no setting; did you mean {near[0]}=?') from None
+            raise BadInput(f'{wrong}= is not a setting; did you mean {near[0]}=?') from None
         raise
 
 # %% ../../nbs/vote/03_strategy.ipynb #7e98c2e1
