@@ -668,7 +668,7 @@ def test_a_journal_of_another_version_says_so(tmp_path):
         tmp_path / 'strange.jsonl',
         lambda settings: settings.update(version='99.1') or settings['recipe']['settings'].update(telepathy=True),
     )
-    with pytest.raises(BadInput, match=r'telepathy= is no setting.*rlm 99\.1 wrote the journal'):
+    with pytest.raises(BadInput, match=r'telepathy= is not a setting.*rlm 99\.1 wrote the journal'):
         replay(tmp_path / 'strange.jsonl')
 
 

@@ -4,11 +4,9 @@
 
 # %% ../../nbs/runs/01_result.ipynb #62b372dd
 from __future__ import annotations
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from fastcore.basics import patch
 from ..base.errors import redact
 from ..models.ledger import Usage
 from ..trace.html import to_html, to_markdown
@@ -25,12 +23,12 @@ class ModelUsageSummary:
     "What one model used."
 
     total_calls: int  # replies
-    total_input_tokens: int  # prompt tokens
+    total_input_tokens: int  # prompt tokens, cached ones included
     total_output_tokens: int  # completion tokens
-    total_cost: float | None = None  # USD; None: not known
+    total_cost: float | None = None  # US dollars; None: unknown
 
-    def to_dict(self) -> dict:  # of plain values
-        "As the engine writes it to its logs."
+    def to_dict(self) -> dict:  # plain values
+        "In the form of the logs of the `rlms` engine."
         return {key: value for key, value in vars(self).items() if value is not None}
 
 
@@ -38,86 +36,116 @@ class ModelUsageSummary:
 class UsageSummary:
     "What each model of a run used."
 
-    model_usage_summaries: dict[str, ModelUsageSummary]  # by the model's name
+    model_usage_summaries: dict[str, ModelUsageSummary]  # model's name -> its usage
 
     @classmethod
-    def of(cls, by_model: Mapping[str, Usage]) -> UsageSummary:  # of the same figures
-        "From the ledger's accounts."
-        return cls(
-            {name: ModelUsageSummary(used.calls, used.input, used.output, used.cost) for name, used in by_model.items()}
-        )
+    def of(
+        cls,
+        by_model: Mapping[str, Usage],  # model's name -> its usage
+    ) -> UsageSummary:  # the same figures
+        "Made from the accounts of a ledger."
+        summaries = {}
+        for name, used in by_model.items():
+            summaries[name] = ModelUsageSummary(used.calls, used.input, used.output, used.cost)
+        return cls(summaries)
 
-    def to_dict(self) -> dict:  # of plain values
-        "As the engine writes it to its logs."
+    def to_dict(self) -> dict:  # plain values
+        "In the form of the logs of the `rlms` engine."
         return dict(model_usage_summaries={name: used.to_dict() for name, used in self.model_usage_summaries.items()})
 
 # %% ../../nbs/runs/01_result.ipynb #932eb8cf
-_SYNONYMS = dict(
-    response='answer',
-    execution_time='seconds',
-    root_model='model',
-    cost='usage.cost',
-    total_input_tokens='usage.input',
-    total_output_tokens='usage.output',
-    prompt='query',
-)
-
-
 @dataclass(repr=False)
 class Result:
-    "The outcome of a run."
+    """The outcome of a run: printed, it is the answer; in a notebook, the whole run.
+
+    A run that a limit stopped has a result too, in the exception (`error.result`), or returned with on_limit="return":
+
+        result = RLM('gpt-4o-mini', max_cost=0.5, on_limit='return')(text, 'Who is the narrator?')
+        if result.stop_reason != 'final':
+            print('Only the best so far:', result.answer)
+    """
 
     answer: str | None  # None: the run was stopped before it had one
     value: Any = field(default=None, repr=False)  # the answer as the object that the model's code made
-    stop_reason: str = 'final'  # final, max_iterations, budget, tokens, time, errors, calls, cancelled, model (it failed), error (a setting was wrong)
+    # final, max_iterations, budget, tokens, time, errors, calls, cancelled, model (it failed), error (of a setting)
+    stop_reason: str = 'final'
     usage: Usage = Usage()  # of the whole tree
     seconds: float = 0.0  # wall time
-    model: str = ''  # the root's model
+    model: str = ''  # name of the root's model
     query: str | None = field(default=None, repr=False)  # the question
     iterations: int = 0  # turns of the root
     code_executions: int = 0  # cells of the root
-    sub_calls: int = 0  # calls and children that cells of the tree asked for
-    by_model: dict[str, Usage] = field(default_factory=dict, repr=False)  # usage of each model
+    sub_calls: int = 0  # calls and children that the cells of the whole tree asked for
+    by_model: dict[str, Usage] = field(default_factory=dict, repr=False)  # model's name -> its usage
     trace: Journal | None = field(default=None, repr=False)  # every event of the run
     run: str = field(default='r1', repr=False)  # the id of the root trajectory in the trace
-    differences: tuple = field(
-        default=(), repr=False
-    )  # of a resumed run: where running again gave something else than the record
-
-    def __getattr__(self, name: str) -> Any:
-        "The names that the engine and the small library use for the same things."
-        if name not in _SYNONYMS:
-            raise AttributeError(f'Result has no {name!r}')
-        return functools.reduce(getattr, _SYNONYMS[name].split('.'), self)
+    # where a resumed run came out otherwise than recorded
+    differences: tuple = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return self.answer or ''
 
     def __repr__(self) -> str:
-        answer = redact(repr(self.answer))
-        return f'Result({answer}, stop_reason={self.stop_reason!r}, usage={self.usage}, seconds={self.seconds:.1f}, model={self.model!r})'
+        about = (
+            f'stop_reason={self.stop_reason!r}, usage={self.usage}, seconds={self.seconds:.1f}, model={self.model!r}'
+        )
+        return f'Result({redact(repr(self.answer))}, {about})'
 
-    def _repr_html_(self) -> str:
-        return to_html(self.trace.events)
+    def _repr_html_(self) -> str | None:
+        return to_html(self.trace.events) if self.trace else None
 
-    def _repr_markdown_(self) -> str:
-        return to_markdown(self.trace.events)
+    def _repr_markdown_(self) -> str | None:
+        return to_markdown(self.trace.events) if self.trace else None
 
-# %% ../../nbs/runs/01_result.ipynb #d1a46504
-@patch(as_prop=True)
-def history(self: Result) -> list[dict]:  # messages of role and content
-    "The root's transcript, as it was sent."
-    return messages_of(self.trace.events, self.run)
+    @property
+    def history(self) -> list[dict]:  # messages of role and content; empty without a trace
+        "The root's transcript, as it was sent."
+        return messages_of(self.trace.events, self.run) if self.trace else []
 
+    @property
+    def usage_summary(self) -> UsageSummary:  # by model
+        "Usage in the form of the `rlms` engine."
+        return UsageSummary.of(self.by_model)
 
-@patch(as_prop=True)
-def usage_summary(self: Result) -> UsageSummary:  # by model
-    "Usage in the engine's form."
-    return UsageSummary.of(self.by_model)
+    @property
+    def metadata(self) -> dict:  # run_metadata and iterations
+        "The trajectory in the form of the `rlms` engine."
+        if not self.trace:
+            return dict(run_metadata={}, iterations=[])
+        first, *turns = engine_log(self.trace.events)
+        return dict(run_metadata=first, iterations=turns)
 
+    @property
+    def response(self) -> str | None:  # text
+        "Another name of `answer`."
+        return self.answer
 
-@patch(as_prop=True)
-def metadata(self: Result) -> dict:  # run_metadata and iterations
-    "The trajectory in the engine's form."
-    first, *turns = engine_log(self.trace.events)
-    return dict(run_metadata=first, iterations=turns)
+    @property
+    def prompt(self) -> str | None:  # the question
+        "Another name of `query`."
+        return self.query
+
+    @property
+    def root_model(self) -> str:  # name
+        "Another name of `model`."
+        return self.model
+
+    @property
+    def execution_time(self) -> float:  # seconds
+        "Another name of `seconds`."
+        return self.seconds
+
+    @property
+    def cost(self) -> float | None:  # US dollars; None: unknown
+        "What the whole tree cost."
+        return self.usage.cost
+
+    @property
+    def total_input_tokens(self) -> int:  # tokens
+        "Prompt tokens of the whole tree."
+        return self.usage.input
+
+    @property
+    def total_output_tokens(self) -> int:  # tokens
+        "Completion tokens of the whole tree."
+        return self.usage.output
