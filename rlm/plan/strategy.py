@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from fastcore.basics import patch
 from ..base import prompts
@@ -23,14 +23,14 @@ from .plan import DETECT_REPLY, LambdaSettings, make_plan, Plan, PlanModels, RUL
 from .split import Chunk
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
 from ..runs.call_tree import CallTree
-from ..runs.compat import native_settings
+from ..runs.compat import EngineArguments, native_settings, pop_models
 from ..runs.parse import plain_answer
 from ..runs.result import Result
-from ..runs.settings import takes
+from ..runs.settings import LimitArguments, takes
 from ..runs.strategy import check_question, Strategy
 
 # %% auto #0
-__all__ = ['split_question', 'LambdaRLM', 'LambdaRun', 'write_value']
+__all__ = ['split_question', 'LambdaArguments', 'LambdaRLM', 'LambdaRun', 'write_value']
 
 # %% ../../nbs/plan/07_strategy.ipynb #aca91537
 _QUESTION = re.compile(r'(?:\A|\n)[ \t]*Question:[ \t]*')
@@ -54,6 +54,14 @@ def split_question(
     return re.sub(r'\A\s*Context:[ \t]*\n?', '', context), query
 
 # %% ../../nbs/plan/07_strategy.ipynb #4a6d02f6
+@dataclass
+class LambdaArguments(LambdaSettings, LimitArguments, EngineArguments):
+    "All arguments of `LambdaRLM`, for type checkers."
+
+    model: str | Callable | LM | None = None
+    sub_lm: str | Callable | LM | None = None
+
+
 class LambdaRLM(Strategy):
     """Answers by a fixed program over the chunks of a text: planned, priced, then run.
 
@@ -69,7 +77,7 @@ class LambdaRLM(Strategy):
 
     method = 'lambda'
 
-    @takes(LambdaSettings)
+    @takes(LambdaArguments, LambdaSettings, LimitArguments)
     def __init__(
         self,
         model: str | Callable | LM | None = None,  # detects the task and reduces; None: `backend_kwargs` names it
@@ -77,8 +85,7 @@ class LambdaRLM(Strategy):
         **kwargs,  # settings of `LambdaSettings`, limits by name, and the spellings of the `rlms` engine
     ):
         native = native_settings(kwargs, [part.name for part in fields(LambdaSettings)])
-        model = model or native.pop('model', None)
-        sub_lm = sub_lm or native.pop('sub_lm', None)
+        model, sub_lm = pop_models(native, model, sub_lm)
         native.pop('other_lms', None)
         super().__init__(model, LambdaSettings(**native))
         self.models = PlanModels(self.lm, as_lm(sub_lm) if sub_lm is not None else self.lm, self.settings)

@@ -12,20 +12,31 @@ from ..base.describe import describe_context
 from ..base.errors import BadInput
 from ..models.lm import LM
 from ..runs.call_tree import CallTree
-from ..runs.compat import native_settings
+from ..runs.compat import EngineArguments, native_settings
 from ..runs.direct import Direct
 from ..runs.result import Result
 from ..runs.rlm import RLM
-from ..runs.settings import takes
+from ..runs.settings import LimitArguments, RLMSettings, takes
 from ..runs.strategy import Strategy
 from .candidates import candidate_strategy
 from .vote_run import one_call_result, recorded_result, SRLMResult, SRLMSettings, VoteRun
 
 # %% auto #0
-__all__ = ['SRLM']
+__all__ = ['SRLMArguments', 'SRLM']
 
 # %% ../../nbs/vote/05_strategy.ipynb #b8a61f01
 _OWN_SETTINGS = {part.name for part in fields(SRLMSettings)} - {'limits'}
+
+
+@dataclass
+class SRLMArguments(SRLMSettings, RLMSettings, LimitArguments, EngineArguments):
+    "All arguments of `SRLM` with candidates of class `RLM`, for type checkers."
+
+    model: str | Callable | LM | None = None
+    sub_lm: str | Callable | LM | None = None
+    strategy: Strategy | type[Strategy] = RLM
+    engine: Strategy | type[Strategy] | None = field(default=None, kw_only=True)  # the old name of `strategy`
+    n_candidates: int | None = field(default=None, kw_only=True)
 
 
 class SRLM(Strategy):
@@ -42,7 +53,7 @@ class SRLM(Strategy):
 
     method = 'srlm'
 
-    @takes(SRLMSettings)
+    @takes(SRLMArguments, SRLMSettings, LimitArguments)
     def __init__(
         self,
         model: str | Callable | LM | None = None,  # of the candidates; None: `backend_kwargs` or `strategy` names it
