@@ -6,7 +6,7 @@
 from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 from ..base.describe import describe_context
 from ..base.errors import BadInput
