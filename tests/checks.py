@@ -95,6 +95,28 @@ def pages_can_be_made() -> str:
         return output_of([NBDEV_BIN / 'python', script], copy)
 
 
+ENTRIES = """
+import importlib, inspect, pkgutil, sys
+import rlm
+from nbdev.showdoc import show_doc
+failed = {}
+for module in pkgutil.walk_packages(rlm.__path__, 'rlm.'):
+    if module.name.endswith('__main__'): continue
+    found = importlib.import_module(module.name)
+    for name in getattr(found, '__all__', []):
+        value = getattr(found, name)
+        if not (inspect.isclass(value) or inspect.isfunction(value)): continue
+        try: show_doc(value)._repr_markdown_()
+        except Exception as error: failed[f'{module.name}.{name}'] = repr(error)
+if failed: sys.exit(str(failed))
+"""
+
+
+def names_have_entries() -> str:
+    "Exported names that nbdev cannot show on their page: one of them stops the whole site."
+    return output_of([NBDEV_BIN / 'python', '-c', ENTRIES])
+
+
 def texts_are_current() -> str:
     "The difference between README.md and llms.txt and what the pages make of them."
     lines = []
@@ -192,6 +214,7 @@ CHECKS = {
     'no sentence has a turn of phrase that reads as translated': awkward_wording,
     'nbdev_export leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_export'),
     'nbdev_clean leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_clean'),
+    'every exported name has an entry on its page': names_have_entries,
     'the pages of the site can be made': pages_can_be_made,
     'README.md and llms.txt are made from the pages (else: make readme)': texts_are_current,
 }

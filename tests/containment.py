@@ -244,7 +244,7 @@ def ordinary_user(name: str = 'nobody') -> Iterator[User]:
 
 
 def can_run(user: User) -> bool:
-    command = [user.python, '-c', 'import IPython, rlm.shell.remote, tests.containment']
+    command = [user.python, '-c', 'import IPython, rlm.shell.remote.remote_shell, tests.containment']
     try:
         return (
             subprocess.run(

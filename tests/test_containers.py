@@ -13,7 +13,7 @@ import pytest
 
 from rlm.shell.isolation.docker import find_container_command, DockerTransport
 from rlm.base.errors import BadInput, RLMError
-from rlm.shell.remote import RemoteShell
+from rlm.shell.remote.remote_shell import RemoteShell
 from tests.run import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='the test image is of Linux')
@@ -104,7 +104,7 @@ def test_files_without_number_end_the_worker(shell):
 def test_when_the_host_is_killed_the_container_goes(docker_settings):
     host = f'''
 from rlm.shell.isolation.docker import DockerTransport
-from rlm.shell.remote import RemoteShell
+from rlm.shell.remote.remote_shell import RemoteShell
 shell = RemoteShell(DockerTransport(), "abc")
 shell.run("1")
 print(shell.transport.container, flush=True)

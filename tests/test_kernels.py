@@ -14,7 +14,7 @@ from rlm import RLM
 from rlm.shell.isolation.kernel import find_connection, kernel_client, KernelTransport
 from rlm.models import LM
 from rlm.offline import ScriptedLM
-from rlm.shell.remote import RemoteShell
+from rlm.shell.remote.remote_shell import RemoteShell
 from tests.run import ROOT
 
 STUCK = 'import re; re.match(r"(a|aa)+$", "a" * 60 + "b")'  # holds the interpreter

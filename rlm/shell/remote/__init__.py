@@ -1,0 +1,1 @@
+"Cells that run in another process: frames, links, locks, the worker and its shell."
