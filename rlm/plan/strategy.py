@@ -30,7 +30,7 @@ from ..runs.settings import LimitArguments, takes
 from ..runs.strategy import check_question, Strategy
 
 # %% auto #0
-__all__ = ['split_question', 'LambdaArguments', 'LambdaRLM', 'LambdaRun', 'write_value']
+__all__ = ['split_question', 'LambdaRLM', 'LambdaRun', 'write_value']
 
 # %% ../../nbs/plan/07_strategy.ipynb #aca91537
 _QUESTION = re.compile(r'(?:\A|\n)[ \t]*Question:[ \t]*')
@@ -55,7 +55,7 @@ def split_question(
 
 # %% ../../nbs/plan/07_strategy.ipynb #4a6d02f6
 @dataclass
-class LambdaArguments(LambdaSettings, LimitArguments, EngineArguments):
+class _LambdaArguments(LambdaSettings, LimitArguments, EngineArguments):
     "All arguments of `LambdaRLM`, for type checkers."
 
     model: str | Callable | LM | None = None
@@ -77,7 +77,7 @@ class LambdaRLM(Strategy):
 
     method = 'lambda'
 
-    @takes(LambdaArguments, LambdaSettings, LimitArguments)
+    @takes(_LambdaArguments, LambdaSettings, LimitArguments)
     def __init__(
         self,
         model: str | Callable | LM | None = None,  # detects the task and reduces; None: `backend_kwargs` names it

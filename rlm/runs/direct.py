@@ -22,7 +22,7 @@ from .strategy import Strategy
 from ..base.describe import as_text
 
 # %% auto #0
-__all__ = ['DirectSettings', 'DirectArguments', 'Direct']
+__all__ = ['DirectSettings', 'Direct']
 
 # %% ../../nbs/runs/09_direct.ipynb #e1dc3a2d
 @dataclass(kw_only=True)
@@ -41,7 +41,7 @@ class DirectSettings(Settings):
 
 
 @dataclass
-class DirectArguments(DirectSettings, LimitArguments):
+class _DirectArguments(DirectSettings, LimitArguments):
     "All arguments of `Direct`, for type checkers."
 
     model: str | Callable | LM
@@ -57,7 +57,7 @@ class Direct(Strategy):
 
     method = 'direct'
 
-    @takes(DirectArguments, DirectSettings, LimitArguments)
+    @takes(_DirectArguments, DirectSettings, LimitArguments)
     def __init__(
         self,
         model: str | Callable | LM,  # asked once

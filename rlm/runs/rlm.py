@@ -22,11 +22,11 @@ from ..shell.environments import choose_env
 from ..shell.view import BaseShell
 
 # %% auto #0
-__all__ = ['RLMArguments', 'RLM']
+__all__ = ['RLM']
 
 # %% ../../nbs/runs/08_rlm.ipynb #e112fa3c
 @dataclass
-class RLMArguments(RLMSettings, LimitArguments, EngineArguments):
+class _RLMArguments(RLMSettings, LimitArguments, EngineArguments):
     "All arguments of `RLM`, for type checkers."
 
     model: str | Callable | LM | None = None
@@ -50,7 +50,7 @@ class RLM(Strategy):
 
     method = 'rlm'
 
-    @takes(RLMArguments, RLMSettings, LimitArguments)
+    @takes(_RLMArguments, RLMSettings, LimitArguments)
     def __init__(
         self,
         model: str | Callable | LM | None = None,  # the root's model; None: `backend_kwargs` names it

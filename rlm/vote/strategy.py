@@ -22,14 +22,14 @@ from .candidates import candidate_strategy
 from .vote_run import one_call_result, recorded_result, SRLMResult, SRLMSettings, VoteRun
 
 # %% auto #0
-__all__ = ['SRLMArguments', 'SRLM']
+__all__ = ['SRLM']
 
 # %% ../../nbs/vote/05_strategy.ipynb #b8a61f01
 _OWN_SETTINGS = {part.name for part in fields(SRLMSettings)} - {'limits'}
 
 
 @dataclass
-class SRLMArguments(SRLMSettings, RLMSettings, LimitArguments, EngineArguments):
+class _SRLMArguments(SRLMSettings, RLMSettings, LimitArguments, EngineArguments):
     "All arguments of `SRLM` with candidates of class `RLM`, for type checkers."
 
     model: str | Callable | LM | None = None
@@ -53,7 +53,7 @@ class SRLM(Strategy):
 
     method = 'srlm'
 
-    @takes(SRLMArguments, SRLMSettings, LimitArguments)
+    @takes(_SRLMArguments, SRLMSettings, LimitArguments)
     def __init__(
         self,
         model: str | Callable | LM | None = None,  # of the candidates; None: `backend_kwargs` or `strategy` names it

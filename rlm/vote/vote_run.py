@@ -26,6 +26,7 @@ from ..runs.strategy import Strategy
 from .answers import cluster_answers, is_empty, is_error_text, join_pairs, same_answer
 from .candidates import CandidateTree
 from .selection import Candidate, Choice, choose, is_settled, read_confidence, without_reports
+from ..trace.journal import Journal  # noqa: F401 (an annotation that SRLMResult inherits)
 
 # %% auto #0
 __all__ = ['SRLMSettings', 'SRLMResult', 'with_choice', 'one_call_result', 'VoteRun', 'recorded_result', 'recorded_candidate']
