@@ -1,8 +1,9 @@
 """How near a run of `LambdaRLM` comes to its critical path.
 
-`python -m bench.lambda_plan` reads a million characters with a window of 100,000 and a model that takes 200 ms for a call and has no limit of
-calls at once. It is no language model: it says YES, or one of a thousand answers. The critical path is a call for each stage (filter, leaf, the levels of
-reductions); the rest of the wall time is the library's. The least of several runs is shown.
+`python -m bench.lambda_plan` reads a million characters with a window of 100,000. The model takes 200 ms for a call
+and has no limit on concurrent calls. It is not a language model: it answers YES, or one of a thousand answers. The
+critical path is one call for each stage (filter, leaf, each level of reductions); the rest of the wall time is the
+library's. The fastest of several runs is shown.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def measure(task: str, text: str) -> str:
         walls.append(time.perf_counter() - started)
     critical = LATENCY * len(plan.estimate.stages)
     planned = plan.calls if isinstance(plan.calls, int) else f'{plan.calls.start} to {plan.calls.stop - 1}'
-    return f'{task:10} {planned:>10} {result.usage.calls:6} {critical:9.2f} s {min(walls):7.2f} s {min(walls) / critical:6.2f}'
+    wall = min(walls)
+    return f'{task:10} {planned:>10} {result.usage.calls:6} {critical:9.2f} s {wall:7.2f} s {wall / critical:6.2f}'
 
 
 def main() -> None:

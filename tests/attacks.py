@@ -1,7 +1,7 @@
 """Attacks: attempts of a cell to get out of its environment, as data, and how the host sees whether they got out.
 
-`tests/test_attacks.py` runs them where an environment promises to hold them. `python -m tests.containment` runs all of them
-in every environment that works here, and with --write makes nbs/shell/attacks.json, which a page of the docs shows.
+`tests/test_attacks.py` runs them where an environment promises to hold them. `python -m tests.containment` runs all of
+them in every environment that works here; `--write` writes nbs/shell/attacks.json, which a page of the docs shows.
 
 An attack runs in a host process that tests/containment.py watches from outside: whatever the cell does to its host, the
 tests see it. Network attempts go to loopback only, bombs end by themselves, and each attempt is harmless where nothing
@@ -76,7 +76,8 @@ PRELUDE = f'''
 import ctypes, errno, os, platform, select, signal, socket, stat, struct, sys, threading, time
 libc, NR = ctypes.CDLL(None, use_errno=True), {NR!r}[platform.machine()]
 kept = 41
-own = next((folder for folder in ('/sandbox', '/work') if trap['contained'] and os.path.isdir(folder)), trap['scratch']) # where a cell may write
+# `own`: the folder that a cell may write to
+own = next((folder for folder in ('/sandbox', '/work') if trap['contained'] and os.path.isdir(folder)), trap['scratch'])
 
 def syscall(name, *arguments):
     return libc.syscall(NR[name], *[ctypes.c_long(each) if isinstance(each, int) else each for each in arguments])
@@ -105,7 +106,8 @@ def write_all(descriptor, data):
     data = memoryview(data)
     sock = socket.socket(fileno=os.dup(descriptor)) if stat.S_ISSOCK(os.fstat(descriptor).st_mode) else None
     try:
-        while data and select.select([], [descriptor], [], 0.5)[1]: data = data[sock.send(data, socket.MSG_DONTWAIT) if sock else os.write(descriptor, data[:4096]):]
+        while data and select.select([], [descriptor], [], 0.5)[1]:
+            data = data[sock.send(data, socket.MSG_DONTWAIT) if sock else os.write(descriptor, data[:4096]):]
     finally: sock and sock.close()
     if data:
         unread.add(descriptor)
@@ -261,7 +263,9 @@ attack(
     'environment_of_host',
     'reads keys from /proc/*/environ of the host',
     '''
-for process in [os.getppid(), trap['host'], 1, *[int(name) for name in attempt(os.listdir, '/proc') or [] if name.isdigit()]][:4000]:
+for process in [
+    os.getppid(), trap['host'], 1, *[int(name) for name in attempt(os.listdir, '/proc') or [] if name.isdigit()]
+][:4000]:
     text = attempt(read, f'/proc/{process}/environ')
     if text and trap['key'] in text: print(text)
 ''',
@@ -280,7 +284,10 @@ attack(
     'reads the same through /proc/*/root and /proc/*/cwd, and with many ..',
     '''
 for path in trap['secret_files']:
-    for start in ('/proc/1/root', '/proc/self/root', f"/proc/{os.getppid()}/root", f"/proc/{trap['host']}/root", own + '/' + '../' * 30, '/proc/self/cwd/' + '../' * 30, '/dev/fd/0/' + '../' * 10):
+    for start in (
+        '/proc/1/root', '/proc/self/root', f"/proc/{os.getppid()}/root", f"/proc/{trap['host']}/root",
+        own + '/' + '../' * 30, '/proc/self/cwd/' + '../' * 30, '/dev/fd/0/' + '../' * 10,
+    ):
         print(attempt(read, start + path))
 ''',
 )
@@ -303,7 +310,10 @@ attack(
     'walks through all folders for files that look like secrets',
     '''
 for root, folders, files in os.walk('/'):
-    folders[:] = [name for name in folders if os.path.join(root, name) not in ('/proc', '/sys', '/usr', '/lib') and 'site-packages' not in name]
+    folders[:] = [
+        name for name in folders
+        if os.path.join(root, name) not in ('/proc', '/sys', '/usr', '/lib') and 'site-packages' not in name
+    ]
     for name in files:
         if 'canary' in name or name == '.env': print(root, name, attempt(read, os.path.join(root, name)))
 ''',
@@ -338,7 +348,9 @@ for process in {os.getppid(), trap['host']}:
     if attempt(open, f'/proc/{process}/mem', 'rb'): escaped('opened the memory of', process)
     room = ctypes.create_string_buffer(8)
     here, there = Vector(ctypes.addressof(room), 8), Vector(int(trap['address']), 8)
-    if process == trap['host'] and syscall('process_vm_readv', process, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) == 8: escaped('read the memory of', process)
+    if process == trap['host'] and syscall(
+        'process_vm_readv', process, ctypes.byref(here), 1, ctypes.byref(there), 1, 0
+    ) == 8: escaped('read the memory of', process)
 ''',
 )
 attack(
@@ -359,12 +371,15 @@ attack(
     '''
 def look(path):
     if attempt(os.path.getsize, path) == trap['other_size']: print(attempt(read, path))
-for process in [trap['host'], os.getppid(), *[name for name in attempt(os.listdir, '/proc') or [] if name.isdigit()][-100:]]:
+for process in [
+    trap['host'], os.getppid(), *[name for name in attempt(os.listdir, '/proc') or [] if name.isdigit()][-100:]
+]:
     for descriptor in attempt(os.listdir, f'/proc/{process}/fd') or []: look(f'/proc/{process}/fd/{descriptor}')
 for folder in ('/tmp', '/dev/shm', own, '/var/tmp', '/run', os.getcwd()):
     for name in attempt(os.listdir, folder) or []:
         look(f'{folder}/{name}')
-        for inner in attempt(os.listdir, f'{folder}/{name}') or [] if 'rlm' in name else []: look(f'{folder}/{name}/{inner}')
+        for inner in attempt(os.listdir, f'{folder}/{name}') or [] if 'rlm' in name else []:
+            look(f'{folder}/{name}/{inner}')
 import gc
 for each in gc.get_objects():
     if type(each) is not dict: continue
@@ -379,7 +394,8 @@ attack(
     'lists the processes of the host and their command lines',
     '''
 for name in attempt(os.listdir, '/proc') or []:
-    if name.isdigit() and trap['victim_word'] in (attempt(read, f'/proc/{name}/cmdline') or ''): escaped('saw process', name)
+    if name.isdigit() and trap['victim_word'] in (attempt(read, f'/proc/{name}/cmdline') or ''):
+        escaped('saw process', name)
 ''',
 )
 attack(
@@ -421,7 +437,8 @@ attack(
 root = os.open('/', os.O_RDONLY)
 handle = ctypes.create_string_buffer(struct.pack('=Ii', 8, 1) + struct.pack('=Q', 2))
 found = syscall('open_by_handle_at', root, handle, 0)
-if found >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS, errno.EACCES): escaped('open_by_handle_at:', found, errno.errorcode.get(ctypes.get_errno()))
+if found >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS, errno.EACCES):
+    escaped('open_by_handle_at:', found, errno.errorcode.get(ctypes.get_errno()))
 ''',
     needs_root=True,
 )
@@ -488,7 +505,9 @@ attack(
     'raw_sockets',
     'opens raw and packet sockets',
     '''
-for family, kind, protocol in ((socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP), (socket.AF_PACKET, socket.SOCK_RAW, 0)):
+for family, kind, protocol in (
+    (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP), (socket.AF_PACKET, socket.SOCK_RAW, 0)
+):
     opened = attempt(socket.socket, family, kind, protocol)
     if opened: escaped('raw socket', family)
 ''',
@@ -525,7 +544,8 @@ many = array.array('i', [1] * 100)
 for descriptor in pipes():
     try: sock = socket.socket(fileno=os.dup(descriptor))
     except OSError: continue
-    for _ in range(20): attempt(sock.sendmsg, [b'\\0'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, many)], socket.MSG_DONTWAIT)
+    for _ in range(20):
+        attempt(sock.sendmsg, [b'\\0'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, many)], socket.MSG_DONTWAIT)
 ''',
     open_in=(),
 )
@@ -567,9 +587,15 @@ attack(
     'change_context_file',
     'changes the file of the context',
     '''
-for path in ('/context', '/context.txt', '/context.bin', *[line.split()[-1] for line in (attempt(read, '/proc/self/maps') or '').splitlines() if 'context' in line]):
+for path in (
+    '/context', '/context.txt', '/context.bin',
+    *[line.split()[-1] for line in (attempt(read, '/proc/self/maps') or '').splitlines() if 'context' in line],
+):
     if not os.path.exists(path): continue
-    for change in (lambda: os.close(os.open(path, os.O_WRONLY)), lambda: os.unlink(path), lambda: os.chmod(path, 0o777), lambda: os.rename(path, path + '.old')):
+    for change in (
+        lambda: os.close(os.open(path, os.O_WRONLY)), lambda: os.unlink(path),
+        lambda: os.chmod(path, 0o777), lambda: os.rename(path, path + '.old'),
+    ):
         try: change()
         except OSError: continue
         escaped('changed', path)
@@ -640,7 +666,10 @@ attack(
     'core_pattern',
     'opens the settings of the kernel for writing, core_pattern among them',
     '''
-for path in ('/proc/sys/kernel/core_pattern', '/proc/sys/kernel/modprobe', '/proc/sys/vm/overcommit_memory', '/proc/sys/fs/binfmt_misc/register', '/proc/sysrq-trigger', '/sys/kernel/uevent_helper', '/sys/power/state'):
+for path in (
+    '/proc/sys/kernel/core_pattern', '/proc/sys/kernel/modprobe', '/proc/sys/vm/overcommit_memory',
+    '/proc/sys/fs/binfmt_misc/register', '/proc/sysrq-trigger', '/sys/kernel/uevent_helper', '/sys/power/state',
+):
     try: os.close(os.open(path, os.O_WRONLY))
     except OSError: continue
     escaped('opened', path)
@@ -667,7 +696,10 @@ attack(
     'becomes another user through setuid programs',
     '''
 import glob, subprocess
-found = [path for pattern in ('/usr/bin/*', '/bin/*', '/usr/sbin/*', '/sbin/*') for path in glob.glob(pattern) if (attempt(os.stat, path) or os.stat('/')).st_mode & stat.S_ISUID]
+found = [
+    path for pattern in ('/usr/bin/*', '/bin/*', '/usr/sbin/*', '/sbin/*') for path in glob.glob(pattern)
+    if (attempt(os.stat, path) or os.stat('/')).st_mode & stat.S_ISUID
+]
 for path in found[:5]:
     ended = attempt(subprocess.run, [path, '--help'], capture_output=True, timeout=3, stdin=subprocess.DEVNULL)
     if ended and not libc.prctl(39, 0, 0, 0, 0): escaped('ran', path)
@@ -677,7 +709,8 @@ for path in (own + '/su', trap['scratch'] + '/su'):
         os.chmod(path, 0o4755)
         os.chown(path, 0, 0)
     except OSError: continue
-    if os.stat(path).st_mode & stat.S_ISUID and os.stat(path).st_uid == 0 and path.startswith(trap['scratch']): escaped('made a setuid program', path)
+    if os.stat(path).st_mode & stat.S_ISUID and os.stat(path).st_uid == 0 and path.startswith(trap['scratch']):
+        escaped('made a setuid program', path)
 ''',
 )
 attack(
@@ -700,7 +733,12 @@ attack(
     'plants modules and settings that the next worker would load, then dies',
     '''
 text = 'import builtins; builtins.planted = True'
-for folder in (os.getcwd() if trap['contained'] or os.getcwd() == trap['cwd'] else own, own, os.path.expanduser('~/.ipython/profile_default/startup'), os.path.expanduser(f'~/.local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages')):
+for folder in (
+    os.getcwd() if trap['contained'] or os.getcwd() == trap['cwd'] else own,
+    own,
+    os.path.expanduser('~/.ipython/profile_default/startup'),
+    os.path.expanduser(f'~/.local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages'),
+):
     if folder.startswith(trap['real_home']): continue
     for name in ('json.py', 'sitecustomize.py', 'usercustomize.py', 'struct.py', 'IPython.py', 'planted.pth'):
         try:
@@ -768,7 +806,10 @@ attack(
     'makes itself more important than all others',
     '''
 if libc.setpriority(0, 0, -20) == 0: escaped('priority -20')
-if attempt(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1)) is None and os.sched_getscheduler(0) == os.SCHED_FIFO: escaped('real-time scheduling')
+if (
+    attempt(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1)) is None
+    and os.sched_getscheduler(0) == os.SCHED_FIFO
+): escaped('real-time scheduling')
 ''',
     needs_root=True,
 )
@@ -792,7 +833,9 @@ for process in (1, os.getppid(), trap['host']):
     for kind in ('net', 'mnt', 'pid', 'user'):
         try: space = os.open(f'/proc/{process}/ns/{kind}', os.O_RDONLY)
         except OSError: continue
-        if os.readlink(f'/proc/{process}/ns/{kind}') == trap['namespaces'][kind] and (libc.setns(space, 0) == 0 or os.readlink(f'/proc/self/ns/{kind}') == trap['namespaces'][kind]): escaped('is in', kind)
+        if os.readlink(f'/proc/{process}/ns/{kind}') == trap['namespaces'][kind] and (
+            libc.setns(space, 0) == 0 or os.readlink(f'/proc/self/ns/{kind}') == trap['namespaces'][kind]
+        ): escaped('is in', kind)
 ''',
 )
 attack(
@@ -801,10 +844,14 @@ attack(
     'types into the terminal of the user',
     '''
 import fcntl, termios
-for path in ('/dev/tty', *[f'/dev/fd/{descriptor}' for descriptor in range(16)], *[f'/dev/pts/{number}' for number in range(8)], '/dev/console'):
+for path in (
+    '/dev/tty', *[f'/dev/fd/{descriptor}' for descriptor in range(16)],
+    *[f'/dev/pts/{number}' for number in range(8)], '/dev/console',
+):
     try: terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
     except OSError: continue
-    if os.isatty(terminal) and (path == '/dev/tty' or os.ttyname(terminal) == trap['terminal']): escaped('opened the terminal', path)
+    if os.isatty(terminal) and (path == '/dev/tty' or os.ttyname(terminal) == trap['terminal']):
+        escaped('opened the terminal', path)
 ''',
 )
 attack(
@@ -834,7 +881,9 @@ attack(
     '''
 if libc.setresuid(0, 0, 0) == 0: escaped('is root')
 if libc.setgroups(ctypes.c_size_t(1), struct.pack('i', 0)) == 0: escaped('chose its groups')
-if libc.capset(struct.pack('=Ii', 0x20080522, 0), struct.pack('=6I', *[0xFFFFFFFF, 0xFFFFFFFF, 0, 0x1FF, 0x1FF, 0])) == 0: escaped('took capabilities')
+if libc.capset(
+    struct.pack('=Ii', 0x20080522, 0), struct.pack('=6I', *[0xFFFFFFFF, 0xFFFFFFFF, 0, 0x1FF, 0x1FF, 0])
+) == 0: escaped('took capabilities')
 ''',
     needs_root=True,
 )
@@ -850,7 +899,8 @@ import resource
 for name in ('RLIMIT_AS', 'RLIMIT_NOFILE', 'RLIMIT_FSIZE', 'RLIMIT_NPROC', 'RLIMIT_CORE'):
     limit, before = getattr(resource, name), resource.getrlimit(getattr(resource, name))
     for soft, hard in ((-1, -1), (before[1] + 1, before[1] + 1)):
-        if before[1] == -1 and name in ('RLIMIT_AS', 'RLIMIT_FSIZE') and not trap['contained']: escaped(name, 'is not limited')
+        if before[1] == -1 and name in ('RLIMIT_AS', 'RLIMIT_FSIZE') and not trap['contained']:
+            escaped(name, 'is not limited')
         if before[1] != -1 and attempt(lambda: resource.setrlimit(limit, (soft, hard)) or True):
             escaped('raised', name)
             resource.setrlimit(limit, before)
@@ -965,7 +1015,11 @@ for queue in made:
 sets = [libc.semget(0, 100, 0o1600) for _ in range(10)]
 for each in sets:
     if each >= 0: libc.semctl(each, 0, 0)
-if any(each >= 0 for each in made + sets) and trap['ipc'] == (attempt(os.readlink, '/proc/self/ns/ipc') or trap['ipc']) and not trap['contained']: escaped('queues of the host')
+if (
+    any(each >= 0 for each in made + sets)
+    and trap['ipc'] == (attempt(os.readlink, '/proc/self/ns/ipc') or trap['ipc'])
+    and not trap['contained']
+): escaped('queues of the host')
 ''',
 )
 attack(
@@ -974,7 +1028,9 @@ attack(
     'fills every folder that it can write to, 3 GB in all',
     '''
 total = 0
-for folder in (own, '/tmp', '/dev/shm', '/dev', '/var/tmp', '/run', '/', '/dev/mqueue', os.path.expanduser('~'), os.getcwd()):
+for folder in (
+    own, '/tmp', '/dev/shm', '/dev', '/var/tmp', '/run', '/', '/dev/mqueue', os.path.expanduser('~'), os.getcwd()
+):
     path = os.path.join(folder, trap['new_file'])
     try:
         with open(path, 'wb', buffering=0) as file:
@@ -1350,7 +1406,9 @@ attack(
     '''
 import builtins, json, struct as packing
 def evil(*arguments, **named): raise SystemError('evil')
-for name in ('len', 'print', 'isinstance', 'repr', 'str', 'open', 'type', 'getattr', 'iter', 'sorted', 'compile', 'exec', 'eval'): setattr(builtins, name, evil)
+for name in (
+    'len', 'print', 'isinstance', 'repr', 'str', 'open', 'type', 'getattr', 'iter', 'sorted', 'compile', 'exec', 'eval'
+): setattr(builtins, name, evil)
 json.dumps = json.loads = json.JSONEncoder.encode = json.JSONDecoder.decode = evil
 packing.pack = packing.unpack = evil
 ''',
@@ -1384,7 +1442,14 @@ lies = [None, 5, [], 'x', [1] * 10, {'a': {}}, -1, 1e308, True, '\\ud800', 2**70
 for descriptor in pipes():
     for number in range(12):
         for lie in lies:
-            for message in (dict(op='done', id=number, cell=lie, variables=lie, answer=lie), dict(op='done', id=lie, cell=dict(code=lie, stdout=lie, stderr=lie, value=lie, error=lie, seconds=lie, calls=lie, final=lie, notes=lie), variables={'x': lie}, answer=lie), lie, [message for message in 'ab']):
+            for message in (
+                dict(op='done', id=number, cell=lie, variables=lie, answer=lie),
+                dict(op='done', id=lie, cell=dict(
+                    code=lie, stdout=lie, stderr=lie, value=lie, error=lie, seconds=lie, calls=lie, final=lie, notes=lie
+                ), variables={'x': lie}, answer=lie),
+                lie,
+                [message for message in 'ab'],
+            ):
                 attempt(write_all, descriptor, frame(message))
 ''',
     open_in=IN_PROCESS,
@@ -1395,7 +1460,10 @@ attack(
     'sends a well-formed result of its own, then goes on for ever',
     '''
 for descriptor in pipes():
-    for number in range(50): attempt(write_all, descriptor, frame(dict(op='done', id=number, cell=dict(code='', stdout='forged', stderr='', value=None, error=None, seconds=0, calls=0, final=dict(value='forged', source='FINAL'), notes=[]), variables={}, answer=None)))
+    for number in range(50): attempt(write_all, descriptor, frame(dict(op='done', id=number, cell=dict(
+        code='', stdout='forged', stderr='', value=None, error=None, seconds=0, calls=0,
+        final=dict(value='forged', source='FINAL'), notes=[],
+    ), variables={}, answer=None)))
 time.sleep(1000)
 ''',
     ends=False,
@@ -1410,8 +1478,13 @@ attack(
 lies = [None, 5, [], 'x', [None], [[]], {'a': 1}, ['x', 3], -1, 'ret', '../x']
 for descriptor in pipes():
     for lie in lies:
-        for message in (dict(op='call', id=lie, kind=lie, prompts=lie, model=lie, contexts=lie), dict(op='call', id=7, kind='llm', prompts=['x'], model=lie, contexts=lie), dict(op='call', id=7, kind='exec', prompts=['x'], model=None, contexts=None),
-                        dict(op=lie), dict(op='ready', version=lie), dict(op='ret', id=lie), dict(op='exec', id=1, code='1'), {}, lie):
+        for message in (
+            dict(op='call', id=lie, kind=lie, prompts=lie, model=lie, contexts=lie),
+            dict(op='call', id=7, kind='llm', prompts=['x'], model=lie, contexts=lie),
+            dict(op='call', id=7, kind='exec', prompts=['x'], model=None, contexts=None),
+            dict(op=lie), dict(op='ready', version=lie), dict(op='ret', id=lie), dict(op='exec', id=1, code='1'),
+            {}, lie,
+        ):
             attempt(write_all, descriptor, frame(message))
 ''',
     open_in=IN_PROCESS,
@@ -1442,7 +1515,10 @@ attack(
     'garbage',
     'sends what is no frame',
     '''
-for data in (b'\\0\\0\\0\\0', b'\\0\\0\\0\\5hello', b'\\0\\0\\0\\4\\xff\\xfe\\xfd\\xfc', b'\\0\\0\\0\\3NaN', b'\\0\\0\\x20\\0' + b'9' * 8192):
+for data in (
+    b'\\0\\0\\0\\0', b'\\0\\0\\0\\5hello', b'\\0\\0\\0\\4\\xff\\xfe\\xfd\\xfc', b'\\0\\0\\0\\3NaN',
+    b'\\0\\0\\x20\\0' + b'9' * 8192,
+):
     for descriptor in pipes(): attempt(write_all, descriptor, data)
 ''',
     timeout=4,
@@ -1512,11 +1588,15 @@ attack(
     'tries system calls that only the host needs: bpf, perf, userfaultfd, modules, kexec, keys, reboot',
     '''
 room = ctypes.create_string_buffer(4096)
-calls = dict(bpf=(0, room, 8), perf_event_open=(room, 0, -1, -1, 0), kexec_load=(0, 0, None, 1 << 30), init_module=(None, 0, b''), finit_module=(-1, b'', 0),
-             swapon=(b'/nonexistent', 0), reboot=(1, 2, 3, None), fanotify_init=(0, 0), fsopen=(b'no-such-system', 0), quotactl=(0, None, 0, None), keyctl=(0, -3, 0, 0, 0))
+calls = dict(
+    bpf=(0, room, 8), perf_event_open=(room, 0, -1, -1, 0), kexec_load=(0, 0, None, 1 << 30),
+    init_module=(None, 0, b''), finit_module=(-1, b'', 0), swapon=(b'/nonexistent', 0), reboot=(1, 2, 3, None),
+    fanotify_init=(0, 0), fsopen=(b'no-such-system', 0), quotactl=(0, None, 0, None), keyctl=(0, -3, 0, 0, 0),
+)
 for name, arguments in calls.items():
     ctypes.set_errno(0)
-    if syscall(name, *arguments) >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.EACCES, errno.ENOSYS): escaped(name, errno.errorcode.get(ctypes.get_errno()))
+    if syscall(name, *arguments) >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        escaped(name, errno.errorcode.get(ctypes.get_errno()))
 ''',
     needs_root=True,
 )
@@ -1537,7 +1617,8 @@ attack(
     '''
 import mmap
 if platform.machine() == 'x86_64':
-    code = b'\\x53\\xbb\\x00\\x00\\x00\\x10\\xb8\\x36\\x01\\x00\\x00\\xcd\\x80\\x5b\\xc3' # unshare(CLONE_NEWUSER) of i386
+    # unshare(CLONE_NEWUSER) of i386
+    code = b'\\x53\\xbb\\x00\\x00\\x00\\x10\\xb8\\x36\\x01\\x00\\x00\\xcd\\x80\\x5b\\xc3'
     room = mmap.mmap(-1, 4096, prot=7)
     room.write(code)
     call = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(room)))

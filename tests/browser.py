@@ -214,7 +214,8 @@ class Page:
     def click(self, selector: str, times: int = 1) -> None:
         "Click into the middle of the first element that a selector finds."
         x, y = self.run(
-            f'(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }})()'
+            f'(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect(); '
+            'return [box.x + box.width / 2, box.y + box.height / 2]; })()'
         )
         for count in range(1, times + 1):
             for kind in ('mousePressed', 'mouseReleased'):

@@ -12,7 +12,7 @@ os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'  # before LiteLLM is importe
 
 @pytest.fixture(scope='session')
 def shared_server():
-    import litellm  # takes seconds, which are no part of any run's time limit
+    import litellm  # noqa: F401 (imported here because it takes seconds, which must not count towards a run's time limit)
 
     with mock_server() as server:
         yield server

@@ -1,8 +1,9 @@
-"""A mock of an OpenAI-compatible server on loopback, for tests and benchmarks. It is no language model: every reply is scripted.
+"""A mock of an OpenAI-compatible server on loopback, for tests and benchmarks.
 
-`python -m tests.mock_server --port 0` prints its address and serves until it is stopped; `mock_server(**settings)` does the same from a test.
+It is not a language model: every reply is scripted. `python -m tests.mock_server --port 0` prints its address and
+serves until it is stopped; `mock_server(**settings)` does the same from a test.
 
-The model's name says what it answers (`mode` or `mode-anything`):
+The model's name selects its replies (`mode` or `mode-anything`):
 
 | mode         | reply                                                                              |
 |--------------|------------------------------------------------------------------------------------|
@@ -13,21 +14,32 @@ The model's name says what it answers (`mode` or `mode-anything`):
 | `extractive` | what `offline/extractive` of the library answers to the same messages              |
 | `429`, `500` | always that status (`429` with `Retry-After`)                                      |
 | `hung`       | nothing, until the client leaves                                                   |
-| `malformed`, `no_choices`, `null`, `truncated` | a body that is no JSON, has no choice, has null content, or ends early |
+| `malformed`, `no_choices`, `null`, `truncated` | a body that is not JSON, has no choices, null content or ends early |
 | `x`, `mock`  | a script where one was posted, else echo                                           |
 
-Any other name is an unknown model (404), unless the setting `serves` gives it a mode: `{"gpt-4o": "rules"}`. Settings, all of them also options on the command line: `latency` (seconds before every reply),
-`key` (the only API key let in; else 401), `seed`, `retry_after` (seconds; told with each 429) and `faults`, which maps a fault (`429`, `500`,
-`hung`, `malformed`, `no_choices`, `null`, `truncated`) to the share of requests that get it: `{"429": 0.1}`. Which ones is decided by seed and request
-number alone, so a run can be repeated. `crowded`: of so many requests only the first is answered, the others get 429.
+Any other name is an unknown model (404), unless the setting `serves` gives it a mode: `{"gpt-4o": "rules"}`.
 
-Usage: a message's tokens are `ceil(characters / 4)` of its content, the prompt's are their sum, and so for the reply. Cached tokens are those of the longest
-earlier prompt that this prompt begins with.
+Settings, which are also options on the command line:
 
-`/script` takes `{"replies": [...], "rules": [[pattern, reply], ...]}`: replies go first, in order, then the first rule whose pattern is found in
-the last message. A reply is a text or `{"content", "tool_calls": [{"name", "arguments"}], "status", "latency", "fault", "finish_reason"}`. `GET /stats` tells what
-was seen (`times`: seconds of arrival and of leaving, in order of leaving; `usage`: of good answers; `told`: of all bodies that say their usage, hollow ones
-too), `POST /reset` forgets it, the script included.
+- `latency`: seconds before every reply.
+- `key`: the only API key that is accepted; others get 401.
+- `retry_after`: seconds, sent with each 429.
+- `faults`: maps a fault (`429`, `500`, `hung`, `malformed`, `no_choices`, `null`, `truncated`) to the share of requests
+  that get it: `{"429": 0.1}`.
+- `seed`: with the number of a request, it alone decides which fault the request gets, so a run can be repeated.
+- `crowded`: of so many requests only the first is answered; the others get 429.
+
+Usage: a message has `ceil(characters / 4)` tokens. A prompt has the sum of its messages' tokens; a reply is counted in
+the same way. Cached tokens are those of the longest earlier prompt that this prompt begins with.
+
+`/script` takes `{"replies": [...], "rules": [[pattern, reply], ...]}`. Replies go first, in order, then the first rule
+whose pattern is found in the last message. A reply is a text or a dict with some of `content`,
+`tool_calls` (`[{"name", "arguments"}]`), `status`, `latency`, `fault` and `finish_reason`.
+
+`GET /stats` returns what the server has seen: among others `times` (seconds of arrival and of leaving, in order of
+leaving), `usage` (of good answers) and `told` (of all bodies that report a usage, also those without choices or
+content).
+`POST /reset` clears it, and the script too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"Every block of code that the index and the tutorials show in their text runs, against the mock server where it names a paid model."
+"Every code block in the text of the index and the tutorials runs; a paid model is replaced by the mock server."
 
 import json
 import re

@@ -28,7 +28,8 @@ def dated_rows(count, users, seed):
     dice = random.Random(seed)
     rows = [
         (
-            f'Date: Mar {dice.randrange(1, 29):02}, {dice.randrange(2022, 2026)} || User: {dice.randrange(10_000, 10_000 + users)} || Instance: Why {number} ?',
+            f'Date: Mar {dice.randrange(1, 29):02}, {dice.randrange(2022, 2026)} || '
+            f'User: {dice.randrange(10_000, 10_000 + users)} || Instance: Why {number} ?',
             dice.choice(KINDS),
         )
         for number in range(count)

@@ -14,11 +14,18 @@ text = '\\n\\n'.join(f'# Letter {number}\\n\\nThe ship of Anna {number} left in 
 async def model(messages):
     await asyncio.sleep(0.15)
     if messages[0]['role'] != 'system': return 'YES' if 'YES or NO' in messages[-1]['content'] else 'Anna 3'
-    if len(messages) < 4: return '```repl\\nsaid = llm_query_batched([context[:500], context[500:1000]])\\nprint("last line:", said[1])\\n```'
+    if len(messages) < 4:
+        return (
+            '```repl\\nsaid = llm_query_batched([context[:500], context[500:1000]])\\n'
+            'print("last line:", said[1])\\n```'
+        )
     return '```repl\\nFINAL("Anna 3")\\n```'
 lm = LM(model, input_cost_per_token=1e-6, output_cost_per_token=4e-6)
-strategies = dict(rlm=lambda: RLM(lm, env='local', max_iterations=9, max_cost=2, verbose=True), srlm=lambda: SRLM(lm, env='local', k=2, early_stop=False, verbose=True),
-                  planned=lambda: LambdaRLM(lm, task='search', context_window_chars=4000, verbose=True))
+strategies = dict(
+    rlm=lambda: RLM(lm, env='local', max_iterations=9, max_cost=2, verbose=True),
+    srlm=lambda: SRLM(lm, env='local', k=2, early_stop=False, verbose=True),
+    planned=lambda: LambdaRLM(lm, task='search', context_window_chars=4000, verbose=True),
+)
 def go(name): return strategies[name]()(text, 'Who left?').answer
 '''
 # What the status line says at some moment, and lines that stay.

@@ -1,4 +1,4 @@
-"An RLM as a model: through LiteLLM in this process, and through its proxy by the openai package, against the mock server."
+"An RLM as a model, against the mock server: through LiteLLM in this process, and through its proxy with `openai`."
 
 import asyncio
 import importlib.util
@@ -305,7 +305,12 @@ handler = make_handler(env='local', max_iterations=8, max_calls=50)
 CONFIG = '''
 model_list:
   - model_name: reader
-    litellm_params: {{model: rlm/openai/rules, api_base: {address}, api_key: {key}, input_cost_per_token: 0.000001, output_cost_per_token: 0.000002}}
+    litellm_params:
+      model: rlm/openai/rules
+      api_base: {address}
+      api_key: {key}
+      input_cost_per_token: 0.000001
+      output_cost_per_token: 0.000002
 litellm_settings:
   custom_provider_map:
     - {{provider: rlm, custom_handler: rlm_handler.handler}}

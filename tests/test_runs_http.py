@@ -1,4 +1,4 @@
-"Whole runs through LiteLLM against the mock server: the same answers as with scripted models, limits over the tree, faults, many runs at once."
+"Whole runs through LiteLLM against the mock server: answers, limits over the tree, faults, many runs at once."
 
 import asyncio
 import functools
@@ -297,7 +297,8 @@ FAULTS = {'429': 0.05, '500': 0.05, 'malformed': 0.04, 'no_choices': 0.02, 'null
 
 def test_one_request_in_five_failing_changes_nothing_but_the_count():
     code = cell(
-        'answers = llm_query_batched([f"number {n:02}" for n in range(60)])\nprint([n for n, one in enumerate(answers) if one != f"number {n:02}"])'
+        'answers = llm_query_batched([f"number {n:02}" for n in range(60)])\n'
+        'print([n for n, one in enumerate(answers) if one != f"number {n:02}"])'
     )
     faults = Settings(faults=FAULTS, seed=SEED)
     with mock_server(faults=FAULTS, seed=SEED, retry_after=0.05) as server:
@@ -309,7 +310,8 @@ def test_one_request_in_five_failing_changes_nothing_but_the_count():
     met = [kind for number in range(seen['requests']) if (kind := faults.fault(number))]
     assert result.answer == 'all right'
     assert result.usage.calls == seen['requests'] == 62 + len(met) and set(met) == set(FAULTS)
-    # Bodies without choices or content say what they cost, three tokens each way, and it was paid; the server counts good replies only.
+    # Bodies without choices or content report a usage of three tokens each way, which was paid.
+    # The server counts good replies only.
     hollow = met.count('no_choices') + met.count('null')
     assert (result.usage.input, result.usage.output) == (
         seen['usage']['prompt_tokens'] + 3 * hollow,
@@ -333,7 +335,9 @@ def test_ten_runs_of_one_object_keep_apart(server):
             [
                 'walrus (\\d)',
                 cell(
-                    'import time\nnumber = context.split()[-1]\nfor step in range(5):\n    print("output of", number)\n    time.sleep(0.01)\nllm_query(f"sub {number}")\nFINAL(number)'
+                    'import time\nnumber = context.split()[-1]\n'
+                    'for step in range(5):\n    print("output of", number)\n    time.sleep(0.01)\n'
+                    'llm_query(f"sub {number}")\nFINAL(number)'
                 ),
             ],
         ]

@@ -74,7 +74,8 @@ def show(browser, tmp_path):
 
 def names(page):
     return page.run(
-        '[...document.querySelectorAll(".row")].sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top)).map(row => row.querySelector(".name").textContent)'
+        '[...document.querySelectorAll(".row")].sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))'
+        '.map(row => row.querySelector(".name").textContent)'
     )
 
 
@@ -104,7 +105,8 @@ def test_a_run_is_shown_with_time_tokens_and_dollars(show):
         'turn 2',
     ]
     rows = page.run(
-        '[...document.querySelectorAll(".row")].map(row => row.innerText.split(/\\s*\\n\\s*/).filter(Boolean).slice(-3))'
+        '[...document.querySelectorAll(".row")]'
+        '.map(row => row.innerText.split(/\\s*\\n\\s*/).filter(Boolean).slice(-3))'
     )
     assert rows[0] == ['9.9 s', '937k', '$0.0940'] and rows[3] == ['2.5 s', '310k', '$0.0310']
     assert 'Q2 with 12.4M, after the Oslo order' in text(page, '#detail')
@@ -180,7 +182,8 @@ def test_without_a_mouse_the_scoreboard_leads_to_candidates_and_the_outline_gets
 def test_rows_say_where_they_stand_among_how_many(show):
     page = show(long_run())
     told = page.run(
-        '[...document.querySelectorAll(".row")].map(row => ["aria-level", "aria-posinset", "aria-setsize"].map(name => row.getAttribute(name)))'
+        '[...document.querySelectorAll(".row")]'
+        '.map(row => ["aria-level", "aria-posinset", "aria-setsize"].map(name => row.getAttribute(name)))'
     )
     turns = [row[1:] for row in told if row[0] == '2']
     assert told[0] == ['1', '1', '1'] and [int(nth) for nth, _ in turns] == list(range(1, len(turns) + 1))
@@ -354,12 +357,16 @@ def hostile_run(attack):
 def test_hostile_texts_stay_texts(show, events):
     page = show(events())
     known = page.run(
-        'document.documentElement.outerHTML.length > 0 && [...new Set([...document.querySelectorAll("*")].map(one => one.localName))].sort()'
+        'document.documentElement.outerHTML.length > 0 && '
+        '[...new Set([...document.querySelectorAll("*")].map(one => one.localName))].sort()'
     )
     page.press('e')
     # Every step is shown and every part of it opened.
     page.run('''(async () => { for (let place = 0; place < nodes.length; place++) { select(place, true);
-        for (const part of document.querySelectorAll("#detail details")) { part.open = true; await new Promise(done => part.addEventListener("toggle", done, { once: true })); } } })()''')
+        for (const part of document.querySelectorAll("#detail details")) {
+            part.open = true;
+            await new Promise(done => part.addEventListener("toggle", done, { once: true }));
+        } } })()''')
     page.run('search("hacked")')
     page.settle()
     drawn = page.run('[...new Set([...document.querySelectorAll("*")].map(one => one.localName))].sort()')
@@ -417,7 +424,8 @@ def test_the_page_without_a_script_stays_text_too(browser, tmp_path):
 def test_the_page_runs_no_script_but_its_own(show):
     page = show(sample_run())
     page.run(
-        'document.body.insertAdjacentHTML("beforeend", "<img src=x onerror=\\"hacked=1\\"><a id=bad href=\\"javascript:hacked=1\\">x</a>")'
+        'document.body.insertAdjacentHTML("beforeend", '
+        '"<img src=x onerror=\\"hacked=1\\"><a id=bad href=\\"javascript:hacked=1\\">x</a>")'
     )
     page.run('document.body.append(Object.assign(document.createElement("script"), {textContent: "hacked=1"}))')
     page.run('document.querySelector("#bad").click()')
