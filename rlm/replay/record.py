@@ -219,7 +219,7 @@ class RunRecord:
             tree.sub_calls += len(one.calls) + (one is not child)
         events = [event for one in below for event in (*one.steps, *one.calls, *one.call_starts.values()) if event]
         for event in sorted(events, key=lambda event: event['seq']):
-            self.journal.tell(event)
+            self.journal.publish(event)
         return child.end
 
     def said(
@@ -426,7 +426,7 @@ def _repeat_call(self: RunRecord, trajectory: RecordedTrajectory, event: dict) -
             content = {name: value for name, value in one.items() if name not in ('type', 'seq', 'time', 'run')}
             self.journal.append(one['type'], trajectory.run, content)
         else:
-            self.journal.tell(one)
+            self.journal.publish(one)
 
 # %% ../../nbs/replay/03_record.ipynb #3d9b1c88
 @patch
@@ -615,7 +615,7 @@ class ReplayJournal(Journal):
         known = self.record.match_event(type, run, content) if self.record else None
         if known is None or self.record.counts_anew:
             return self.append(type, run, content)
-        self.tell(known)
+        self.publish(known)
         return known
 
     def new_run(

@@ -217,7 +217,7 @@ class Node:
     "A place in a run, with the calls and child runs that were started from it."
 
     calls: dict[str, dict] = field(default_factory=dict)  # call id -> its `reply`; its `call_start` until that comes
-    children: list[RunNode] = field(default_factory=list)  # runs started here
+    children: list[Any] = field(default_factory=list)  # the `RunNode` of each run started here
     notices: list[str] = field(default_factory=list)  # what the user should know
 
     def inner(self) -> list[Node]:  # child runs, and the turns of a run or the cells of a turn
