@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from .base.errors import BadInput
 from .models.lm import LM
+from .runs.actions.tool_calls import tool_name
 from .runs.call_tree import CallTree
+from .runs.direct import Direct, DirectSettings
 from .runs.result import Result
 from .runs.rlm import RLM
 from .runs.trajectory import Trajectory
 from .shell.ipython import Shell
 from .shell.view import BaseShell
-from .runs.direct import Direct, DirectSettings
 
 # %% ../nbs/00_core.ipynb #coreall
 _all_ = ['RLM', 'DirectSettings', 'Direct']
@@ -26,15 +27,15 @@ def run(
     query: str,  # the question
     context: Any,  # what it is about: a text, a list of texts, any object
     model: str | Callable | LM,  # the root's model
-    sub_model: str | Callable | LM | None = None,  # what sub-calls ask; the root's model where None
-    max_iterations: int = 20,  # turns
-    max_output_chars: int = 30_000,  # of a cell's output; longer output is offloaded
-    verbose: bool = False,  # show the run as it goes
-    on_iteration: Callable[[int, dict], None] | None = None,  # (turn, what was said and run) after each turn
-    **kwargs,  # further settings of `RLM`
+    sub_model: str | Callable | LM | None = None,  # the model that answers sub-calls; None: the root's model
+    max_iterations: int = 20,  # turns of one trajectory
+    max_output_chars: int = 30_000,  # characters of a cell's output that the model sees; longer output is offloaded
+    verbose: bool = False,  # show progress while the run goes on
+    on_iteration: Callable[[int, dict], None] | None = None,  # called with (turn, event) after each turn
+    **kwargs: Any,  # further settings of `RLM`
 ) -> Result:  # `answer`, `iterations`, `total_input_tokens`, `code_executions`, `sub_calls`, `history`
-    "Answer `query` about `context` with a recursive language model."
-    return RLM(
+    "Answer `query` about `context` with a recursive language model; raises as `RLM` does."
+    rlm = RLM(
         model,
         sub_model,
         max_iterations=max_iterations,
@@ -42,11 +43,12 @@ def run(
         verbose=verbose,
         on_iteration=on_iteration,
         **kwargs,
-    )(context, query)
+    )
+    return rlm(context, query)
 
 # %% ../nbs/00_core.ipynb #89d0ed0b
 class _ToolLoop(RLM):
-    "An `RLM` over a shell and tools that somebody else made."
+    "An `RLM` with an existing shell, whose model acts by calling functions."
 
     shell: BaseShell | None = None
     functions: dict[str, Callable] = {}
@@ -69,28 +71,30 @@ class _ToolLoop(RLM):
 
 def advanced_toolloop(
     query: str,  # the question
-    sp: str | None = None,  # system prompt; REPL_SYSTEM_PROMPT where None
+    sp: str | None = None,  # system prompt; None: REPL_SYSTEM_PROMPT
     tools: list[Callable] = (),  # functions with annotations and docstrings, such as `make_run_repl(sh)`
     sh: BaseShell | None = None,  # the shell that the tools work in, for FINAL_VAR
-    model: str | Callable | LM = 'gpt-4o-mini',  # LiteLLM name
-    base_url: str | None = None,  # the server's address
-    max_steps: int = 50,  # turns
-    final_prompt: str | None = None,  # what is said before the last turn; FINAL_PROMPT where None
-    verbose: bool = False,  # show the run as it goes
-    **kwargs,  # further settings of `RLM`: max_cost=..., trace=...
+    model: str | Callable | LM = 'gpt-4o-mini',  # a name that LiteLLM knows, a function, or an `LM`
+    base_url: str | None = None,  # address of the server, if `model` is a name or a function
+    max_steps: int = 50,  # turns of the trajectory
+    final_prompt: str | None = None,  # message before the last turn; None: FINAL_PROMPT
+    verbose: bool = False,  # show progress while the run goes on
+    **kwargs: Any,  # further settings of `RLM`: max_cost=..., trace=...
 ) -> Iterator:  # model responses, tool results, then {"type": "final", "answer": ...}
-    "Let a model answer `query` by calling `tools`, in this process and without isolation."
+    "Let a model answer `query` by calling `tools`, in this process; raises `BadInput` for another `env`."
     if kwargs.setdefault('env', 'local') != 'local':
         raise BadInput(
-            'advanced_toolloop works in this process, with your shell: leave env out, or use RLM, which has environments.'
+            'advanced_toolloop works in this process, with your shell: '
+            'leave env out, or use RLM, which has environments.'
         )
     lm = model if isinstance(model, LM) else LM(model, api_base=base_url)
     sub_lm = getattr(sh.subcalls, 'lm', None) if sh else None
     loop = _ToolLoop(
         lm, sub_lm, system_prompt=sp, final_prompt=final_prompt, max_iterations=max_steps, verbose=verbose, **kwargs
     )
-    loop.shell, loop.functions = sh, {function.__name__: function for function in tools}
-    items: list = []
+    loop.shell = sh
+    loop.functions = {tool_name(function): function for function in tools}
+    items: list[Any] = []
     loop.on_item = items.append
     context = sh['context'] if sh and 'context' in sh else query
     for event in loop.stream(context, query):

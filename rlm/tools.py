@@ -72,7 +72,7 @@ def _with_context(prompt: str | list, context: Any) -> str | list:
 
 
 def _answer_in(reply: Any, lm: LM) -> str | Exception:
-    "The text of a reply without its reasoning, or why there is none."
+    "The text of a reply without its reasoning, or the reason why it is missing."
     if isinstance(reply, BaseException):
         return reply
     try:

@@ -169,7 +169,7 @@ def _signature(
 
 def describe_tools(
     tools: dict[str, Any] | None,  # name -> a callable, a value, or {"tool": ..., "description": ...}
-) -> str:  # one line for each tool; empty if there are none
+) -> str:  # one line for each tool; empty without tools
     "The lines that fill the slot `{tools}` of a system prompt."
     lines = []
     for name, tool in (tools or {}).items():

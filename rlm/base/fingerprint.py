@@ -166,7 +166,7 @@ _SCALARS = ('NAType', 'NaTType', 'Interval', 'Period')  # of pandas: their text 
 
 
 @patch
-def _feed_table(self: _Reader, value: Any) -> bool:  # False: it is none of them
+def _feed_table(self: _Reader, value: Any) -> bool:  # False: it matches no pattern
     "Read a table, a column, an index, an array or a number of pandas, Polars, Arrow or numpy."
     names = {kind.__name__ for kind in type(value).__mro__ if kind.__module__.partition('.')[0] in _LIBRARIES}
     if names.isdisjoint(_TABLES):

@@ -180,7 +180,7 @@ def plot_latencies(
 
 # %% ../../nbs/bench/08_plots.ipynb #2c40d6cb
 def _write_values(panel: Any, grid: Sequence[Sequence[float]]) -> None:
-    "Write each value of a heat map into its square; there is none where a method has no score."
+    "Write each value of a heat map into its square, and nothing where a method has no score."
     for row, line in enumerate(grid):
         for column, value in enumerate(line):
             if math.isnan(value):

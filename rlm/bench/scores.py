@@ -213,7 +213,7 @@ _BARE_PAIR = re.compile(r'^\W*(\d+)\s*[,;&]\s*(\d+)\W*$', re.M)
 def read_pairs(
     text: str,  # lines such as "(10352, 12455)"
 ) -> set[tuple[int, int]]:  # the lower number first
-    "The pairs of an answer: those in round brackets or, if there are none, one on each line."
+    "The pairs of an answer: those in round brackets or else one on each line."
     return {_ordered(pair) for pair in _PAIR.findall(text) or _BARE_PAIR.findall(text)}
 
 

@@ -330,7 +330,7 @@ def find_unfinished(
     path: str | os.PathLike,  # of a journal
     *asked: Any,  # strategy, context, query: as `read_unfinished` takes them
 ) -> tuple[UnfinishedRun | None, str | None]:  # the run to continue, and a message for the user
-    "Find a run to continue; if there is none, `path` is free afterwards."
+    "Find a run to continue; if this finds no run, `path` is free afterwards."
     try:
         run = read_unfinished(path, *asked)
     except BadInput as error:

@@ -137,7 +137,7 @@ SHARED = Registry('offline model', extractive='rlm.models.extractive:shared_extr
 def find_model(
     name: str,  # with or without "offline/"
 ) -> OfflineLM:  # the object itself
-    "The offline model of that name; raises `ModelError` with the known names if there is none."
+    "The offline model of that name; raises `ModelError` with the known names if the name is unknown."
     short = name.removeprefix('offline/')
     if short in SHARED:
         return SHARED.find(short)()

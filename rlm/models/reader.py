@@ -258,7 +258,7 @@ _EDGE = 2000  # characters at either end of a prompt: where labels are looked fo
 
 def split_prompt(
     prompt: str,  # what a leaf was sent
-) -> tuple[str, str]:  # the question, and the text; '' where there is none
+) -> tuple[str, str]:  # the question, and the text; '' if missing
     "Tell the question from the text that it is about."
     tail = max(0, len(prompt) - _EDGE)
     if tag := _QUESTION_TAG.search(prompt[:_EDGE]) or _QUESTION_TAG.search(prompt[tail:]):

@@ -51,7 +51,7 @@ def _recorded(events: Iterable[dict]):  # yields (what was asked, the reply even
 
 # %% ../../nbs/models/06_replay_lm.ipynb #9c906d7f
 class ReplayLM(OfflineLM):
-    "The replies of a recorded run, to those who ask what was asked then; raises `BadInput` for a record without replies."
+    "A model that gives the replies of a recorded run; raises `BadInput` for a record without replies."
 
     def __init__(
         self,
@@ -81,7 +81,8 @@ class ReplayLM(OfflineLM):
         event = self._replies.take(asked)
         if event is None:
             raise ModelError(
-                f'{self.name} has no further reply to {asked[-1][1][:80]!r}: it was asked more often than in the recorded run.',
+                f'{self.name} has no further reply to {asked[-1][1][:80]!r}: '
+                'it was asked more often than in the recorded run.',
                 self.name,
                 400,
             )
@@ -111,6 +112,8 @@ def _first_difference(name: str, asked: tuple, recorded: RecordedReplies) -> str
     ours, theirs = ([*side, ('nothing', '')][place] for side in (asked, nearest))
     start = max(0, characters - 20)
     return (
-        f'{name} has no reply to this{where}: message {place + 1} ({ours[0]}) has {ours[1][start : start + 80]!r} at character {start}, '
-        f'recorded was ({theirs[0]}) {theirs[1][start : start + 80]!r}; replay with the same context, question, prompts and settings.'
+        f'{name} has no reply to this{where}: message {place + 1} ({ours[0]}) '
+        f'has {ours[1][start : start + 80]!r} at character {start}, '
+        f'recorded was ({theirs[0]}) {theirs[1][start : start + 80]!r}; '
+        'replay with the same context, question, prompts and settings.'
     )

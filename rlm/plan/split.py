@@ -102,7 +102,7 @@ class Outline:
     def header_at(
         self,
         place: int,  # index into the text
-    ) -> str:  # '' if there is none
+    ) -> str:  # '' if not found
         "Return the header of a chunk that begins at `place`."
         return ''.join(header for start, end, header in self.headers if start < place < end)
 

@@ -78,7 +78,7 @@ def task(
 def find_task(
     name: str | Task,  # a task, its name or an alias
 ) -> Task:
-    "Return a task by its name. Raises `BadInput` if there is none of that name."
+    "Return a task by its name. Raises `BadInput` if the name is unknown."
     if isinstance(name, Task):
         return name
     key = str(name).strip().lower().replace('-', '_').replace(' ', '_')

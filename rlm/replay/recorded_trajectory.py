@@ -234,7 +234,7 @@ def _cut_calls(one: RecordedTrajectory, retry: bool) -> None:
 def root_start(
     events: Iterable[dict],  # of a journal
 ) -> dict:  # a `run_start` event
-    "Return the start of the last run that has no parent; raises `BadInput` if there is none."
+    "Return the start of the last run that has no parent; raises `BadInput` if the journal has no such run."
     starts = [event for event in events if event['type'] == 'run_start' and event.get('parent') is None]
     if not starts:
         raise BadInput('This journal holds no run: give the file that a run wrote.')

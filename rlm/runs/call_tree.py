@@ -196,7 +196,7 @@ class CallTree:
         model: str,  # its model
         query: str | None,  # its question
         reason: str,  # why it ends: "final", "budget", ...
-        value: Any,  # the answer; None: there is none
+        value: Any,  # the answer; None: the run has no answer
         started: float,  # `time.perf_counter()` at its start
         error: BaseException | None = None,  # what ended it
         answered: bool = False,  # whether None is the answer

@@ -449,7 +449,7 @@ class Shell(BaseShell):
         if not isinstance(code, str):
             raise BadInput(f'A cell is a {describe(code)}: give a str of Python.')
         if self._thread and self._thread.thread is threading.current_thread():
-            raise RLMError('A cell cannot run another cell of its own shell.')
+            raise RLMError('A cell cannot run another cell of the same shell.')
         timeout = self._cell_timeout(timeout)
         event_loop()  # starts here, not in a thread of a cell
         if self._setup_code is not None:
@@ -695,7 +695,7 @@ def _abandon_thread(self: Shell, job: CellJob) -> None:
 # %% ../../nbs/shell/04_ipython.ipynb #35b5b29f
 @patch
 def _put(self: Shell, job: CellJob) -> None:
-    "Pass `job` to the shell's thread, which is started if there is none."
+    "Pass `job` to the shell's thread, which is started if necessary."
     with self._lock:
         if self._thread is None:
             self._thread = ShellThread()

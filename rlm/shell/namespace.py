@@ -388,7 +388,7 @@ class Workspace:
         model: str | None = None,  # another model than the default, by name
         context: Any = None,  # what the child finds as its `context`
     ) -> str:  # its answer
-        "Ask a recursive model, which has a shell of its own."
+        "Ask a recursive model, which has a separate shell."
         return self._ask_one('rlm', prompt, model, None if context is None else [context])
 
     def rlm_query_batched(

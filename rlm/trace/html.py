@@ -293,7 +293,7 @@ _HEAD = (
 
 
 def _fair_share(outline: Outline, page: bool) -> int:  # characters of each text
-    "The room of one text, so that all of them fit a file of their own, or a notebook."
+    "The size limit of one text, so that all of them fit into one file, or into a notebook."
     most, room = (10_000, 3_000_000) if page else (4_000, 200_000)
     lengths = []
     for step in outline.steps:

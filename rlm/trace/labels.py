@@ -58,7 +58,7 @@ def cell_label(
 
 def calls_label(
     node: Node,  # any part of a run
-) -> str:  # empty where there are none
+) -> str:  # empty if not found
     "How many sub-calls and child runs there are, and how many failed or have no reply."
     failed = sum(bool(call.get('error')) for call in node.calls.values())
     waiting = sum(call['type'] == 'call_start' for call in node.calls.values())
@@ -92,7 +92,7 @@ def failure(
 
 def last_line(
     error: str | None,  # a traceback or a message
-) -> str:  # empty where there is none
+) -> str:  # empty if not found
     "The last line of an error, which names it."
     return one_line((error or '').strip().rpartition('\n')[2], 100)
 

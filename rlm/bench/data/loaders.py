@@ -449,7 +449,7 @@ def _asked(prompt: str) -> tuple[str, str]:  # text, question
 @dataset('ruler', 'RULER (Hsieh et al. 2024): rows that its scripts made', reads=True)
 def ruler(
     path: Any,  # a file such as niah_single_1/validation.jsonl, or a folder of them
-    split: str | None = None,  # not used: there are none
+    split: str | None = None,  # not used: RULER has no splits
     part: bool | None = None,  # whether any one of the outputs is enough; None: for question answering only
 ) -> Iterator[Sample]:  # tokens as the rows say
     "The rows of RULER."

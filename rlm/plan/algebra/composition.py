@@ -124,7 +124,7 @@ _VARIABLES = 'xyzuvw'
 class Combinator:
     """A function with a type, from which programs are composed.
 
-    A subclass sets `type` and writes `apply`; one with an argument of its own in the notation also writes `expr`.
+    A subclass sets `type` and writes `apply`; a subclass whose notation shows an argument also writes `expr`.
     The same `apply` is used to run a program and to price it: the [interpreter](02_pricing.ipynb) makes the difference.
 
     Example: `Split(8) >> Map(leaf) >> Concat()` is a combinator again. `str()` gives it as a lambda expression.

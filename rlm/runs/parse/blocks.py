@@ -89,7 +89,7 @@ class _Scanner:
         self,
         positions: list[int],  # in ascending order
         after: int,  # a position in the reply
-    ) -> int:  # the end of the reply if there is none
+    ) -> int:  # the end of the reply if not found
         "Return the first of some positions after `after`."
         found = bisect_right(positions, after)
         return positions[found] if found < len(positions) else len(self.text)
@@ -174,7 +174,7 @@ def scan_bare(
 @patch
 def scan_program(
     self: _Scanner,
-) -> int:  # the position after it; 0 if there is none
+) -> int:  # the position after it; 0 if not found
     "Read a program without a fence, at the start of the reply."
     first_fence = next((line.start for line in self.lines if line.place in ('edge', 'one')), len(self.text))
     program = without_label(self.text[:first_fence])

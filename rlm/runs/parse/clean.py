@@ -39,7 +39,7 @@ _OPENING_THINK = re.compile(r'\s*<think(?:ing)?>', re.I)
 
 def _first_action(
     text: str,  # reasoning that was never closed
-) -> str:  # the text from the first code or answer on; '' if there is none
+) -> str:  # the text from the first code or answer on; '' without either
     "Return the usable part of reasoning that lacks its closing tag."
     parts = read_parts(text)
     actions = [part for part in parts if part.final] + parts_to_run(parts)
@@ -348,7 +348,7 @@ def _turn_after(
     text: str,  # the reply
     parts: list[Part],  # all parts of the reply
     position: int,  # where the search starts
-) -> int:  # the end of the reply if there is none
+) -> int:  # the end of the reply if not found
     "Find the first invented turn in the prose after a position."
     starts = [part.start for part in parts]
     for turn in _NEXT_TURN.finditer(text, position):

@@ -26,7 +26,7 @@ _LABEL = re.compile(r'\{?\.?([a-z][a-z_+#-]*\d*)(?![^\s\W])', re.I)
 
 def _label(
     info: str,  # the text after the opening ticks
-) -> str:  # the language in lower case; '' if there is none, '?' if it is not a word
+) -> str:  # the language in lower case; '' if it is missing, '?' if it is not a word
     "Return the language that a fence names."
     if not info:
         return ''
@@ -307,7 +307,7 @@ _ATTRIBUTES = re.compile(r'[:{,].*|(?:[\w-]+=\S+\s*)+')
 def _code_on_opening_line(
     line: FenceLine,  # a line that opens a block
     lang: str,  # its language
-) -> str:  # '' if there is none
+) -> str:  # '' if not found
     "Return code that a model wrote after the language, as in ```` ```repl print(1) ````."
     if lang not in PYTHON_LANGS:
         return ''

@@ -53,7 +53,7 @@ def _balanced(
     start: int,  # first character of the argument
     limit: int,  # where the search ends
     tokens: re.Pattern,  # parentheses, and perhaps strings, which are skipped
-) -> int | None:  # index of the closing parenthesis; None if there is none
+) -> int | None:  # index of the closing parenthesis; None if not found
     "Find the parenthesis that closes the argument."
     depth = 1
     for token in tokens.finditer(text, start, limit):

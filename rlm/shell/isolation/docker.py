@@ -73,7 +73,7 @@ def _find_command(command: str | None, path: str | None) -> str:  # `path`: the 
 def find_container_command(
     command: str | None = None,  # "docker", "podman" or a path; None: RLM_CONTAINER_COMMAND, or whichever works
 ) -> str:  # path of the command
-    "The command that runs containers; raises `BadInput` where there is none."
+    "The command that runs containers; raises `BadInput` if no such command is installed."
     return _find_command(command or os.environ.get('RLM_CONTAINER_COMMAND') or None, os.environ.get('PATH'))
 
 # %% ../../../nbs/shell/isolation/02_docker.ipynb #022b7750

@@ -292,7 +292,7 @@ def notice(self: RemoteShell) -> str | None:  # None where there is no kernel
 def find_connection(
     target: str,  # path of a connection file, or of the journal of a run
 ) -> str:  # path of the connection file
-    "The connection file of a running kernel; raises `BadInput` where there is none."
+    "The connection file of a running kernel; raises `BadInput` if no such file exists."
     lines = Path(_check_file(target)).read_text(encoding='utf-8', errors='replace').splitlines()
     if _is_connection_file(lines):
         return target

@@ -587,7 +587,7 @@ def _read_subcall(self: RemoteShell, frame: dict) -> tuple[list, str | None, lis
 
 @patch
 def _read_context(self: RemoteShell, given: Any) -> Any:
-    "The context of a child: one of our own by its number, or the value that was sent."
+    "The context of a child: a context of this shell by its number, or the value that was sent."
     if isinstance(given, dict) and given.get('$') == 'context':
         number = given.get('number')
         if type(number) is int and 0 <= number < len(self._contexts):
