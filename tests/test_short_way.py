@@ -65,7 +65,7 @@ def test_the_model_is_called_by_the_eighth_function():
     assert frames[0].endswith('__call__')
     before = next(index for index, name in enumerate(frames) if name.startswith('models/lm.py'))
     assert before <= 7
-    assert len(frames) <= 16
+    assert len(frames) <= 13
 
 
 def test_a_session_adds_one():
