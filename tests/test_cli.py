@@ -84,7 +84,7 @@ def test_standard_input_folders_and_patterns(server, book, tmp_path):
         (['{image}'], 'is a binary file'),
         (['{empty}'], 'There is no text'),
         (['{book}', '--max-cost', '-1'], 'max_cost=-1.0: give a number of at least 0'),
-        (['{book}', '--encoding', 'klingon'], 'not known to Python'),
+        (['{book}', '--encoding', 'klingon'], "Unknown encoding 'klingon'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_2(book, tmp_path, words, sentence):
