@@ -126,6 +126,12 @@ def test_a_model_that_fails_is_exit_4_without_the_key(server, book):
         )
 
 
+def cell_started(trace, number):
+    "Whether the journal has the start of that cell."
+    events = [json.loads(line) for line in trace.read_text().split('\n')[:-1]] if trace.exists() else []
+    return any(event['type'] == 'cell_start' and event['cell'] == number for event in events)
+
+
 def test_ctrl_c_ends_with_what_there_is(server, book, tmp_path):
     server.script(
         *[
@@ -156,7 +162,9 @@ def test_ctrl_c_ends_with_what_there_is(server, book, tmp_path):
     )
     for line in process.stderr:
         if 'while True' in line:
-            break  # the second cell is running
+            break
+    while not cell_started(trace, 2):
+        assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (3, 'perhaps Anna\n')
