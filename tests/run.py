@@ -120,10 +120,10 @@ def pytest_counts() -> tuple[int, int]:
         ]
         try:
             status = subprocess.run(
-                command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=6 * TIMEOUT
+                command, cwd=ROOT, env=clean_environment(folder), stdin=subprocess.DEVNULL, timeout=8 * TIMEOUT
             ).returncode
         except subprocess.TimeoutExpired:
-            status = f'pytest was not done after {6 * TIMEOUT} s'
+            status = f'pytest was not done after {8 * TIMEOUT} s'
         suites = list(ElementTree.parse(report).getroot().iter('testsuite')) if report.exists() else []
     total, failed, errors, skipped = (
         sum(int(suite.get(name, 0)) for suite in suites) for name in ('tests', 'failures', 'errors', 'skipped')
