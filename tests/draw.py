@@ -18,7 +18,7 @@ def main() -> int:
         if not draws(notebook):
             continue
         print(notebook.relative_to(ROOT), flush=True)
-        command = [Path(sys.executable).parent / 'exec_nb', notebook.name, '--dest', notebook.name, '--exc_stop']
+        command = [Path(sys.executable).parent / 'exec_nb', notebook.name, '--dest', notebook.name, '--exc-stop']
         if subprocess.run(command, cwd=notebook.parent).returncode:
             return 1
     return 0
