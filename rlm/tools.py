@@ -6,11 +6,8 @@
 from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
-from .base.describe import as_text
-from .base.errors import RLMError
-from .base.prompts import DIRECT_PROMPT, fill
 from .models.lm import as_lm, LM
-from .runs.parse.clean import plain_answer
+from .runs.actions.subcalls import PlainSubcalls
 from .shell.ipython import Shell, short_traceback
 from .shell.namespace import Answer, describe, read_tools, RESERVED, show, Tool, UnknownVariable, Workspace
 from .shell.view import BaseShell, Cell, Subcalls, view
@@ -46,39 +43,7 @@ def plain_subcalls(
     A context of `rlm_query` goes whole into the prompt, reasoning is removed from the replies, and `model=` may name
     only `lm`, with or without its provider.
     """
-
-    async def subcalls(
-        kind: str, prompts: list, model: str | None, contexts: list | None = None
-    ) -> list[str | Exception]:
-        # The model's code does not choose what is paid for, nor where a key is sent.
-        if model not in (None, lm.name, lm.name.partition('/')[2] or lm.name):
-            raise RLMError(f'There is no model {model!r} here; leave model= out, or name {lm.name!r}.')
-        if contexts is not None:
-            prompts = [_with_context(prompt, context) for prompt, context in zip(prompts, contexts)]
-        replies = await lm.abatch(prompts)
-        return [_answer_in(reply, lm) for reply in replies]
-
-    subcalls.lm = lm  # whatever uses the shell later can ask the same model
-    return subcalls
-
-
-def _with_context(prompt: str | list, context: Any) -> str | list:
-    "A prompt that holds the whole context of a recursive call."
-    if context is None:
-        return prompt
-    if not isinstance(prompt, str):
-        prompt = '\n\n'.join(str(message['content']) for message in prompt)
-    return fill(DIRECT_PROMPT, context=as_text(context), query=prompt)
-
-
-def _answer_in(reply: Any, lm: LM) -> str | Exception:
-    "The text of a reply without its reasoning, or the reason why it is missing."
-    if isinstance(reply, BaseException):
-        return reply
-    try:
-        return plain_answer(reply.text, lm.name)
-    except RLMError as error:
-        return error
+    return PlainSubcalls(lm)
 
 
 def prep_shell(
