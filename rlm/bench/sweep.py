@@ -7,7 +7,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import hashlib
-import math
 import os
 import pickle
 import re
@@ -18,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from fastcore.basics import patch
-from ..base.describe import as_text, describe_context
+from ..base.describe import as_text, describe_context, estimate_tokens
 from ..base.errors import BadInput, BudgetExceeded, RLMError, check, redact
 from .data.samples import bucket
 from .executors import check_executor, open_executor
@@ -461,7 +460,7 @@ def _known(
     if strategy.method != 'direct':
         return getattr(strategy.settings, 'k', 1), None, None, None
     lm = strategy.lm
-    tokens = math.ceil((describe_context(sample.context)['chars'] or 0) / 4)
+    tokens = estimate_tokens(describe_context(sample.context)['chars'] or 0)
     longest = Usage(1, tokens, lm.max_output or RESERVED_OUTPUT)
     return 1, 1, lm.price_of(Usage(1, tokens)), lm.price_of(longest)
 

@@ -9,7 +9,6 @@ import concurrent.futures
 import functools
 import inspect
 import itertools
-import math
 import threading
 import weakref
 from collections import defaultdict
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from ..base.errors import BadInput, ModelError
 from ..base.registry import Registry
+from ..base.describe import estimate_tokens
 
 # %% auto #0
 __all__ = ['SHARED', 'text_of', 'count_tokens', 'to_messages', 'cut_reply', 'accepted_arguments', 'OfflineLM', 'offline_models',
@@ -37,7 +37,7 @@ def count_tokens(
 ) -> int:  # tokens
     "Tokens of an offline model: a quarter of the characters, rounded up."
     text = content if isinstance(content, str) else ''.join(text_of(message.get('content')) for message in content)
-    return math.ceil(len(text) / 4)
+    return estimate_tokens(text)
 
 
 def to_messages(

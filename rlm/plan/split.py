@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from ..base.describe import as_text
+from ..base.describe import as_text, estimate_tokens
 from ..base.errors import BadInput
 from ..base.python_source import syntax_tree
 
@@ -450,7 +450,7 @@ def _too_long(outline: Outline, start: int, size: int, count: Callable[[str], in
 def split(
     outline: Outline | Any,  # an outline, or a context
     size: int,  # the most tokens of a chunk, its overlap and header included
-    count: Callable[[str], int] = lambda text: math.ceil(len(text) / 4),  # tokens of a text
+    count: Callable[[str], int] = estimate_tokens,  # tokens of a text
     overlap: int = 0,  # tokens that a chunk repeats of the one before, if the cut is at a paragraph or closer
     ruler: Ruler | None = None,  # a ruler of the same text and count, to measure the text only once
 ) -> list[Chunk]:  # in order; joined they are the text

@@ -5,7 +5,6 @@
 # %% ../../nbs/vote/04_vote_run.ipynb #vot00004
 from __future__ import annotations
 import asyncio
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -27,6 +26,7 @@ from .answers import cluster_answers, is_empty, is_error_text, join_pairs, same_
 from .candidates import CandidateTree
 from .selection import Candidate, Choice, choose, is_settled, read_confidence, without_reports
 from ..trace.journal import Journal  # noqa: F401 (an annotation that SRLMResult inherits)
+from ..base.describe import estimate_tokens
 
 # %% auto #0
 __all__ = ['SRLMSettings', 'SRLMResult', 'with_choice', 'one_call_result', 'VoteRun', 'recorded_result', 'recorded_candidate']
@@ -332,7 +332,7 @@ def _cached_tokens(replies: Iterable[dict]) -> int:
     for event in replies:
         if event['usage'].get('hits'):
             text = event['text'] + ''.join(call['arguments'] for call in event['tool_calls'])
-            tokens += math.ceil(len(text) / 4)
+            tokens += estimate_tokens(text)
     return tokens
 
 # %% ../../nbs/vote/04_vote_run.ipynb #vot00007

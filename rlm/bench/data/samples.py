@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from ...base.errors import BadInput, check, suggest
+from ...base.describe import estimate_tokens
 
 # %% auto #0
 __all__ = ['DATASETS', 'Sample', 'count_tokens', 'bucket', 'Dataset', 'dataset', 'datasets', 'find_dataset', 'load', 'show']
@@ -47,7 +48,7 @@ def count_tokens(
     text: Any,  # any object; its `repr` is measured if it is not a text
 ) -> int:  # tokens
     "Estimate tokens: a quarter of the characters, rounded up."
-    return math.ceil(len(text if isinstance(text, str) else repr(text)) / 4)
+    return estimate_tokens(text if isinstance(text, str) else repr(text))
 
 
 def bucket(
