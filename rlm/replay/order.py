@@ -10,7 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 from fastcore.basics import patch
-from .recorded_trajectory import is_below
+from ..trace.run_tree import is_below
 
 # %% auto #0
 __all__ = ['ReplayOrder']

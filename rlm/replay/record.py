@@ -19,11 +19,12 @@ from ..models.lm import LM, Reply
 from ..models.recorded_replies import failure_name, recorded_error, recorded_reply, recorded_usage, RecordedReplies
 from ..models.replay_lm import normal_question
 from .order import ReplayOrder
-from .recorded_trajectory import event_key, is_below, is_successful_end, read_trajectories
+from .recorded_trajectory import event_key, is_successful_end, read_trajectories
 from .recorded_trajectory import RecordedTrajectory, root_start, STEP_TYPES, STOP_ERRORS, working_seconds
 from ..runs.call_tree import CallTree
 from ..trace.journal import Journal
 from ..trace.run_tree import messages_of
+from ..trace.run_tree import is_below
 
 # %% auto #0
 __all__ = ['NOTED', 'ReplayDifference', 'RunRecord', 'ReplayJournal']

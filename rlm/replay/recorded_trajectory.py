@@ -11,10 +11,11 @@ from typing import Any
 from ..base import errors
 from ..base.errors import BadInput
 from ..models.recorded_replies import failure_name
+from ..trace.run_tree import is_below
 
 # %% auto #0
-__all__ = ['STEP_TYPES', 'STOP_ERRORS', 'is_below', 'RecordedTrajectory', 'read_trajectories', 'event_key', 'is_successful_end',
-           'root_start', 'working_seconds']
+__all__ = ['STEP_TYPES', 'STOP_ERRORS', 'RecordedTrajectory', 'read_trajectories', 'event_key', 'is_successful_end', 'root_start',
+           'working_seconds']
 
 # %% ../../nbs/replay/01_recorded_trajectory.ipynb #f3726bfe
 # Events that follow each other in one trajectory; a `reply` to a turn belongs to them too.
@@ -31,14 +32,6 @@ _STOP_KINDS = (
 STOP_ERRORS = {kind.stop_reason: kind for kind in _STOP_KINDS}  # stop reason -> exception that ends a whole tree
 _STOP_NAMES = {kind.__name__ for kind in _STOP_KINDS}
 _LOST_NAMES = _STOP_NAMES | {'CancelledError'}  # failures of calls that say nothing about the model
-
-
-def is_below(
-    run: str,  # id of a trajectory: "r1.2"
-    root: str,  # id of another one: "r1"
-) -> bool:  # also True for the same one
-    "Return whether a trajectory is `root` or was started below it."
-    return run == root or run.startswith(f'{root}.')
 
 
 class RecordedTrajectory:

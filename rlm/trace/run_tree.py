@@ -12,8 +12,16 @@ from fastcore.basics import patch
 from .journal import Journal
 
 # %% auto #0
-__all__ = ['sample_run', 'copy_events', 'reply_message', 'follow_transcript', 'messages_of', 'no_usage', 'add_usage', 'usage_of',
-           'Node', 'CellNode', 'TurnNode', 'RunNode', 'RunTree']
+__all__ = ['is_below', 'sample_run', 'copy_events', 'reply_message', 'follow_transcript', 'messages_of', 'no_usage', 'add_usage',
+           'usage_of', 'Node', 'CellNode', 'TurnNode', 'RunNode', 'RunTree']
+
+# %% ../../nbs/trace/02_run_tree.ipynb #belowco1
+def is_below(
+    run: str,  # id of a trajectory: "r1.2"
+    root: str | None,  # id of another one: "r1"; None: nothing is below it
+) -> bool:  # also True for the same one
+    "Return whether a trajectory is `root` or was started below it."
+    return root is not None and (run == root or run.startswith(f'{root}.'))
 
 # %% ../../nbs/trace/02_run_tree.ipynb #e572f847
 class _Sample:

@@ -27,6 +27,7 @@ from .candidates import CandidateTree
 from .selection import Candidate, Choice, choose, is_settled, read_confidence, without_reports
 from ..trace.journal import Journal  # noqa: F401 (an annotation that SRLMResult inherits)
 from ..base.describe import estimate_tokens
+from ..trace.run_tree import is_below
 
 # %% auto #0
 __all__ = ['SRLMSettings', 'SRLMResult', 'with_choice', 'one_call_result', 'VoteRun', 'recorded_result', 'recorded_candidate']
@@ -296,7 +297,7 @@ def _candidate(self: VoteRun, number: int, state: str, problem: str | None = Non
     if tree is None:
         return Candidate(number, state=state, problem=problem, temperature=temperature)
     events = self.tree.journal.events
-    replies = [event for event in events if event['type'] == 'reply' and _is_below(event['run'], tree.run)]
+    replies = [event for event in events if event['type'] == 'reply' and is_below(event['run'], tree.run)]
     value = tree.result.value if tree.result else None
     if isinstance(value, str) and self.settings.confidence_elicitation:
         value = without_reports(value)
@@ -314,10 +315,6 @@ def _candidate(self: VoteRun, number: int, state: str, problem: str | None = Non
         run=tree.run,
         usage=used,
     )
-
-
-def _is_below(run: str, root: str | None) -> bool:
-    return root is not None and (run == root or run.startswith(f'{root}.'))
 
 
 def _confidences(replies: Iterable[dict], run: str | None) -> tuple[float | None, ...]:
@@ -522,7 +519,7 @@ def recorded_result(
     plain: Result,  # of a finished vote, with what every result has
 ) -> Result:  # an `SRLMResult`; `plain` itself where the journal holds no choice
     "Return the result of a recorded vote, with its scoreboard."
-    events = [event for event in plain.trace.events if _is_below(event['run'], plain.run)]
+    events = [event for event in plain.trace.events if is_below(event['run'], plain.run)]
     start = next(event for event in events if event['type'] == 'run_start')
     settings = start['settings']
     if start['method'] == 'direct':
