@@ -126,6 +126,7 @@ class RLMSettings(Settings):
     sub_tools: Mapping[str, Any] | None = None  # tools of children; None: the root's
     other_lms: Any = ()  # further models, which `llm_query(prompt, model=name)` can ask
     tool_calls: bool = False  # let the model act by calling the tool run_repl instead of writing fenced code
+    first_look: bool = True  # open the transcript with a look at the context that costs no call
     persistent: bool = False  # keep the shell between questions
     compaction: bool = False  # summarise the transcript when it nears the window
     compaction_threshold_pct: float = 0.85  # share of the window at which the transcript is summarised
@@ -148,7 +149,7 @@ class RLMSettings(Settings):
             raise BadInput(f'env={self.env!r} is not known; there are: auto, {", ".join(ENVIRONMENTS)}.')
         self._check_mappings()
         self._check_amounts()
-        for name in ('tool_calls', 'persistent', 'compaction'):
+        for name in ('tool_calls', 'first_look', 'persistent', 'compaction'):
             check(name, getattr(self, name), bool)
         for name in ('system_prompt', 'child_system_prompt', 'final_prompt', 'setup_code', 'user_prologue'):
             check(name, getattr(self, name), str, optional=True)

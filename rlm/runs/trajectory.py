@@ -9,6 +9,7 @@ __all__ = ['Trajectory']
 import asyncio
 import contextlib
 import functools
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ..base.describe import describe_tools
 from ..base.errors import IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.lm import LM, Reply, ToolCall
 from ..models.retries import EmptyReply
+from .actions.first_look import first_look
 from .actions.subcalls import PlainSubcalls
 from .actions.tool_calls import call_tool, read_arguments, tool_schema
 from .call_tree import CallTree
@@ -28,7 +30,7 @@ from .parse.finals import FinalText
 from .result import Result
 from .settings import RLMSettings
 from ..shell.namespace import Answer
-from ..shell.view import BaseShell, Cell, view
+from ..shell.view import BaseShell, Cell, NO_OUTPUT, view
 
 # %% ../../nbs/runs/07_trajectory.ipynb #d92ed331
 class Trajectory:
@@ -74,6 +76,8 @@ class Trajectory:
         self._compacted: list[dict] = []  # messages before the last compaction
         self._tool_cells: list[Cell] = []  # cells that the tool calls of this turn ran
         self._asking: set[asyncio.Task] = set()  # batches of sub-calls under way
+        self._last_did: tuple[str, str] | None = None  # the last reply, and what came of it
+        self._repeats = self._empty_replies = 0  # how often in a row
         self._answerer = self._make_answerer()
         self._open_shell(shell)
 
@@ -104,6 +108,8 @@ class Trajectory:
         reason, answer, problem = None, None, None
         try:
             self._begin(first_message)
+            if self.settings.first_look and self._acts_in_shell:
+                await self._look_first()
             while answer is None and self.turn < self.max_iterations:
                 self.turn += 1
                 self.tree.ledger.check_time()
@@ -143,7 +149,7 @@ class Trajectory:
         else:
             await self._compact()
         schemas = [tool_schema(function, name) for name, function in self.functions.items()]
-        params = dict(self.settings.sampling_args)
+        params = self._sampling()
         if last and schemas:
             params['tool_choice'] = 'none'
         try:
@@ -156,8 +162,8 @@ class Trajectory:
             if self.on_item:
                 self.on_item(reply.raw if hasattr(reply.raw, 'choices') else reply)
         if reply is None or not (clean_reply(reply.text).strip() or reply.tool_calls):
-            self.say('user', self.settings.text('EMPTY_MESSAGE'))
-            return None
+            return self._note_empty(reply)
+        self._empty_replies = 0
         return await self._act(replace(reply, text=clean_reply(reply.text)), last)
 
     async def run_cell(
@@ -235,7 +241,9 @@ def _begin(self: Trajectory, first_message: str | None = None) -> None:
         self.say('user', settings.user_prologue)
     if not first_message:
         query = self.query or prompts.NO_QUERY
-        first_message = prompts.first_message(query, self.context, settings.text('FIRST_MESSAGE'))
+        looks = settings.first_look and self._acts_in_shell
+        template = settings.text('FIRST_LOOK_MESSAGE' if looks else 'FIRST_MESSAGE')
+        first_message = prompts.first_message(query, self.context, template)
     self.say('user', first_message)
     self._opening = len(self.messages)
 
@@ -375,9 +383,21 @@ async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
     else:
         cells = await self._run_blocks(reply.text)
         if cells:
-            shown = '\n'.join(map(self._show, cells))
-            outputs.append(prompts.fill(self.settings.text('CELL_MESSAGE'), cells=shown))
-    return await self._find_answer(reply.text, cells, outputs, last, acted=bool(cells or reply.tool_calls))
+            outputs.append(self._outputs_of(cells))
+    acted = bool(cells or reply.tool_calls)
+    self._count_repeats(reply.text, '\n'.join(outputs), acted)
+    if reply.finish_reason == 'length':
+        outputs.append(self.settings.text('CUT_MESSAGE'))
+    return await self._find_answer(reply.text, cells, outputs, last, acted)
+
+
+@patch
+def _outputs_of(self: Trajectory, cells: list[Cell]) -> str:  # for the model
+    "What the cells of one reply printed."
+    shown = list(map(self._show, cells))
+    if all(one == NO_OUTPUT for one in shown):
+        shown = [self.settings.text('NO_OUTPUT_MESSAGE')]
+    return prompts.fill(self.settings.text('CELL_MESSAGE'), cells='\n'.join(shown))
 
 # %% ../../nbs/runs/07_trajectory.ipynb #4a3eb560
 @patch
@@ -424,12 +444,31 @@ async def _find_answer(
         outputs.append(problem)
     if not acted and not said:
         # Asked for its best answer, or able to act by tools and not doing so: plain text is the answer.
-        if last or self.functions:
+        # So is one that is given again after the model was told how to act.
+        if last or self.functions or self._repeats:
             return Answer(text.strip(), 'text')
         outputs.append(self.settings.text('NO_ACTION_MESSAGE'))
+    elif last and cells and not cells[-1].error:
+        return _last_value(cells[-1])
+    elif self._repeats:
+        outputs.append(self.settings.text('REPEATED_CODE_MESSAGE'))
+    elif cells and not self.functions:
+        outputs.append(prompts.fill(self.settings.text('NEXT_STEP_MESSAGE'), query=_in_short(self.query)))
     if outputs:
         self.say('user', '\n\n'.join(outputs))
     return None
+
+
+def _last_value(cell: Cell) -> Answer | None:
+    "What the code of the last turn came to: its value, or what it printed."
+    text = (cell.value or cell.stdout).strip()
+    return Answer(text, 'text') if text else None
+
+
+def _in_short(query: str | None, most: int = 300) -> str:
+    "A question, or the beginning of a long one."
+    query = ' '.join((query or 'the question').split())
+    return query if len(query) <= most else f'{query[:most]}...'
 
 # %% ../../nbs/runs/07_trajectory.ipynb #ebc4c015
 @patch
@@ -512,3 +551,62 @@ async def _compact(self: Trajectory) -> None:
     for index, message in enumerate(self.messages):
         message['content'] = self.tree.record.said(self.run, message['role'], message['content'])
         self.write('message', **message, reset=index == 0)
+
+
+@patch
+def _count_repeats(self: Trajectory, text: str, output: str, acted: bool) -> None:
+    "Count how often in a row the model did the same, and the same came of it."
+    did = (' '.join(text.split()), output if acted else '')
+    self._repeats = self._repeats + 1 if did == self._last_did else 0
+    self._last_did = did
+
+
+@patch
+def _sampling(self: Trajectory) -> dict[str, Any]:
+    "Sampling parameters of the next turn: after two equal replies a higher temperature, unless one is set."
+    params = dict(self.settings.sampling_args)
+    if self._repeats > 1 and 'temperature' not in self.lm.params:
+        params.setdefault('temperature', 1.0)
+    return params
+
+
+@patch
+def _note_empty(self: Trajectory, reply: Reply | None) -> None:
+    "Tell the model that its reply was empty; raises `ModelError` after the third in a row."
+    self._empty_replies += 1
+    if self._empty_replies > 2:
+        raise ModelError(
+            f'{self.lm.name} sent {self._empty_replies} empty replies in a row: raise max_tokens, or lower reasoning_effort.'
+        )
+    self.say('user', self.settings.text('EMPTY_MESSAGE'))
+
+
+@patch
+async def _look_first(self: Trajectory) -> None:
+    "Open the transcript with a look at the context, in the form that the model shall use."
+    code = first_look(self.context, self.query)
+    fence = f'```repl\n{code}\n```'
+    if self.functions:
+        call = dict(id='first_look', type='function')
+        call['function'] = dict(name='run_repl', arguments=json.dumps(dict(python_code=code)))
+        self.say('assistant', '', tool_calls=[call])
+    else:
+        self.say('assistant', fence)
+    self.write('cell_start', turn=0, cell=0, code=code)
+    running = self.shell.arun(code, self.settings.cell_timeout)
+    cell = await self.tree.record.cell(self.run, 0, running)
+    self._write_cell(cell)
+    if self.functions:
+        self.say('tool', self._show(cell), tool_call_id='first_look', name='run_repl')
+    else:
+        message = self.settings.text('NEXT_STEP_MESSAGE')
+        self.say('user', self._outputs_of([cell]) + '\n\n' + prompts.fill(message, query=_in_short(self.query)))
+    self._opening = len(self.messages)
+
+
+@property
+def _acts_in_shell(self) -> bool:
+    return not self.functions or list(self.functions) == ['run_repl'] and self.functions['run_repl'] == self.run_repl
+
+
+Trajectory._acts_in_shell = _acts_in_shell

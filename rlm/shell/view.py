@@ -146,6 +146,9 @@ class BaseShell(ABC):
         return self.timeout if timeout is None else timeout
 
 # %% ../../nbs/shell/02_view.ipynb #f28af259
+NO_OUTPUT = '(no output)'  # what the model sees of a cell that showed nothing
+
+
 def _offload(shell: BaseShell, text: str, room: int) -> str:
     "Put `text` into the next free `_result_n`; returns its head and tail in `room` characters."
     number = 0
@@ -186,4 +189,4 @@ def view(
     lines = list(parts.values())
     if notes:
         lines.append(notes)
-    return '\n'.join(lines) or '(no output)'
+    return '\n'.join(lines) or NO_OUTPUT
