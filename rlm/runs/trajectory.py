@@ -66,6 +66,7 @@ class Trajectory:
         self.partial: Any = None  # the best answer so far
         self.on_item: Callable[[Any], None] | None = None  # called with each reply and each tool result
         self.tools = settings.sub_tools if self.is_child and settings.sub_tools is not None else settings.tools
+        self.looks_first = settings.first_look and functions is None
         if functions is None:
             functions = dict(run_repl=self.run_repl) if settings.tool_calls else {}
         self.functions = functions
@@ -108,7 +109,7 @@ class Trajectory:
         reason, answer, problem = None, None, None
         try:
             self._begin(first_message)
-            if self.settings.first_look and self._acts_in_shell:
+            if self.looks_first:
                 await self._look_first()
             while answer is None and self.turn < self.max_iterations:
                 self.turn += 1
@@ -241,8 +242,7 @@ def _begin(self: Trajectory, first_message: str | None = None) -> None:
         self.say('user', settings.user_prologue)
     if not first_message:
         query = self.query or prompts.NO_QUERY
-        looks = settings.first_look and self._acts_in_shell
-        template = settings.text('FIRST_LOOK_MESSAGE' if looks else 'FIRST_MESSAGE')
+        template = settings.text('FIRST_LOOK_MESSAGE' if self.looks_first else 'FIRST_MESSAGE')
         first_message = prompts.first_message(query, self.context, template)
     self.say('user', first_message)
     self._opening = len(self.messages)
@@ -292,6 +292,29 @@ def _best_so_far(self: Trajectory) -> Any:  # None: nothing
         return self.partial
     draft = self.shell['answer'] if self.cells else None
     return (draft.get('content') or None) if isinstance(draft, dict) else None
+
+# %% ../../nbs/runs/07_trajectory.ipynb #lookcd01
+@patch
+async def _look_first(self: Trajectory) -> None:
+    "Open the transcript with a look at the context, in the form that the model shall use."
+    code = first_look(self.context, self.query)
+    fence = f'```repl\n{code}\n```'
+    if self.functions:
+        call = dict(id='first_look', type='function')
+        call['function'] = dict(name='run_repl', arguments=json.dumps(dict(python_code=code)))
+        self.say('assistant', '', tool_calls=[call])
+    else:
+        self.say('assistant', fence)
+    self.write('cell_start', turn=0, cell=0, code=code)
+    running = self.shell.arun(code, self.settings.cell_timeout)
+    cell = await self.tree.record.cell(self.run, 0, running)
+    self._write_cell(cell)
+    if self.functions:
+        self.say('tool', self._show(cell), tool_call_id='first_look', name='run_repl')
+    else:
+        message = self.settings.text('NEXT_STEP_MESSAGE')
+        self.say('user', self._outputs_of([cell]) + '\n\n' + prompts.fill(message, query=_in_short(self.query)))
+    self._opening = len(self.messages)
 
 # %% ../../nbs/runs/07_trajectory.ipynb #18c312fe
 @patch
@@ -498,6 +521,34 @@ def _missing_variable(self: Trajectory, name: str) -> str:  # for the model
     text = self.settings.text('MISSING_VARIABLE_MESSAGE')
     return prompts.fill(text, name=name, known=', '.join(known) or 'none yet')
 
+# %% ../../nbs/runs/07_trajectory.ipynb #repcd001
+@patch
+def _count_repeats(self: Trajectory, text: str, output: str, acted: bool) -> None:
+    "Count how often in a row the model did the same, and the same came of it."
+    did = (' '.join(text.split()), output if acted else '')
+    self._repeats = self._repeats + 1 if did == self._last_did else 0
+    self._last_did = did
+
+
+@patch
+def _sampling(self: Trajectory) -> dict[str, Any]:
+    "Sampling parameters of the next turn: after two equal replies a higher temperature, unless one is set."
+    params = dict(self.settings.sampling_args)
+    if self._repeats > 1 and 'temperature' not in self.lm.params:
+        params.setdefault('temperature', 1.0)
+    return params
+
+
+@patch
+def _note_empty(self: Trajectory, reply: Reply | None) -> None:
+    "Tell the model that its reply was empty; raises `ModelError` after the third in a row."
+    self._empty_replies += 1
+    if self._empty_replies > 2:
+        raise ModelError(
+            f'{self.lm.name} sent {self._empty_replies} empty replies in a row: raise max_tokens, or lower reasoning_effort.'
+        )
+    self.say('user', self.settings.text('EMPTY_MESSAGE'))
+
 # %% ../../nbs/runs/07_trajectory.ipynb #63c8757a
 @patch
 async def _use_tools(self: Trajectory, calls: tuple[ToolCall, ...]) -> list[Cell]:  # cells that ran in our shell
@@ -551,62 +602,3 @@ async def _compact(self: Trajectory) -> None:
     for index, message in enumerate(self.messages):
         message['content'] = self.tree.record.said(self.run, message['role'], message['content'])
         self.write('message', **message, reset=index == 0)
-
-
-@patch
-def _count_repeats(self: Trajectory, text: str, output: str, acted: bool) -> None:
-    "Count how often in a row the model did the same, and the same came of it."
-    did = (' '.join(text.split()), output if acted else '')
-    self._repeats = self._repeats + 1 if did == self._last_did else 0
-    self._last_did = did
-
-
-@patch
-def _sampling(self: Trajectory) -> dict[str, Any]:
-    "Sampling parameters of the next turn: after two equal replies a higher temperature, unless one is set."
-    params = dict(self.settings.sampling_args)
-    if self._repeats > 1 and 'temperature' not in self.lm.params:
-        params.setdefault('temperature', 1.0)
-    return params
-
-
-@patch
-def _note_empty(self: Trajectory, reply: Reply | None) -> None:
-    "Tell the model that its reply was empty; raises `ModelError` after the third in a row."
-    self._empty_replies += 1
-    if self._empty_replies > 2:
-        raise ModelError(
-            f'{self.lm.name} sent {self._empty_replies} empty replies in a row: raise max_tokens, or lower reasoning_effort.'
-        )
-    self.say('user', self.settings.text('EMPTY_MESSAGE'))
-
-
-@patch
-async def _look_first(self: Trajectory) -> None:
-    "Open the transcript with a look at the context, in the form that the model shall use."
-    code = first_look(self.context, self.query)
-    fence = f'```repl\n{code}\n```'
-    if self.functions:
-        call = dict(id='first_look', type='function')
-        call['function'] = dict(name='run_repl', arguments=json.dumps(dict(python_code=code)))
-        self.say('assistant', '', tool_calls=[call])
-    else:
-        self.say('assistant', fence)
-    self.write('cell_start', turn=0, cell=0, code=code)
-    running = self.shell.arun(code, self.settings.cell_timeout)
-    cell = await self.tree.record.cell(self.run, 0, running)
-    self._write_cell(cell)
-    if self.functions:
-        self.say('tool', self._show(cell), tool_call_id='first_look', name='run_repl')
-    else:
-        message = self.settings.text('NEXT_STEP_MESSAGE')
-        self.say('user', self._outputs_of([cell]) + '\n\n' + prompts.fill(message, query=_in_short(self.query)))
-    self._opening = len(self.messages)
-
-
-@property
-def _acts_in_shell(self) -> bool:
-    return not self.functions or list(self.functions) == ['run_repl'] and self.functions['run_repl'] == self.run_repl
-
-
-Trajectory._acts_in_shell = _acts_in_shell

@@ -13,7 +13,7 @@ from ..base.event_loop import run_sync
 from .namespace import Answer, read_tools
 
 # %% auto #0
-__all__ = ['Subcalls', 'Cell', 'BaseShell', 'view']
+__all__ = ['Subcalls', 'NO_OUTPUT', 'Cell', 'BaseShell', 'view']
 
 # %% ../../nbs/shell/02_view.ipynb #0258f9e0
 @dataclass(repr=False)
