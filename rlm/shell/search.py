@@ -292,7 +292,8 @@ class SearchIndex:
         k: int = 5,  # most passages to return, up to 1,000
     ) -> list[Passage]:  # best first; equally good ones in the order of the context
         "Find the passages that have most of the question's rare words; of passages with the same text only the first."
-        check('query', query, str, give='a question or words as a str')
+        if not isinstance(query, str):
+            raise BadInput(f'The query is a {type(query).__name__}: give a question or words as a str.')
         check('k', k, int, least=1, most=1000)
         if len(query) > _QUERY_CHARS:
             raise BadInput(

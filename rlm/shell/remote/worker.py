@@ -25,7 +25,7 @@ from fastcore.basics import patch
 from ...base import errors
 from ...base.errors import RLMError
 from ...base.event_loop import event_loop
-from .. import capture
+from . import capture
 from ..capture import start_for_host
 from .frames import decode_frame, encode_frame, FRAME_LENGTH, pack, unpack
 from ..ipython import CellJob, ipython_profile, ShellThread, Shell
@@ -209,6 +209,10 @@ class WorkerShell(Shell):
         if contexts is not None:
             packed = [self._context_reference(context) or pack(context) for context in contexts]
         return self.ask_host(len(prompts), kind=kind, prompts=prompts, model=model, contexts=packed)
+
+    def _find(self, query: str, k: int) -> list:
+        (passages,) = self.ask_host(0, kind='search', query=pack(query), k=pack(k))
+        return passages
 
     def _context_reference(self, context: Any) -> dict | None:  # None: the object itself must be sent
         "The number of a context that the host has too."
