@@ -25,7 +25,7 @@ from fastcore.basics import patch
 from ...base import errors
 from ...base.errors import RLMError
 from ...base.event_loop import event_loop
-from . import capture
+from .. import capture
 from ..capture import start_for_host
 from .frames import decode_frame, encode_frame, FRAME_LENGTH, pack, unpack
 from ..ipython import CellJob, ipython_profile, ShellThread, Shell
