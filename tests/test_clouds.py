@@ -45,7 +45,7 @@ def test_cells_run_and_the_sandbox_is_removed(cloud):
     with shell_in(cloud, 'caf\u00e9 \U0001f600\r\n\ud800', subcalls=subcalls, tools=dict(double=double)) as shell:
         cell = shell.run('print(context, double(21)); llm_query_batched(["a", "b"])')
         assert (cell.stdout, cell.value, cell.error) == ('caf\u00e9 \U0001f600\r\n\ud800 42\n', "['A', 'B']", None)
-        assert shell.run('llm_query = 1').notes and shell.run('callable(llm_query)').value == 'True'
+        assert shell.run('llm_query = 1').was_refused and shell.run('callable(llm_query)').value == 'True'
         assert '1/0' in shell.run('1/0').error
         assert shell.run('FINAL({"rows": (1, 2)})').final == Answer({'rows': (1, 2)}, 'FINAL')
     assert cloud[1].removed == 1

@@ -13,7 +13,9 @@ from rlm.shell.environments import AUTO, choose_env, ENVIRONMENTS, open_shell, w
 from rlm.base.errors import BadInput, LimitExceeded, ModelError, RLMError
 from rlm.models import LM
 from rlm.offline import ReplayLM, ScriptedLM
-from rlm.tools import Answer, UnknownVariable, view
+from rlm.shell.assignments import NOT_RUN
+from rlm.shell.search import Passage, SearchIndex
+from rlm.tools import Answer, show, UnknownVariable, view
 
 # The clouds need an account; their own tests speak to a fake.
 HERE = [name for name in ENVIRONMENTS if name not in ('modal', 'e2b', 'daytona', 'prime')]
@@ -173,16 +175,78 @@ def test_interrupt_from_another_thread(sh):
     assert sh.run('kept').value == '1'
 
 
-def test_our_names_are_restored(sh):
-    cell = sh.run('llm_query = context = double = limits = None\ndel FINAL')
-    assert 'restored' in cell.notes[0] and all(
-        name in cell.notes[0] for name in ('llm_query', 'context', 'double', 'limits', 'FINAL')
+def test_a_cell_that_assigns_to_our_names_does_not_run(sh):
+    cell = sh.run('print("begun")\ncontext = "mine"')
+    assert (
+        cell.was_refused
+        and cell.stdout == ''
+        and cell.error
+        == (
+            NOT_RUN + 'it assigns to `context`, which already holds the input (str, 13 chars). '
+            'Read it, and use another name for your own variables.'
+        )
     )
+    for code in ('def llm_query(prompt): pass', 'import os as search', 'limits += 1', 'for double in "ab": pass'):
+        assert sh.run(code).was_refused, code
+    assert sh.run('[context for context in "ab"], len(limits)').value == "(['a', 'b'], 1)"
+
+
+def test_our_names_are_restored(sh):
+    names = ('llm_query', 'context', 'double', 'limits', 'search')
+    cell = sh.run(f'globals().update(dict.fromkeys({names}))\ndel globals()["FINAL"]')
+    assert 'restored' in cell.notes[0] and all(name in cell.notes[0] for name in (*names, 'FINAL'))
     assert (
         sh.run('llm_query("a"), context, double(2), limits, FINAL(1)').value
         == "('llm a None None', 'Sing, goddess', 4, {1: ('a', 2)}, 1)"
     )
     assert 'answer stays a dict' in sh.run('answer = 3').notes[0]
+
+
+FILES = {
+    'notes.md': '# Numbers\n\nThe magic number is 4127.\n\n# Names\n\nThe owner is Anna.\n' * 30,
+    'src/user.py': 'def get_user_name(row):\n    return row[0]\n',
+    'strange.txt': '\u6771\u4eac\u306e\u5929\u6c17 ' + NASTY,
+}
+
+
+def test_search_is_the_same_everywhere(sh):
+    here = SearchIndex(FILES)
+    sh.add_context(FILES)
+    for query in (
+        'Who is the owner?',
+        'magic number 4127',
+        'get_user_name',
+        '\u5929\u6c17',
+        'nothing of it',
+        '?',
+        NASTY,
+    ):
+        wanted = here.search(query, 3)
+        cell = sh.run(f'hits = search({query!r}, k=3)\n[(str(hit), *vars(hit).values()) for hit in hits]')
+        assert (cell.error, cell.calls) == (None, 0)
+        assert cell.value == show([(str(hit), *vars(hit).values()) for hit in wanted])
+        found = sh.search(query, 3)
+        assert [(type(hit), hit, vars(hit)) for hit in found] == [(Passage, hit, vars(hit)) for hit in wanted]
+    cell = sh.run('print(search("owner")[:1])\nFINAL(search("get_user_name")[0])')
+    assert cell.stdout.startswith('[[notes.md, characters ')
+    assert (cell.final.value, cell.final.value.source) == (FILES['src/user.py'].rstrip(), 'src/user.py')
+
+
+def test_search_reads_the_newest_context_and_says_what_is_wrong(sh):
+    assert sh.run('search("goddess")').value == '[[characters 0 to 13] Sing, goddess]'
+    sh.add_context(['Troy'])
+    assert sh.run('search("goddess"), search("troy")').value == '([], [[item 0, characters 0 to 4] Troy])'
+    assert last_line(sh.run('search(["a"])')).startswith('TypeError: The query is a list, 1 items')
+    assert last_line(sh.run('search("a", 0)')) == 'BadInput: k=0: give a whole number from 1 to 1000.'
+
+
+def test_a_tool_named_search_replaces_ours(env):
+    with open_shell(env, 'Sing', tools=dict(search=lambda word: f'found {word}')) as shell:
+        assert shell.run('search("a")').value == "'found a'"
+    with open_shell(env) as shell:
+        assert 'There is no context to search' in shell.run('search("a")').error
+    with pytest.raises(BadInput, match='used by the shell'):
+        open_shell(env, tools=dict(llm_query=len))
 
 
 def test_long_output_is_offloaded_into_a_variable(sh):

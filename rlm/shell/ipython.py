@@ -20,19 +20,21 @@ import traceback
 import types
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 from fastcore.basics import patch
 from ..base.errors import BadInput, RLMError
 from ..base.event_loop import event_loop
 from ..base.python_source import syntax_tree
+from .assignments import check_assignments
 from .capture import CellOutput, router, run_for_cell, ShellOutput, start_for_host, ThreadOwner
 from .namespace import describe, is_small, show, Workspace
+from .search import Passage
 from .view import BaseShell, Cell, Subcalls
 
 # %% auto #0
-__all__ = ['short_traceback', 'ipython_profile', 'ShellThread', 'CellJob', 'Shell', 'timeout_reason']
+__all__ = ['SETUP', 'short_traceback', 'ipython_profile', 'ShellThread', 'CellJob', 'Shell', 'timeout_reason']
 
 # %% ../../nbs/shell/04_ipython.ipynb #66051d45
 class _Source(NamedTuple):
@@ -264,9 +266,8 @@ def _parse(code: str, name: str, ipython: Any) -> tuple[ast.Module, str]:  # tre
     return syntax_tree(translated, name), translated
 
 
-def _compile(code: str, name: str, ipython: Any) -> list[types.CodeType]:
+def _compile(tree: ast.Module, source: str, name: str, ipython: Any) -> list[types.CodeType]:
     "One code object for the statements, and one for the last expression if there is one to show."
-    tree, source = _parse(code, name, ipython)
     last = None
     if tree.body and isinstance(tree.body[-1], ast.Expr):
         quiet = ';' in source and type(ipython.displayhook).semicolon_at_end_of_expression(source)
@@ -330,6 +331,9 @@ class ShellThread:
         asyncio.set_event_loop(None)
 
 # %% ../../nbs/shell/04_ipython.ipynb #e63d4b39
+SETUP = 'setup code'  # label of the user's code that runs before the first cell
+
+
 class CellJob:
     "One cell, from the call of `run` to its outcome."
 
@@ -427,7 +431,7 @@ class Shell(BaseShell):
         setup_code: str | None = None,  # Python that runs before the first cell
     ):
         super().__init__(subcalls=subcalls, tools=tools, timeout=timeout, setup_code=setup_code)
-        self.workspace = Workspace(self._ask, self.tools)  # its variables and functions
+        self.workspace = Workspace(self._ask, self.tools, self._find)  # its variables and functions
         self._output = ShellOutput()
         self._sources: dict[str, _Source] = {}  # file name of a cell -> its code
         self._output.explain = functools.partial(short_traceback, sources=self._sources)
@@ -454,7 +458,7 @@ class Shell(BaseShell):
         event_loop()  # starts here, not in a thread of a cell
         if self._setup_code is not None:
             setup, self._setup_code = self._setup_code, None
-            cell = await self._run_job(CellJob(setup, 'setup code'), timeout)
+            cell = await self._run_job(CellJob(setup, SETUP), timeout)
             if cell.error:
                 self._setup_error = f'The setup code failed:\n{cell.error}'
         if self._setup_error:
@@ -506,6 +510,9 @@ class Shell(BaseShell):
     def __contains__(self, name: str) -> bool:
         return name in self.workspace.variables
 
+    def _searched_context(self) -> Any:
+        return self.workspace.owned['context']
+
 # %% ../../nbs/shell/04_ipython.ipynb #316bba7f
 @patch
 def _ask(self: Shell, kind: str, prompts: list, model: str | None, contexts: list | None) -> list:
@@ -515,16 +522,39 @@ def _ask(self: Shell, kind: str, prompts: list, model: str | None, contexts: lis
             f'{kind}_query has no model to ask: make the shell with prep_shell(context, model=...) '
             'or Shell(context, subcalls=...).'
         )
-    if asyncio._get_running_loop() is event_loop():
-        raise RLMError(f'{kind}_query would wait for its own event loop here: call it in a cell.')
+    _check_thread(f'{kind}_query')
     job = self._job
-    call = asyncio.run_coroutine_threadsafe(self.subcalls(kind, prompts, model, contexts), event_loop())
+    with job.asking(len(prompts)) if job else contextlib.nullcontext():
+        replies = self._wait_for(self.subcalls(kind, prompts, model, contexts), job)
+    if len(replies) != len(prompts):
+        raise RLMError(f'{len(replies)} replies came back for {len(prompts)} prompts.')
+    return replies
+
+
+@patch
+def _find(self: Shell, query: str, k: int) -> list[Passage]:
+    "Search the context, and wait in the cell's thread; the time in which the index is made is not counted."
+    _check_thread('search')
+    job = self._job
+    waiting = job.asking(0) if job else contextlib.nullcontext()
+    return self._wait_for(self._find_passages(query, k, waiting), job)
+
+
+def _check_thread(name: str) -> None:
+    "Raise `RLMError` on the thread of the event loop, which must not wait."
+    if asyncio._get_running_loop() is event_loop():
+        raise RLMError(f'{name} would wait for its own event loop here: call it in a cell.')
+
+
+@patch
+def _wait_for(self: Shell, coroutine: Coroutine, job: CellJob | None) -> Any:
+    "Run a coroutine for a cell, and wait for it in the cell's thread; the end of the cell cancels it."
+    call = asyncio.run_coroutine_threadsafe(coroutine, event_loop())
     self._calls[call] = job
     try:
-        with job.asking(len(prompts)) if job else contextlib.nullcontext():
-            if job and job.stopped:
-                call.cancel()
-            replies = call.result()
+        if job and job.stopped:
+            call.cancel()
+        return call.result()
     except CancelledError:
         if job and job.stopped:
             raise KeyboardInterrupt from None
@@ -532,9 +562,6 @@ def _ask(self: Shell, kind: str, prompts: list, model: str | None, contexts: lis
     finally:
         call.cancel()
         self._calls.pop(call, None)
-    if len(replies) != len(prompts):
-        raise RLMError(f'{len(replies)} replies came back for {len(prompts)} prompts.')
-    return replies
 
 # %% ../../nbs/shell/04_ipython.ipynb #f8dbc3cf
 @patch
@@ -574,7 +601,9 @@ def _evaluate(self: Shell, thread: ShellThread, label: str, code: str) -> Any:  
     value = None
     if 'async' in code or 'await' in code:
         thread.use_loop()  # asyncio.get_event_loop() finds it
-    for compiled in _compile(code, name, self._ipython):
+    tree, source = _parse(code, name, self._ipython)
+    check_assignments(tree, self.workspace, is_setup=label == SETUP)
+    for compiled in _compile(tree, source, name, self._ipython):
         value = eval(compiled, namespace)
         if compiled.co_flags & inspect.CO_COROUTINE:
             value = thread.drive(value)
@@ -633,6 +662,8 @@ def _finish(self: Shell, job: CellJob) -> Cell:
     self._output.end(captured)
     if self._job is job:
         self._job = None
+    if job.label == SETUP:
+        workspace.adopt()
     notes = workspace.restore() if job.began else []
     if job.stopped and not job.error:
         notes.append(job.stopped)  # its code caught the interrupt and went on to its end

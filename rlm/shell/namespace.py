@@ -10,6 +10,7 @@ import functools
 import inspect
 import itertools
 import keyword
+import operator
 import re
 import reprlib
 import sys
@@ -18,12 +19,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from fastcore.basics import patch
-from ..base.errors import BadInput, LimitExceeded
+from ..base.errors import BadInput, LimitExceeded, RLMError
 from ..base.python_source import syntax_tree
 
 # %% auto #0
-__all__ = ['FUNCTIONS', 'RESERVED', 'Ask', 'describe', 'is_small', 'show', 'is_reserved', 'Tool', 'read_tools', 'UnknownVariable',
-           'Answer', 'Workspace', 'bare_name']
+__all__ = ['FUNCTIONS', 'REPLACEABLE', 'RESERVED', 'Ask', 'Find', 'describe', 'is_small', 'show', 'is_reserved', 'Tool',
+           'read_tools', 'UnknownVariable', 'Answer', 'Workspace', 'bare_name']
 
 # %% ../../nbs/shell/01_namespace.ipynb #a80f11b9
 def describe(
@@ -132,15 +133,17 @@ FUNCTIONS = (
     'llm_query_batched',
     'rlm_query',
     'rlm_query_batched',
+    'search',
     'SHOW_VARS',
     'FINAL',
     'FINAL_VAR',
     'memory_status',
     'forget',
 )  # what the model's code can call
+REPLACEABLE = frozenset({'search'})  # functions of ours that a tool of the same name replaces
 RESERVED = frozenset(
     {*FUNCTIONS, 'context', 'history', 'answer', 'get_ipython', 'display', 'exit', 'quit', 'In', 'Out'}
-)  # names that no tool may have
+)  # names of the shell; but for `REPLACEABLE`, no tool may have them
 
 
 def is_reserved(
@@ -182,8 +185,8 @@ def read_tools(
     read = {}
     for name, given in (tools or {}).items():
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
-            raise BadInput(f'The tool name {name!r} is not a Python name: choose one like "search".')
-        if is_reserved(name):
+            raise BadInput(f'The tool name {name!r} is not a Python name: choose one like "lookup".')
+        if is_reserved(name) and name not in REPLACEABLE:
             raise BadInput(f'The tool name {name!r} is used by the shell itself: choose another.')
         described = isinstance(given, dict) and 'tool' in given and set(given) <= {'tool', 'description'}
         value = given['tool'] if described else given
@@ -215,6 +218,7 @@ _MISSING = object()
 Ask = Callable[
     [str, list, 'str | None', 'list | None'], list
 ]  # kind, prompts, model, contexts -> replies or exceptions, in order
+Find = Callable[[str, int], list]  # query, k -> passages, best first
 
 
 class UnknownVariable(BadInput, NameError):
@@ -245,14 +249,17 @@ class Workspace:
         self,
         ask: Ask,  # asks a model, and waits
         tools: Mapping[str, Tool] | None = None,  # from `read_tools`
+        find: Find | None = None,  # finds passages of the context; None: `search` raises
     ):
         self.ask = ask
+        self.find = find
         self.module = types.ModuleType('__main__')
         self.variables: dict[str, Any] = vars(self.module)  # the cells' globals
         self.final: Answer | None = None  # what the running cell has submitted
         self.contexts = 0  # number of contexts
         self.hidden: dict[str, Any] = {}  # what IPython puts there
         self.owned = {name: getattr(self, name) for name in FUNCTIONS}  # restored after each cell
+        self.tools = frozenset(tools or ())  # names of the user's tools
         for name, tool in (tools or {}).items():
             self.owned[name] = tool.value
         self.variables.update(self.owned)
@@ -289,7 +296,7 @@ class Workspace:
 
     def described(self) -> dict[str, str]:  # {name: "type, size"}
         "The variables of the user and the model, without our functions, imports and private names."
-        ours = {*FUNCTIONS, 'answer', 'get_ipython'}
+        ours = {*FUNCTIONS, 'answer', 'get_ipython'} - self.tools
         if self.contexts == 1:
             ours.add('context_0')
         found = {}
@@ -321,6 +328,26 @@ class Workspace:
         if changed:
             notes.insert(0, f'{", ".join(changed)}: reserved, restored; use other names.')
         return notes
+
+    def adopt(self) -> None:
+        "Keep what the user's setup code has bound to a replaceable name, as if it were a tool."
+        for name in REPLACEABLE:
+            value = self.variables.get(name, _MISSING)
+            if value is not _MISSING and value is not self.owned[name]:
+                self.owned[name] = value
+                self.tools |= {name}
+
+    def search(
+        self,
+        query: str,  # a question, or words
+        k: int = 5,  # most passages to return
+    ) -> list:  # passages of `context`, best first; each is a str with its place
+        "Find the passages of `context` that match `query` best."
+        if not isinstance(query, str):
+            raise TypeError(f'The query is a {describe(query)}, but must be a str: a question, or words.')
+        if self.find is None:
+            raise RLMError('search has no context to look into: run it in a cell of a shell.')
+        return self.find(query, operator.index(k))
 
     def SHOW_VARS(self) -> dict[str, str]:  # {name: "type, size"}
         "The variables that there are."

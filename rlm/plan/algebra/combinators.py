@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from ...base.errors import BadInput, check, RLMError
 from ...base.prompts import fill
+from ...base.split import Chunk, make_outline, split
 from .composition import Combinator, fits, function_type, parse_type, resolve, Type
 from .pricing import Droppable, Interpreter, is_known, max_tokens_of, Unknown
-from ..split import Chunk, make_outline, split
 
 # %% auto #0
 __all__ = ['write_parts', 'M', 'Map', 'Filter', 'even_groups', 'Reduce', 'Pure', 'combinator', 'Split', 'Peek', 'Concat', 'Cross',

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 from ...base.errors import BadInput, RLMError
 from ..namespace import describe
+from ..search import Passage
 
 # %% auto #0
 __all__ = ['MAX_FRAME', 'FRAME_LENGTH', 'BadFrame', 'encode_frame', 'decode_frame', 'pack', 'unpack', 'write_value',
@@ -80,6 +81,8 @@ def pack(
         return value
     if depth > _MAX_DEPTH:
         raise BadInput(f'More than {_MAX_DEPTH} lists within lists cannot be sent: give a flatter value, or a text.')
+    if type(value) is Passage:
+        return {'$': 'passage', 'parts': [str(value), value.source, value.start, value.end, value.score]}
     if isinstance(value, str):
         return str.__str__(value)
     for kind in (float, int):
@@ -112,6 +115,15 @@ def _pack_dict(value: dict, depth: int) -> dict:
 _KINDS = dict(dict=dict, tuple=tuple, set=set, frozenset=frozenset)
 
 
+def _passage(parts: Any) -> Passage:
+    "The passage of these parts; raises `TypeError` or `ValueError` for any others."
+    text, source, start, end, score = parts
+    kinds = (type(text), type(start), type(end))
+    if kinds != (str, int, int) or type(source) not in (str, int, type(None)) or type(score) not in (int, float):
+        raise TypeError
+    return Passage(text, source, start, end, score)
+
+
 def unpack(
     value: Any,  # JSON from `pack`, or from a worker that pretends to use it
 ) -> Any:  # plain data
@@ -126,6 +138,8 @@ def unpack(
     try:
         if kind == 'bytes':
             return base64.b64decode(parts, validate=True)
+        if kind == 'passage':
+            return _passage(parts)
         return _KINDS[kind](unpack(parts))
     except (TypeError, ValueError, KeyError):
         raise BadFrame('A value in the frame is not valid.') from None

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from ...base.errors import BadInput, check, LimitExceeded, redact, RLMError
 from ...base.event_loop import event_loop, on_loop, run_sync
 from .frames import BadFrame, ContextFile, MAX_FRAME, pack, unpack, write_value
-from ..ipython import CellJob, timeout_reason
+from ..ipython import CellJob, SETUP, timeout_reason
 from .process import ProcessTransport
 from .link import Link, Transport, WorkerEnded
 from ..namespace import Answer, bare_name, describe, Tool, UnknownVariable
@@ -164,6 +164,11 @@ class RemoteShell(BaseShell):
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
+
+    def _searched_context(self) -> Any:
+        if 'context' in self._given or not self._contexts:
+            return self._given['context']
+        return self._contexts[-1]
 
 # %% ../../../nbs/shell/remote/06_remote_shell.ipynb #fbde06c5
 @patch
@@ -337,7 +342,7 @@ async def _ready_link(self: RemoteShell) -> Link:
             )
     link = await self._start()
     if self._setup_code is not None:
-        cell = await self._run_cell(link, self._setup_code, 'setup code', self.timeout)
+        cell = await self._run_cell(link, self._setup_code, SETUP, self.timeout)
         if cell.error:
             self._setup_error = f'The setup code failed:\n{cell.error}'
             raise RLMError(self._setup_error)
@@ -548,6 +553,9 @@ async def _replies(self: RemoteShell, frame: dict) -> list:  # replies or except
     kind = frame.get('kind')
     if kind == 'tool':
         return [await self._call_tool(frame)]
+    if kind == 'search':
+        waiting = self._job.asking(0) if self._job else contextlib.nullcontext()
+        return [await self._find_passages(frame.get('query'), frame.get('k'), waiting)]
     prompts, model, contexts = self._read_subcall(frame)
     if self.subcalls is None:
         raise RLMError(f'{kind}_query has no model to ask: open the shell with subcalls=...')

@@ -210,6 +210,10 @@ class WorkerShell(Shell):
             packed = [self._context_reference(context) or pack(context) for context in contexts]
         return self.ask_host(len(prompts), kind=kind, prompts=prompts, model=model, contexts=packed)
 
+    def _find(self, query: str, k: int) -> list:
+        (passages,) = self.ask_host(0, kind='search', query=pack(query), k=pack(k))
+        return passages
+
     def _context_reference(self, context: Any) -> dict | None:  # None: the object itself must be sent
         "The number of a context that the host has too."
         if type(context) is not str:
