@@ -88,14 +88,17 @@ In the REPL there are:
 '''
 
 _TOOL_RULES = '''
-Find passages with search, count and sort in Python, and let llm_query read pieces whose meaning matters. Of long \
-output you see the head and the tail; the variable `_result_N` named there holds all of it.
+Find passages with search; count and sort in Python. Of long output you see the head and the tail; the variable \
+`_result_N` named there holds all of it.
+'''
+
+_LET_READ = '''Let llm_query read the pieces whose meaning matters.
 '''
 
 _TOOL_FINISH = '''When you know the answer, reply with it as plain text, without a tool call. That ends the run.
 '''
 
-REPL_SYSTEM_PROMPT = _TASK + _BY_TOOL + _NAMES + _SUBCALLS + _TOOL_RULES + _HONESTY + _TOOL_FINISH
+REPL_SYSTEM_PROMPT = _TASK + _BY_TOOL + _NAMES + _SUBCALLS + _TOOL_RULES + _LET_READ + _HONESTY + _TOOL_FINISH
 
 # %% ../../nbs/base/05_prompts.ipynb #9f97bdff
 CHILD_SYSTEM_PROMPT = (
@@ -147,7 +150,7 @@ CELL_MESSAGE = '''REPL output:
 {cells}'''
 
 NEXT_STEP_MESSAGE = '''The question is: {query}
-Reply with one ```repl block: FINAL with the answer if the output holds it, else code that looks further.'''
+Next ```repl block: FINAL with the answer if the output holds it, else code that looks further.'''
 
 NO_OUTPUT_MESSAGE = '''Your code printed nothing. Use print(...) to see a value.'''
 

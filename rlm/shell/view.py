@@ -4,13 +4,17 @@
 
 # %% ../../nbs/shell/02_view.ipynb #19f35e0c
 from __future__ import annotations
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any
-from ..base.errors import check, redact
-from ..base.event_loop import run_sync
+from ..base.errors import BadInput, check, redact
+from ..base.event_loop import run_in_thread, run_sync
+from .assignments import NOT_RUN
 from .namespace import Answer, read_tools
+from .search import Passage, SearchIndex
 
 # %% auto #0
 __all__ = ['Subcalls', 'NO_OUTPUT', 'Cell', 'BaseShell', 'view']
@@ -29,6 +33,11 @@ class Cell:
     calls: int = 0  # number of sub-calls
     final: Answer | None = None  # the answer that the code submitted
     notes: tuple[str, ...] = ()  # further sentences for the model
+
+    @property
+    def was_refused(self) -> bool:
+        "Whether the code did not run, since it assigns to a name of the shell."
+        return bool(self.error and self.error.startswith(NOT_RUN))
 
     def __repr__(self) -> str:
         parts = [f'{part.name}={getattr(self, part.name)!r}' for part in fields(self)]
@@ -72,6 +81,7 @@ class BaseShell(ABC):
         self._setup_code = setup_code
         self._setup_error: str | None = None
         self._closed = False
+        self._index: SearchIndex | None = None  # of the context that was searched last
 
     @abstractmethod
     async def arun(
@@ -139,6 +149,39 @@ class BaseShell(ABC):
     @abstractmethod
     def __contains__(self, name: str) -> bool:
         "Whether there is a variable of this name."
+
+    async def asearch(
+        self,
+        query: str,  # a question, or words
+        k: int = 5,  # most passages to return, up to 1,000
+    ) -> list[Passage]:  # best first
+        "Find the passages of the newest context that match `query` best, as `search` does in a cell."
+        return await self._find_passages(query, k, contextlib.nullcontext())
+
+    def search(
+        self,
+        query: str,  # a question, or words
+        k: int = 5,  # most passages to return, up to 1,000
+    ) -> list[Passage]:  # best first
+        "The same as `asearch`, for callers that can wait."
+        return run_sync(self.asearch(query, k))
+
+    def _searched_context(self) -> Any:
+        "The context that `search` reads; raises `KeyError` where there is none."
+        return self['context']
+
+    async def _find_passages(self, query: str, k: int, waiting: AbstractContextManager) -> list[Passage]:
+        "Search on the host, in a thread; `waiting` is entered while the index is made."
+        try:
+            context = self._searched_context()
+        except KeyError:
+            raise BadInput('There is no context to search: give the shell one first.') from None
+        if self._index is None or self._index.context is not context:
+            self._index = SearchIndex.of(context)
+        index = self._index
+        with waiting:
+            await run_in_thread(index.build)
+        return await run_in_thread(index.search, query, k)
 
     def _cell_timeout(self, timeout: float | None) -> float | None:
         "The limit of one cell; raises `BadInput`."

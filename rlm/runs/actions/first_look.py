@@ -7,7 +7,7 @@ __all__ = ['keywords', 'first_look']
 
 # %% ../../../nbs/runs/actions/03_first_look.ipynb #look0004
 from typing import Any
-from ...plan.split import detect_structure, RECORDS
+from ...base.split import detect_structure, RECORDS
 
 # %% ../../../nbs/runs/actions/03_first_look.ipynb #look0007
 _STOP = frozenset(
