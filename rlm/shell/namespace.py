@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 from fastcore.basics import patch
 from ..base.errors import BadInput, LimitExceeded, RLMError
 from ..base.python_source import syntax_tree
+from .search import Passages
 
 # %% auto #0
-__all__ = ['FUNCTIONS', 'REPLACEABLE', 'RESERVED', 'Ask', 'Find', 'describe', 'is_small', 'show', 'is_reserved', 'Tool',
-           'read_tools', 'UnknownVariable', 'Answer', 'Workspace', 'bare_name']
+__all__ = ['FUNCTIONS', 'SPELLINGS', 'REPLACEABLE', 'RESERVED', 'Ask', 'Find', 'describe', 'is_small', 'show', 'is_reserved',
+           'Tool', 'read_tools', 'UnknownVariable', 'Answer', 'Workspace', 'bare_name']
 
 # %% ../../nbs/shell/01_namespace.ipynb #a80f11b9
 def describe(
@@ -140,6 +141,7 @@ FUNCTIONS = (
     'memory_status',
     'forget',
 )  # what the model's code can call
+SPELLINGS = ('Final', 'final_answer')  # what some models call FINAL
 REPLACEABLE = frozenset({'search'})  # functions of ours that a tool of the same name replaces
 RESERVED = frozenset(
     {*FUNCTIONS, 'context', 'history', 'answer', 'get_ipython', 'display', 'exit', 'quit', 'In', 'Out'}
@@ -263,6 +265,8 @@ class Workspace:
         for name, tool in (tools or {}).items():
             self.owned[name] = tool.value
         self.variables.update(self.owned)
+        # Other spellings of FINAL that models write; a cell may use these names for its own variables.
+        self.variables.update(dict.fromkeys(SPELLINGS, self.owned['FINAL']))
         self.new_answer()
 
     def new_answer(self) -> None:
@@ -303,7 +307,8 @@ class Workspace:
         for name, value in list(self.variables.items()):
             private = name.startswith('_') and not name.startswith('_result_')
             from_ipython = self.hidden.get(name, _MISSING) is value
-            if not (name in ours or private or from_ipython or _is_import(value)):
+            ours_too = name in SPELLINGS and value is self.owned['FINAL']
+            if not (name in ours or ours_too or private or from_ipython or _is_import(value)):
                 found[name] = describe(value)
         return found
 
@@ -341,13 +346,13 @@ class Workspace:
         self,
         query: str,  # a question, or words
         k: int = 5,  # most passages to return
-    ) -> list:  # passages of `context`, best first; each is a str with its place
+    ) -> Passages:  # passages of `context`, best first; each is a str with its place
         "Find the passages of `context` that match `query` best."
         if not isinstance(query, str):
             raise TypeError(f'The query is a {describe(query)}, but must be a str: a question, or words.')
         if self.find is None:
             raise RLMError('search has no context to look into: run it in a cell of a shell.')
-        return self.find(query, operator.index(k))
+        return Passages(self.find(query, operator.index(k)))
 
     def SHOW_VARS(self) -> dict[str, str]:  # {name: "type, size"}
         "The variables that there are."
@@ -376,7 +381,9 @@ class Workspace:
         self,
         value: Any,  # the answer itself
     ) -> Any:  # the same
-        "Submit `value` as the answer."
+        "Submit `value` as the answer; raises `ValueError` for a placeholder."
+        if isinstance(value, str) and value.strip() in ('...', '…'):
+            raise ValueError(f'FINAL({value!r}) has a placeholder: give the answer itself.')
         self.final = Answer(value, 'FINAL')
         return value
 

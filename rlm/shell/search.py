@@ -8,6 +8,7 @@ import re
 import threading
 import weakref
 from array import array
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from ..base.errors import BadInput, check, RLMError
 from ..base.split import detect_structure, make_outline, RANKS, RECORDS, split
 
 # %% auto #0
-__all__ = ['Passage', 'SearchIndex']
+__all__ = ['COMMON_WORDS', 'Passage', 'Passages', 'SearchIndex']
 
 # %% ../../nbs/shell/06_search.ipynb #srch0006
 class Passage(str):
@@ -33,12 +34,14 @@ class Passage(str):
         start: int = 0,  # index in the source's text where the passage begins
         end: int | None = None,  # index in the source's text where it ends; None: after `text`
         score: float = 0.0,  # how well it matches; higher is better
+        heading: str | None = None,  # the file below whose name it stands, in a text that joins several
     ):
         passage = super().__new__(cls, text)
         passage.source = source
         passage.start = start
         passage.end = start + len(text) if end is None else end
         passage.score = score
+        passage.heading = heading
         return passage
 
     @property
@@ -46,13 +49,25 @@ class Passage(str):
         "The passage's place in words, such as `notes.md, characters 10 to 300`."
         source = f'item {self.source}' if isinstance(self.source, int) else self.source
         characters = f'characters {self.start:,} to {self.end:,}'
-        return characters if source is None else f'{source}, {characters}'
+        return ', '.join(part for part in (source, self.heading, characters) if part is not None)
 
     def __repr__(self) -> str:
         return f'[{self.place}] {self}'
 
     def __reduce__(self) -> tuple:
-        return type(self), (str(self), self.source, self.start, self.end, self.score)
+        return type(self), (str(self), self.source, self.start, self.end, self.score, self.heading)
+
+
+class Passages(list):
+    "What `search` returns in a cell: a list of `Passage` that is easy to read when it is printed."
+
+    def __repr__(self) -> str:
+        return '\n\n'.join(map(repr, self)) or 'No passage matches: try other words.'
+
+    __str__ = __repr__
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
 
 # %% ../../nbs/shell/06_search.ipynb #srch0010
 _AIM = 500  # characters of a passage
@@ -184,7 +199,7 @@ def _stretches(text: str, structure: str, start: int = 0) -> Iterator[tuple[int,
 
 # %% ../../nbs/shell/06_search.ipynb #srch0017
 _QUERY_CHARS = 10_000  # characters of a question
-_COMMON = frozenset(
+COMMON_WORDS = frozenset(
     'a about all am an and any are as at be been but by can could did do does for from had has have he her him his how i in '
     'into is it its me my no not of on or our she should so some than that the their them then there these they this those '
     'to us was we were what when where which who whom whose why will with would you your'.split()
@@ -215,7 +230,7 @@ def _phrases(query: str) -> list[str]:
     "What to look for: the words of a question, without the most common ones."
     words = [re.sub("['’]s$", '', word) for word in _WORD.findall(query.lower())]
     words = list(dict.fromkeys(word for word in words if any(map(str.isalnum, word))))
-    phrases = [word for word in words if word not in _COMMON] or words
+    phrases = [word for word in words if word not in COMMON_WORDS] or words
     for run in _RUN.findall(' '.join(words)):
         if len(run) > 4:
             phrases += [run[place : place + 2] for place in range(len(run) - 1)]
@@ -262,6 +277,7 @@ class SearchIndex:
         self._database: Any = None  # None: not made yet
         self._sources: list[_Source] = []
         self._places = array('q')  # number of the source, start and end of each passage
+        self._files: dict[int, list[tuple[int, str]]] = {}  # number of a source -> lines that name files in it
 
     @classmethod
     def of(
@@ -316,6 +332,29 @@ class SearchIndex:
 
 _FIND = 'SELECT rowid, bm25(passages) AS score FROM passages WHERE passages MATCH ? ORDER BY score, rowid'
 
+# %% ../../nbs/shell/06_search.ipynb #srchhd02
+_FILE_LINE = re.compile(
+    r'^[ \t]*[#/*;<!]{0,4}[ \t]*(?:[=\-*#]{3,}|(?:file|path|source|document)(?:name)?[ \t]*[:=])[ \t]*["\'`]?'
+    r'([\w./\\-]{1,200}\.[A-Za-z]\w{0,7})["\'`>]?[ \t=\-*#>/]*$',
+    re.M | re.I,
+)
+
+
+@patch
+def _file_lines(self: SearchIndex, number: int) -> list[tuple[int, str]]:
+    "The lines of a source that name the file below them: where each ends, and the file."
+    if number not in self._files:
+        text = self._sources[number].text
+        found = [(line.end(), line[1]) for line in _FILE_LINE.finditer(text)]
+        self._files[number] = found
+    return self._files[number]
+
+
+def _heading(lines: list[tuple[int, str]], place: int) -> str | None:
+    "The file that a place of a text is in."
+    before = bisect_right(lines, place, key=lambda line: line[0])
+    return lines[before - 1][1] if before else None
+
 # %% ../../nbs/shell/06_search.ipynb #srch0023
 @patch
 def _read(self: SearchIndex) -> Iterator[tuple[str]]:
@@ -344,7 +383,8 @@ def _passage(self: SearchIndex, number: int, score: float) -> Passage:
     else:
         offset += len(source.head)
     blank = re.match(r'(?:[^\S\n]*\n)*', text).end()
-    return Passage(text[blank:].rstrip(), source.name, offset + blank, score=score)
+    heading = _heading(self._file_lines(index), start)
+    return Passage(text[blank:].rstrip(), source.name, offset + blank, score=score, heading=heading)
 
 
 def _cut_all(context: Any) -> Iterator[tuple[_Source, Iterator[tuple[int, int]]]]:

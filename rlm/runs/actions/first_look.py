@@ -8,14 +8,12 @@ __all__ = ['keywords', 'first_look']
 # %% ../../../nbs/runs/actions/03_first_look.ipynb #look0004
 from typing import Any
 from ...base.split import detect_structure, RECORDS
+from ...shell.search import COMMON_WORDS
 
 # %% ../../../nbs/runs/actions/03_first_look.ipynb #look0007
-_STOP = frozenset(
-    """a about above after all an and answer answers any are as at be been before by can data did do does each final find
-following for form from give given had has have how i if in into is it its line list many may mentioned more most much my name no
-not of on one only or out over please provided question said same should so some such tell text than that the their them
-then there these they this those to up us use used was we were what when where which who whom whose why will with word words would you
-your""".split()
+_TASK_WORDS = frozenset(
+    'answer answers below data each earliest final find following form give given highest latest line list lowest many '
+    'mentioned more most name one only out please provided question said same say tell text used use word words'.split()
 )
 
 
@@ -25,7 +23,7 @@ def keywords(
 ) -> str:  # separated by spaces
     "The words of a question that are worth searching for."
     words = [word.strip('.,;:!?()[]{}"\'`“”‘’') for word in query.split()]
-    words = [word for word in dict.fromkeys(words) if word and word.lower() not in _STOP]
+    words = [word for word in dict.fromkeys(words) if word and word.lower() not in COMMON_WORDS | _TASK_WORDS]
     return ' '.join(words[:most])
 
 # %% ../../../nbs/runs/actions/03_first_look.ipynb #look0010

@@ -82,7 +82,8 @@ def pack(
     if depth > _MAX_DEPTH:
         raise BadInput(f'More than {_MAX_DEPTH} lists within lists cannot be sent: give a flatter value, or a text.')
     if type(value) is Passage:
-        return {'$': 'passage', 'parts': [str(value), value.source, value.start, value.end, value.score]}
+        parts = [str(value), value.source, value.start, value.end, value.score, value.heading]
+        return {'$': 'passage', 'parts': parts}
     if isinstance(value, str):
         return str.__str__(value)
     for kind in (float, int):
@@ -117,11 +118,13 @@ _KINDS = dict(dict=dict, tuple=tuple, set=set, frozenset=frozenset)
 
 def _passage(parts: Any) -> Passage:
     "The passage of these parts; raises `TypeError` or `ValueError` for any others."
-    text, source, start, end, score = parts
+    text, source, start, end, score, heading = parts
     kinds = (type(text), type(start), type(end))
     if kinds != (str, int, int) or type(source) not in (str, int, type(None)) or type(score) not in (int, float):
         raise TypeError
-    return Passage(text, source, start, end, score)
+    if type(heading) not in (str, type(None)):
+        raise TypeError
+    return Passage(text, source, start, end, score, heading)
 
 
 def unpack(
