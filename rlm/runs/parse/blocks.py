@@ -78,7 +78,7 @@ def _json_calls(
     for _ in range(2):
         if isinstance(arguments, str):
             arguments, _end = _decoded(arguments)
-    # A description of a tool, which a model repeats, is no call.
+    # A model may repeat the description of a tool, which calls nothing.
     if not isinstance(arguments, dict) or 'properties' in arguments:
         return []
     return [(str(name), arguments)]
@@ -96,7 +96,7 @@ def _unescaped(
 def _tag_arguments(
     text: str,  # the text inside the call's tags
 ) -> dict[str, str]:  # empty if no parameter is in tags
-    "Return the parameters that are written as tags of their own."
+    "Return the parameters that are written in separate tags."
     found, name, start = {}, None, 0
     for mark in _PARAMETER.finditer(text):
         if name and name not in found:
@@ -378,7 +378,7 @@ _ACTING = (ast.Name, ast.Call, ast.Await, ast.Lambda, ast.Yield, ast.YieldFrom)
 
 
 def _is_made_up(
-    value: ast.expr,  # the right side of an assignment, or a statement of its own
+    value: ast.expr,  # the right side of an assignment, or a statement
 ) -> bool:  # True for texts, numbers, and lists and dicts of them
     "Whether a value is written out, so that it comes from nothing that the REPL holds."
     return not any(isinstance(node, _ACTING) for node in ast.walk(value))

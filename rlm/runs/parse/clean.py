@@ -19,7 +19,7 @@ from .finals import custom_finals, final_in_fence, FinalText, Patterns, weak_fin
 def find_final(
     text: str | None,  # a reply, as `clean_reply` returns it
     patterns: Patterns = None,  # further forms of an answer: regular expressions, or one function of the text
-    cut: bool = False,  # whether the reply ended for its length: an answer that lacks its end is none then
+    cut: bool = False,  # whether the reply ended for its length: an answer that lacks its end does not count then
 ) -> FinalText | None:  # None if the reply has no answer
     "Find the answer in the text of a reply; raises only what `check_patterns` raises."
     if not text:

@@ -294,18 +294,18 @@ Patterns = str | re.Pattern | Iterable[str | re.Pattern] | Callable[[str], str |
 def check_patterns(
     patterns: Patterns,  # regular expressions, or one function from a text to its answer or `None`
 ) -> tuple[re.Pattern, ...] | Callable[[str], str | None]:  # ready for `find_final`
-    "Compile the patterns of an answer; raises `BadInput` for what is none."
+    "Compile the patterns of an answer; raises `BadInput` for what cannot be one."
     if patterns is None or (callable(patterns) and not isinstance(patterns, type)):
         return patterns or ()
     given = [patterns] if isinstance(patterns, (str, bytes, re.Pattern)) else patterns
     advice = r"write a regular expression such as r'ANSWER: (.*)', or give one function of the text"
     if not isinstance(given, Iterable):
-        raise BadInput(f'{patterns!r} is no pattern of an answer; {advice}.')
+        raise BadInput(f'{patterns!r} cannot find an answer; {advice}.')
     compiled = []
     for pattern in given:
         source = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
         if not isinstance(source, str) or not source:
-            raise BadInput(f'{pattern!r} is no pattern of an answer; {advice}.')
+            raise BadInput(f'{pattern!r} cannot find an answer; {advice}.')
         flags = pattern.flags if isinstance(pattern, re.Pattern) else 0
         try:
             compiled.append(re.compile(source, flags | re.M))
@@ -378,6 +378,6 @@ def custom_finals(
     parts: list[Part],  # all parts of the reply
     patterns: Patterns,  # regular expressions, or one function
 ) -> Iterator[FinalText]:  # each with its start and end
-    "Find the answers in a form of the user's own; raises `BadInput` for a pattern that is none."
+    "Find the answers in a form of the user's own; raises `BadInput` as `check_patterns` does."
     checked = check_patterns(patterns)
     return _by_function(text, parts, checked) if callable(checked) else _matches(text, parts, checked)

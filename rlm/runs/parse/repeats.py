@@ -47,7 +47,7 @@ def _closed(
 def collapse_repeats(
     text: str,  # a reply
 ) -> str:  # unchanged if it does not end in a loop
-    "Replace a line, or several, that a reply repeats to its end: two repetitions stay, and a sentence says how many there were."
+    "Replace what a reply repeats to its end: two repetitions stay, and a sentence says how many more there were."
     whole = text.rstrip()
     size, period = _loop_at_end(whole)
     if not size:
