@@ -26,7 +26,8 @@ _TOOL_HEAD = re.compile(
     r'|(?P<invoke>invoke)[ \t]+name=[^>\n]{1,80}|(?P<function>function)=[\w.:-]{1,80})>'
     r'|\[TOOL_CALLS\]|<\|tool_calls?\|>|<\|tool_call>|<\|tool_call_begin\|>|<｜tool▁call▁begin｜>|<\|START_ACTION\|>'
     r'|<\|python_tag\|>'
-    r'|^[ \t]*(?=\{\s{0,9}"(?:name|tool_name)"\s{0,9}:\s{0,9}"(?:functions\.|default_api\.)?(?:run_repl|repl|i?python)")',
+    r'|^[ \t]*(?=\{\s{0,9}"(?:name|tool_name)"\s{0,9}:\s{0,9}"'
+    r'(?:functions\.|default_api\.)?(?:run_repl|repl|i?python)")',
     re.M,
 )
 _TOOL_END = re.compile(
