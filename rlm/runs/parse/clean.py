@@ -11,30 +11,56 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from ...base.errors import ModelError
 from ...base.python_source import literal_at
-from .blocks import parts_to_run, read_parts, tool_code
+from .blocks import parts_to_run, read_parts, REPL_NAMES, tool_code
 from .fences import Part, PYTHON_LANGS
-from .finals import final_in_fence, FinalText, weak_finals
+from .finals import custom_finals, final_in_fence, FinalText, Patterns, weak_finals
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #cc0e34f3
 def find_final(
     text: str | None,  # a reply, as `clean_reply` returns it
+    patterns: Patterns = None,  # further forms of an answer: regular expressions, or one function of the text
+    cut: bool = False,  # whether the reply ended for its length: an answer that lacks its end does not count then
 ) -> FinalText | None:  # None if the reply has no answer
-    "Find the answer in the text of a reply; never raises."
+    "Find the answer in the text of a reply; raises only what `check_patterns` raises."
     if not text:
         return None
     parts = read_parts(text)
     statements = [final for part in parts if (final := part.final or final_in_fence(part))]
-    if statements:
-        return statements[-1]
+    statements += custom_finals(text, parts, patterns)
+    if statements := [final for final in statements if final.closed or not cut]:
+        return max(statements, key=lambda final: final.start)
     # "Final Answer:" may be followed by a statement, which is not weak.
     others = sorted(weak_finals(text, parts), key=lambda final: (final.start, not final.weak))
+    others = [final for final in others if final.closed or not cut]
     strong = [final for final in others if not final.weak]
     found = strong or others
     return found[-1] if found else None
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #8f4e6c94
-_THINK = re.compile(r'<(/?)think(?:ing)?>', re.I)
-_OPENING_THINK = re.compile(r'\s*<think(?:ing)?>', re.I)
+_TAGS = (
+    (r'<think(?:ing)?>', r'</think(?:ing)?>'),
+    (r'<thoughts?>', r'</thoughts?>'),
+    (r'\[THINK\]', r'\[/THINK\]'),
+    (r'<\|START_THINKING\|>', r'<\|END_THINKING\|>'),
+    (r'<\|channel>(?:thought\b)?', r'<channel\|>'),
+    (r'<seed:think>', r'</seed:think>'),
+    (r'◁think▷', r'◁/think▷'),
+)
+_THINK = re.compile(
+    '|'.join(f'(?P<open{number}>{first})|(?P<close{number}>{last})' for number, (first, last) in enumerate(_TAGS)), re.I
+)
+_OPENING_THINK = re.compile(
+    r'\s*(?:' + '|'.join(f'(?P<open{number}>{first})' for number, (first, _) in enumerate(_TAGS)) + ')', re.I
+)
+
+
+def _closes(
+    tag: re.Match,  # of `_THINK`
+    opening: re.Match | None = None,  # of the same pair; None: any
+) -> bool:  # False for an opening tag
+    "Whether a tag ends reasoning."
+    pair = tag.lastgroup.removeprefix('close')
+    return pair != tag.lastgroup and (opening is None or opening.lastgroup == f'open{pair}')
 
 
 def _first_action(
@@ -53,7 +79,7 @@ def _without_leading_thoughts(
     "Remove reasoning at the start of a reply."
     position = 0
     while opening := _OPENING_THINK.match(text, position):
-        closing = next((tag for tag in _THINK.finditer(text, opening.end()) if tag[1]), None)
+        closing = next((tag for tag in _THINK.finditer(text, opening.end()) if _closes(tag, opening)), None)
         if closing is None:
             return _first_action(text[opening.end() :])
         position = closing.end()
@@ -135,13 +161,15 @@ def _without_thoughts(
     for tag in _outside_of_code(text, tags):
         if tag.start() < position or _is_mention(text, tag):
             continue
-        if tag[1] and not opened:
+        if _closes(tag) and not opened:
             # The opening tag is missing: everything before is reasoning.
             pieces = []
             position = tag.end()
-        elif not tag[1] and text[tag.start() - 1] in '\r\n':
+        elif not _closes(tag) and text[tag.start() - 1] in '\r\n':
             first_later = bisect_right(tags, tag.start(), key=lambda other: other.start())
-            closing = next((tags[number] for number in range(first_later, len(tags)) if tags[number][1]), None)
+            closing = next(
+                (tags[number] for number in range(first_later, len(tags)) if _closes(tags[number], tag)), None
+            )
             if closing is None:
                 break
             pieces.append(text[position : tag.start()])
@@ -184,7 +212,6 @@ def _with_tokens(
     return ''.join(pieces) + text[position:]
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #7d661507
-_REPL_NAMES = ('run_repl', 'repl', 'python', 'ipython')
 _LAST_MESSAGE_END = re.compile(r'<\|(?:end|return|call)\|>\s*\Z')
 
 
@@ -194,7 +221,7 @@ def _call_as_fence(
 ) -> str:  # '' if it has no code
     "Write a leaked tool call as a fence that the REPL runs."
     code = tool_code(body)
-    if code is None and tool in _REPL_NAMES:
+    if code is None and tool in REPL_NAMES:
         code = body
     if not code:
         return ''
@@ -273,10 +300,13 @@ def _without_channels(
 _TOKEN = re.compile(
     r'<\|(?:im_start|im_end|endoftext|end_of_text|eot_id|eom_id|start_header_id'
     r'|start|channel|message|constrain|end|return|call)\|>'
-    r'|<(?:start|end)_of_turn>|<｜end▁of▁sentence｜>'
+    r'|<(?:start|end)_of_turn>|<\|turn>|<turn\|>|<｜end▁of▁sentence｜>'
+    r'|<\|END_(?:RESPONSE|TEXT|OF_TURN_TOKEN)\|>'
 )
+_REST_OF_LINE = re.compile(r'[^\S\n]*')
+_START_OF_ANSWER = re.compile(r'\s*<\|START_(?:RESPONSE|TEXT)\|>')
 _OWN_HEADER = re.compile(
-    r'\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>)[ \t]*'
+    r'\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|turn>)[ \t]*'
     r'(?:assistant|model)(?:<\|end_header_id\|>)?[ \t]*\r?\n'
 )
 
@@ -288,13 +318,17 @@ def _token_cut(
     tokens = list(_TOKEN.finditer(text))
     if not tokens:
         return len(text)
+    position = 0  # after the token before
     for token in _outside_of_code(text, tokens):
-        line_start = text.rfind('\n', 0, token.start()) + 1
-        line_end = text.find('\n', token.end())
-        before = text[line_start : token.start()].strip()
-        after = text[token.end() : len(text) if line_end < 0 else line_end].strip()
-        if not before or not after or _TOKEN.match(after):
+        line_start = text.rfind('\n', position, token.start()) + 1
+        # A token that was passed over makes the rest of its line a sentence.
+        in_sentence = position > 0 and not line_start
+        after = _REST_OF_LINE.match(text, token.end()).end()
+        if not in_sentence and not text[line_start : token.start()].strip():
             return token.start()
+        if text[after : after + 1] in ('', '\n') or _TOKEN.match(text, after):
+            return token.start()
+        position = token.end()
     return len(text)
 
 # %% ../../../nbs/runs/parse/04_clean.ipynb #1657a6aa
@@ -306,6 +340,8 @@ def _spoken(
     if own:
         text = text[own.end() :]
     spoken = _without_thoughts(_without_channels(text))
+    if start := _START_OF_ANSWER.match(spoken):
+        spoken = spoken[start.end() :]
     end = _token_cut(spoken)
     return spoken if end == len(spoken) else spoken[:end].rstrip()
 

@@ -112,7 +112,9 @@ def fence_lines(
 class Part:
     "A piece of a reply other than prose."
 
-    kind: str  # 'fence', 'tool', 'bare' (code after a bare label), 'program' (code without a fence) or 'final'
+    # 'fence', 'tool' (a call of a tool, with code), 'call' (a call without code), 'bare' (code after a bare label),
+    # 'program' (code without a fence) or 'final'
+    kind: str
     start: int  # index of its first character
     end: int  # index after its last character
     code: str = ''  # its content, without the fence's indentation
@@ -120,6 +122,7 @@ class Part:
     closed: bool = True  # whether its end was written
     glued: bool = False  # whether the line that should have closed the block before opened this one
     final: object | None = None  # the `FinalText`, for kind 'final'
+    calls: tuple = ()  # name and arguments of each call, for kinds 'tool' and 'call'
 
 # %% ../../../nbs/runs/parse/01_fences.ipynb #c827114f
 class Fences:
