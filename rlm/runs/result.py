@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from ..base.errors import redact
 from ..models.ledger import Usage
+from .actions.citations import Citation
 from ..trace.html import to_html, to_markdown
 from ..trace.journal import Journal
 from ..trace.logger import engine_log
@@ -81,6 +82,9 @@ class Result:
     run: str = field(default='r1', repr=False)  # the id of the root trajectory in the trace
     # where a resumed run came out otherwise than recorded
     differences: tuple = field(default=(), repr=False)
+    citations: tuple[Citation, ...] = field(default=(), repr=False)  # passages of the context that the answer rests on
+    # cite=True: whether a quotation that the model gave stands in the context; None: it was not asked for any
+    cited: bool | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return self.answer or ''

@@ -46,6 +46,7 @@ class Settings:
     # where the context was read from, for the trace: {"files": [...], "encoding": "utf-8"}
     sources: Mapping[str, Any] | None = None
     verbose: bool = False  # show progress while the run goes on
+    cite: bool = False  # ask the model for quotations with its answer, and check them: see `Result.cited`
     on_event: Callable[[dict], Any] | None = None  # called with every event of the trace
     on_iteration: Callable[[int, dict], Any] | None = None  # called with (turn, event) after each turn of the root
     on_iteration_start: Callable[[int, int], Any] | None = None  # called with (depth, turn)
@@ -64,6 +65,7 @@ class Settings:
         check('keep_context', self.keep_context, int, least=0, give='a whole number of characters')
         check('sources', self.sources, Mapping, optional=True, give='a dict such as {"files": ["a.txt"]}')
         check('verbose', self.verbose, bool)
+        check('cite', self.cite, bool)
         if self.logger and not hasattr(self.logger, 'attach'):
             raise BadInput(f'logger={self.logger!r}: give an RLMLogger.')
         if self.on_limit not in ('raise', 'return'):
