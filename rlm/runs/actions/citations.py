@@ -79,7 +79,7 @@ def _texts_of(value: Any, path: tuple = (), levels: int = 4) -> Iterator[tuple[S
 
 
 def _is_whole(text: str, start: int, end: int) -> bool:
-    "Whether a piece is no part of a longer word or number: `42` in `(42)`, not in `420`, `4.42` or `1,042`."
+    "Whether a piece is not part of a longer word or number: `42` in `(42)`, not in `420`, `4.42` or `1,042`."
     for edge, beside, beyond in ((start, start - 1, start - 2), (end - 1, end, end + 1)):
         inner, outer = text[edge], text[beside : beside + 1] if beside >= 0 else ''
         if outer and (inner.isalnum() or inner == '_') and (outer.isalnum() or outer == '_'):
@@ -369,7 +369,7 @@ def _agreement(spot: _Spot, text: str, start: int) -> tuple[int, bool]:
 
 
 def _windows(spot: _Spot) -> list[tuple[int, int]]:
-    "Pieces of an output that are looked for, the one that says most first: its sentence, what is near, the answer alone."
+    "Pieces of an output to look for: its sentence, what is near the answer, the answer alone."
     start, end = spot.start, spot.end
     pieces = [(spot.low, spot.high), (start - 12, end + 12), (start - 24, end), (start, end + 24), (start, end)]
     pieces = [(max(spot.low, low), min(spot.high, high)) for low, high in pieces]

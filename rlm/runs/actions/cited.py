@@ -64,19 +64,20 @@ def _data(text: str) -> Any:  # None: it is neither
 
 # %% ../../../nbs/runs/actions/04_cited.ipynb #cts00010
 _HEADING = re.compile(
-    r'''^[ \t>#*_-]*(?:(?:supporting|literal|direct|exact|verbatim)[ \t]+)?(?:quotes?|quotations?|citations?|evidence)'''
-    r'''[ \t*_]*:[ \t*_]*''',
+    r'''^[ \t>#*_-]*(?:(?:supporting|literal|direct|exact|verbatim)[ \t]+)?'''
+    r'''(?:(quotes?|quotations?)|citations?|evidence)[ \t*_]*:[ \t*_]*''',
     re.I | re.M,
 )
 _BULLET = re.compile(r'[ \t>]*(?:[-*+•–][ \t]+|\[?\d{1,2}[.)\]][ \t]*)')
 _QUOTED = re.compile(
-    r'''"((?:[^"\\]|\\.)+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|‘(.+?)’(?!\w)|(?<!\w)'(.+?)'(?!\w)|「([^」]+)」|`([^`]+)`'''
+    r'''"((?:[^"\\]|\\.)+)"|“([^”]+)”|„([^“”]+)[“”]'''
+    r'''|«([^»]+)»|‘(.+?)’(?!\w)|(?<!\w)'(.+?)'(?!\w)|「([^」]+)」|`([^`]+)`'''
 )
 _NOTHING = re.compile(r'''[\s\[\]()*_."'-]*(?:none|n/?a|no quotes?)?[\s\[\]()*_."'-]*''', re.I)
 
 
-def _read_line(line: str, is_first: bool) -> list[str] | None:  # None: it is no line of quotations
-    "The quotations of one line below the heading, or beside it."
+def _read_line(line: str, is_plain: bool) -> list[str] | None:  # None: it holds none
+    "The quotations of one line below the heading, or beside it; `is_plain`: they need no quotes around them."
     bullet = _BULLET.match(line)
     text = line[bullet.end() if bullet else 0 :].strip()
     listed = _data(text if text.startswith('[') else f'[{text}]')
@@ -88,11 +89,12 @@ def _read_line(line: str, is_first: bool) -> list[str] | None:  # None: it is no
         return [piece.replace('\\"', '"') for piece in pieces]
     if _NOTHING.fullmatch(text):
         return []
-    return [text] if bullet or is_first else None
+    return [text] if is_plain else None
 
 
-def _read_quotes(text: str) -> tuple[list[str], str]:  # quotations, and what stands below them
-    "The quotations below a heading."
+def _read_quotes(text: str, heading: re.Match) -> tuple[list[str], str]:  # quotations, and what stands below them
+    "The quotations after a heading; below `Evidence:` and the like only what has quotes around it is one."
+    text = text[heading.end() :]
     if text.lstrip().startswith('['):
         for close in [match.end() for match in re.finditer(r'\]', text)][:50]:
             listed = _data(text[:close].strip())
@@ -102,7 +104,8 @@ def _read_quotes(text: str) -> tuple[list[str], str]:  # quotations, and what st
     found: list[str] = []
     lines = text.split('\n')
     for number, line in enumerate(lines):
-        read = _read_line(line, is_first=not found and not any(before.strip() for before in lines[:number]))
+        is_first = not found and not any(before.strip() for before in lines[:number])
+        read = _read_line(line, is_plain=bool(heading[1]) and (is_first or bool(_BULLET.match(line))))
         if read is None:
             return found, '\n'.join(lines[number:])
         found += read
@@ -118,7 +121,9 @@ def _read_text(text: str) -> tuple[Any, list[str]] | None:  # None: it has no qu
     headings = list(_HEADING.finditer(text))
     if not headings:
         return None
-    quotes, below = _read_quotes(text[headings[-1].end() :])
+    quotes, below = _read_quotes(text, headings[-1])
+    if not quotes and not headings[-1][1]:
+        return None
     answer = '\n'.join(part for part in (text[: headings[-1].start()].strip(), below.strip(' \n`')) if part)
     if not answer:
         return None
@@ -136,8 +141,8 @@ def read_cited(
     elif isinstance(value, str):
         read = _read_text(value)
     if read is None and said and said != value:
-        heading = list(_HEADING.finditer(said))
-        return value, _read_quotes(said[heading[-1].end() :])[0] if heading else []
+        headings = list(_HEADING.finditer(said))
+        return value, _read_quotes(said, headings[-1])[0] if headings else []
     return read or (value, [])
 
 # %% ../../../nbs/runs/actions/04_cited.ipynb #cts00014
@@ -189,7 +194,7 @@ def cite_answer(
 def read_citations(
     event: Mapping[str, Any] | None,  # a `run_end` event
 ) -> tuple[tuple[Citation, ...], bool | None]:  # the values of `Result.citations` and `Result.cited`
-    "The citations of a recorded run; what is no citation in a journal of another origin is left out."
+    "The citations of a recorded run; what cannot be read as a citation is left out."
     event, found = event or {}, []
     given = event.get('citations')
     for kept in given if isinstance(given, (list, tuple)) else ():
