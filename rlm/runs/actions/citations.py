@@ -262,9 +262,11 @@ def _find_folded(texts: SourceTexts, left: dict[int, list[str]]) -> Iterator[tup
 
 # %% ../../../nbs/runs/actions/03_citations.ipynb #cit00022
 _SAYS_LITTLE = frozenset('yes no true false none unknown n/a'.split())
+_LONG = 25  # characters of a text that says by itself where it comes from
 _WORD = re.compile(r'''\d(?:[\d.,:/-]*\d)?|[^\W\d_](?:[\w'’-]*\w)?''')
 _COMMON = frozenset(
-    'the this that these those and but for from with was were are has have had his her its their'.split()
+    'a an the this that these those and or but if for from with in on at to of as by it is was were are has have had '
+    'i we you he she they his her its their there here when where which who what how no not yes so'.split()
 )
 
 
@@ -290,9 +292,15 @@ def _wholes(answer: Any) -> list[str]:  # texts; empty where it says too little 
     return [text for text in texts if 0 < len(text) <= 1_000 and text.casefold() not in _SAYS_LITTLE]
 
 
-def _tokens(answer: Any) -> list[str]:
+def _sentences(answer: str) -> list[str]:
+    "The sentences of an answer that are long enough to be told from others; a model may have copied some."
+    sentences = map(_plain, _BREAK.split(answer))
+    return [sentence for sentence in sentences if _LONG <= len(sentence) <= 1_000][:20]
+
+
+def _tokens(answer: str) -> list[str]:
     "The numbers and names of an answer; long words where it has neither."
-    words = [word for word in _WORD.findall(str(answer)[:20_000]) if word.casefold() not in _COMMON]
+    words = [word for word in _WORD.findall(answer[:20_000]) if word.casefold() not in _COMMON]
     names = [word for word in words if len(word) > 1 and (word[0].isdigit() or any(map(str.isupper, word)))]
     return list(dict.fromkeys(names or [word for word in words if len(word) > 4]))[:40]
 
@@ -391,7 +399,7 @@ def _locate(texts: SourceTexts, spot: _Spot, finds: list[int]) -> tuple[int, int
         best = max(range(len(places)), key=lambda place: agreed[place][0])
         same, is_sentence = agreed[best]
         is_only = len(places) == 1 and (low, high) == (spot.start, spot.end) and length > 3
-        if same >= 8 or is_only or is_sentence and same >= 3:
+        if same >= 8 or is_only or length >= _LONG or is_sentence and same >= 3:
             return places[best]
     return None
 
@@ -403,12 +411,15 @@ def find_citations(
     most: int = 5,  # citations
 ) -> tuple[Citation, ...]:  # in the order in which they were printed first
     "The passages of the context that the run printed and that hold the answer."
-    outputs, keys, finds = list(shown), _wholes(answer), [_FINDS]
-    texts = SourceTexts(context)
-    # An answer that code took from the context may never have been printed.
-    found = _cited(texts, _spots([*outputs, *keys], keys), most, finds)
-    if found or not isinstance(answer, str):
-        return found
+    outputs, finds, texts = list(shown), [_FINDS], SourceTexts(context)
+    tries = [_wholes(answer), _sentences(answer)] if isinstance(answer, str) else [_wholes(answer)]
+    for keys in tries:
+        # An answer that code took from the context may never have been printed.
+        own = [answer] if isinstance(answer, str) else keys
+        if found := _cited(texts, _spots([*outputs, *own], keys), most, finds):
+            return found
+    if not isinstance(answer, str):
+        return ()
     keys = _tokens(answer)
     spots = _spots(outputs, keys)
     best = max((spot.score for spot in spots), default=0)
