@@ -18,6 +18,7 @@ from .models.lm import LM
 from .replay import replay
 from .runs.result import Result
 from .runs.strategy import Strategy
+from .trace.text import citation_lines
 
 # %% auto #0
 __all__ = ['ALIASES', 'LIMIT_OPTIONS', 'METHOD_HELP', 'method_names', 'make_strategy', 'ask', 'plan', 'add_limits', 'parser',
@@ -74,7 +75,7 @@ def ask(
         result, problem = strategy(context, args.question), None
     except LimitExceeded as error:
         result, problem = error.result, error
-    _print_result(result, args.json)
+    _print_result(result, args.json, args.cite)
     if getattr(result, 'choice', None):
         say(result.choice)
     if args.trace:
@@ -104,6 +105,7 @@ def _strategy_of(args: argparse.Namespace) -> Strategy:
         trace=args.trace,
         sources=sources,
         verbose=not args.quiet,
+        cite=args.cite,
         **limits,
     )
 
@@ -127,9 +129,13 @@ def _list_skipped(paths: list[str], encoding: str, say: Callable[..., None]) -> 
         say(f'Skipped {len(paths)} files that are not {encoding} text: {shown}')
 
 
-def _print_result(result: Result | None, as_json: bool) -> None:
+def _print_result(result: Result | None, as_json: bool, cite: bool = False) -> None:
+    "Print the answer, below it the numbered quotations where they are asked for; or all as JSON."
     if result and (result.answer is not None or as_json):
         print(_as_json(result) if as_json else result.answer, flush=True)
+        cited = dict(citations=[one.to_dict() for one in result.citations], cited=result.cited)
+        if cite and not as_json and (lines := citation_lines(cited)):
+            print('', *lines, sep='\n', flush=True)
 
 
 def _as_json(result: Result) -> str:
@@ -140,6 +146,8 @@ def _as_json(result: Result) -> str:
         iterations=result.iterations,
         sub_calls=result.sub_calls,
         seconds=round(result.seconds, 3),
+        citations=[one.to_dict() for one in result.citations],
+        cited=result.cited,
     )
     return json.dumps(figures | vars(result.usage), ensure_ascii=False)
 
@@ -162,6 +170,7 @@ _EXAMPLES = '''examples:
   rlm ask "Who signed it?" contract.txt --model openai/my-model --api-base http://localhost:8000/v1
   rlm plan "Summarise the chapters" book.txt --model gpt-4o-mini
   rlm ask "Who signed it?" contract.txt --trace run.jsonl      if it is stopped:  rlm resume run.jsonl
+  rlm ask "Who signed it?" contract.txt --cite                 below the answer: where it stands in the text
   cat server.log | rlm ask "When did the first error occur?" - --json --quiet
 
 exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed.'''
@@ -213,7 +222,12 @@ def _add_ask(commands: Any, **formatter: Any) -> None:
     parser.add_argument('--env', default='auto', help=env)
     add_limits(parser)
     parser.add_argument('--trace', metavar='RUN.jsonl', help='write every event of the run to this file')
-    parser.add_argument('--json', action='store_true', help='print the answer and its figures as one JSON object')
+    parser.add_argument(
+        '--cite', action='store_true', help='ask for quotations, check them, and print them with their places'
+    )
+    parser.add_argument(
+        '--json', action='store_true', help='print the answer, its citations and its figures as one JSON object'
+    )
     parser.set_defaults(run=ask)
 
 

@@ -13,7 +13,7 @@ from .labels import call_label, cell_outputs, choice_label, elided, end_label, p
 from .labels import stage_label, turn_label, vote_label
 from .outline import fair_length, Outline
 from .run_tree import CellNode, Node, RunNode, RunTree
-from .text import content_text, dollars, duration, joined, one_line, plural, shorten, visible
+from .text import citation_lines, content_text, dollars, duration, joined, one_line, plural, shorten, visible
 
 # %% auto #0
 __all__ = ['COLOURS', 'to_markdown', 'colour_code', 'to_html']
@@ -94,6 +94,8 @@ class _Markdown:
         answer = (run.end or {}).get('answer')
         if answer is not None:
             yield from _fence(visible(answer), 'text')
+        if cited := citation_lines(run.end):
+            yield from ('Citations:', '', *self.block('\n'.join(cited)))
 
 
 def to_markdown(

@@ -11,7 +11,7 @@ from typing import Any
 from fastcore.basics import patch
 from .labels import calls_label, cell_outputs, gist, last_line, not_ended, plan_label
 from .run_tree import add_usage, CellNode, no_usage, Node, RunNode, RunTree, TurnNode
-from .text import content_text, dollars, duration, one_line, plural, shorten, visible
+from .text import citation_lines, content_text, dollars, duration, one_line, plural, shorten, visible
 
 # %% auto #0
 __all__ = ['fair_length', 'Texts', 'well_formed', 'Outline']
@@ -90,7 +90,7 @@ _FORMS = {
         ('turn', 'cell', 'planned', 'chunks', 'winner', 'chars', 'input', 'output', 'cached', 'reasoning', 'calls'), int
     ),
     'cost': float,
-    **dict.fromkeys(('tool_calls', 'scoreboard', 'runs'), list),
+    **dict.fromkeys(('tool_calls', 'scoreboard', 'runs', 'citations'), list),
 }
 
 
@@ -170,6 +170,8 @@ class Outline:
         failed = sum('bad' in step and step['kind'] != 'run' for step in self.steps)
         if failed:
             found.append([plural(failed, 'failure'), 1])
+        if (root.end or {}).get('cited') is False:
+            found.append(['not cited', 1])
         return [fact for fact in found if fact[0]]
 
     def _find_candidates(self) -> tuple[dict[str, int], set[str]]:  # run id -> number of the candidate; ids of winners
@@ -528,6 +530,7 @@ def _run_parts(self: Outline, run: RunNode, total: dict, more: list) -> list:
     if len(asked) > 300 or '\n' in asked.strip():
         parts += self._text('text', 'question', asked)
     parts += self._text('error', 'error', end.get('error')) + self._text('answer', 'answer', end.get('answer'))
+    parts += self._text('text', 'citations', '\n'.join(citation_lines(end)))
     parts += more + [['facts', '', _run_facts(run, total)]]
     whole = (run.context or {}).get('text')
     if whole:

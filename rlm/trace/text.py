@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 # %% auto #0
-__all__ = ['visible', 'content_text', 'one_line', 'shorten', 'plural', 'dollars', 'duration', 'spent', 'joined']
+__all__ = ['NOT_CITED', 'visible', 'content_text', 'one_line', 'shorten', 'plural', 'dollars', 'duration', 'spent', 'joined',
+           'citation_text', 'citation_lines']
 
 # %% ../../nbs/trace/03_text.ipynb #856613d1
 _CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
@@ -105,3 +106,34 @@ def joined(
 ) -> str:  # one line
     "The parts of a label with a dot between them."
     return ' · '.join(one_line(part, 400) for part in parts if part)
+
+# %% ../../nbs/trace/03_text.ipynb #txtcit02
+def _place(source: Any, start: int, end: int) -> str:
+    "A place of a context in words."
+    parts = source if isinstance(source, (list, tuple)) else [source]
+    names = [f'item {part:,}' if isinstance(part, int) else str(part) for part in parts if part is not None]
+    return ', '.join([*names, f'characters {start:,} to {end:,}'])
+
+
+def citation_text(
+    citation: Any,  # a dict with source, start, end and quotation, as a journal has it
+) -> str:  # one line; empty for anything else
+    "A citation in words: its place, and what stands there."
+    given = citation if isinstance(citation, dict) else {}
+    start, end, quotation = given.get('start'), given.get('end'), given.get('quotation')
+    if not (isinstance(start, int) and isinstance(end, int) and isinstance(quotation, str)):
+        return ''
+    return f'{visible(_place(given.get("source"), start, end))}: “{" ".join(visible(quotation).split())}”'
+
+
+NOT_CITED = 'Not cited: the model gave no quotation that stands in the context.'
+
+
+def citation_lines(
+    end: dict | None,  # a `run_end` event; its `citations` and `cited` may be missing
+) -> list[str]:  # such as '[1] notes.md, characters 10 to 80: “...”'; empty where nothing is cited
+    "The citations of a run, numbered, or that it was asked for them and has none."
+    given = (end or {}).get('citations')
+    texts = [text for one in given if (text := citation_text(one))] if isinstance(given, (list, tuple)) else []
+    lines = [f'[{number}] {text}' for number, text in enumerate(texts, 1)]
+    return [NOT_CITED, *lines] if (end or {}).get('cited') is False else lines
