@@ -22,6 +22,7 @@ from ..models.recorded_replies import recorded_usage
 from .rebuild import BACKEND_SETTINGS, find_strategy, MODEL_SETTINGS, rebuild_setting, rebuild_strategy
 from .record import NOTED, ReplayDifference, ReplayJournal, RunRecord
 from .recorded_trajectory import is_successful_end, root_start
+from ..runs.actions.cited import read_citations
 from ..runs.call_tree import CallTree
 from ..runs.compat import native_settings, RENAMED
 from ..runs.recipe import answer_of, keep, NOT_RECORDED
@@ -305,6 +306,7 @@ def _plain_result(record: RunRecord, journal: Journal) -> Result:
     root, ledger = record.trajectories[record.root], Ledger()
     for event in record.replies:
         ledger.settle(-1, recorded_usage(event), event['model'])
+    citations, cited = read_citations(root.end)
     return Result(
         root.end['answer'],
         answer_of(root.end),
@@ -314,11 +316,13 @@ def _plain_result(record: RunRecord, journal: Journal) -> Result:
         record.start['model'],
         record.start['query'],
         sum(step['type'] == 'turn_start' for step in root.steps),
-        sum(step['type'] == 'cell' for step in root.steps),
+        sum(step['type'] == 'cell' and step['cell'] > 0 for step in root.steps),
         _count_sub_calls(record),
         dict(ledger.by_model),
         journal,
         record.root,
+        citations=citations,
+        cited=cited,
     )
 
 

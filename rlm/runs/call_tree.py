@@ -17,6 +17,7 @@ from ..base.errors import redact, RLMError
 from ..base.fingerprint import Fingerprint, fingerprint, take_fingerprint
 from ..models.ledger import Ledger, Limits, Usage
 from ..models.lm import LM, Reply
+from .actions.cited import Cited
 from .parse.clean import clean_reply
 from .recipe import is_literal, recipe
 from .result import Result
@@ -200,6 +201,7 @@ class CallTree:
         started: float,  # `time.perf_counter()` at its start
         error: BaseException | None = None,  # what ended it
         answered: bool = False,  # whether None is the answer
+        cited: Cited = Cited(None),  # what the answer rests on
         **counts: int,  # iterations, code_executions
     ) -> Result:  # of the trajectory
         "Write the end of a trajectory to the journal, and make its result."
@@ -212,10 +214,12 @@ class CallTree:
         end = dict(answer=text, stop_reason=reason, usage=vars(ledger.spent), seconds=seconds, error=_words_of(error))
         if is_literal(value, text):
             end['literal'] = True
+        end |= cited.event
         self.journal.write('run_end', run, **end)
         counts['sub_calls'] = self.sub_calls
         result = Result(text, value, reason, ledger.spent, seconds, model, query, **counts)
         result.by_model, result.trace, result.run = dict(ledger.by_model), self.journal, run
+        result.citations, result.cited = cited.citations, cited.cited
         if is_root:
             self.result = result
         return result

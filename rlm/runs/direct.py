@@ -13,6 +13,7 @@ from fastcore.basics import patch
 from ..base import prompts
 from ..base.errors import BadInput, check, RLMError
 from ..models.lm import LM
+from .actions.cited import cite_answer
 from .call_tree import CallTree
 from .compat import native_settings, pop_models
 from .parse.clean import plain_answer
@@ -80,6 +81,8 @@ class Direct(Strategy):
         prompt = as_text(context)
         if query is not None:
             prompt = prompts.fill(settings.prompt or prompts.DIRECT_PROMPT, context=prompt, query=query)
+        if settings.cite:
+            prompt += '\n\n' + prompts.CITE_PROMPT
         tree.journal.write('message', run, role='user', content=prompt)
         reason, answer, problem = 'cancelled', None, None
         try:
@@ -93,7 +96,9 @@ class Direct(Strategy):
         except Exception as error:
             reason, problem = 'error', error
         finally:
-            result = tree.finish(run, name, query, reason, answer, started, problem, iterations=1)
+            cited = cite_answer(answer, context, cite=settings.cite)
+            about = run, name, query, reason, cited.value, started, problem
+            result = tree.finish(*about, cited=cited, iterations=1)
         if problem:
             if isinstance(problem, RLMError) and not isinstance(problem, BadInput):
                 problem.result = result

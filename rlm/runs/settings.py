@@ -20,6 +20,7 @@ from ..shell.environments import choose_env, ENVIRONMENTS, open_shell
 from ..shell.namespace import read_tools
 from ..shell.view import BaseShell
 from ..trace.journal import Journal
+from .parse.finals import check_patterns
 
 # %% ../../nbs/runs/03_settings.ipynb #2367a986
 CALLBACKS = (
@@ -46,6 +47,7 @@ class Settings:
     # where the context was read from, for the trace: {"files": [...], "encoding": "utf-8"}
     sources: Mapping[str, Any] | None = None
     verbose: bool = False  # show progress while the run goes on
+    cite: bool = False  # ask the model for quotations with its answer, and check them: see `Result.cited`
     on_event: Callable[[dict], Any] | None = None  # called with every event of the trace
     on_iteration: Callable[[int, dict], Any] | None = None  # called with (turn, event) after each turn of the root
     on_iteration_start: Callable[[int, int], Any] | None = None  # called with (depth, turn)
@@ -64,6 +66,7 @@ class Settings:
         check('keep_context', self.keep_context, int, least=0, give='a whole number of characters')
         check('sources', self.sources, Mapping, optional=True, give='a dict such as {"files": ["a.txt"]}')
         check('verbose', self.verbose, bool)
+        check('cite', self.cite, bool)
         if self.logger and not hasattr(self.logger, 'attach'):
             raise BadInput(f'logger={self.logger!r}: give an RLMLogger.')
         if self.on_limit not in ('raise', 'return'):
@@ -126,6 +129,8 @@ class RLMSettings(Settings):
     sub_tools: Mapping[str, Any] | None = None  # tools of children; None: the root's
     other_lms: Any = ()  # further models, which `llm_query(prompt, model=name)` can ask
     tool_calls: bool = False  # let the model act by calling the tool run_repl instead of writing fenced code
+    # further ways to write FINAL: regular expressions, whose first group is the answer, or a function of the reply
+    final_patterns: Any = None
     first_look: bool = True  # open the transcript with a look at the context that costs no call
     persistent: bool = False  # keep the shell between questions
     compaction: bool = False  # summarise the transcript when it nears the window
@@ -149,6 +154,7 @@ class RLMSettings(Settings):
             raise BadInput(f'env={self.env!r} is not known; there are: auto, {", ".join(ENVIRONMENTS)}.')
         self._check_mappings()
         self._check_amounts()
+        check_patterns(self.final_patterns)
         for name in ('tool_calls', 'first_look', 'persistent', 'compaction'):
             check(name, getattr(self, name), bool)
         for name in ('system_prompt', 'child_system_prompt', 'final_prompt', 'setup_code', 'user_prologue'):

@@ -20,11 +20,13 @@ from ..base.describe import describe_tools
 from ..base.errors import IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.lm import LM, Reply, ToolCall
 from ..models.retries import EmptyReply
+from .actions.cited import Cited, cite_answer
 from .actions.first_look import first_look
 from .actions.subcalls import PlainSubcalls
-from .actions.tool_calls import call_tool, read_arguments, tool_schema
+from .actions.tool_calls import call_tool, known_tool, read_arguments, tool_schema
 from .call_tree import CallTree
-from .parse.blocks import find_blocks
+from .parse.blocks import find_blocks, without_calls
+from .parse.repeats import same_reply, shorten_reply
 from .parse.clean import clean_reply, find_final
 from .parse.finals import FinalText
 from .result import Result
@@ -77,6 +79,8 @@ class Trajectory:
         self._compacted: list[dict] = []  # messages before the last compaction
         self._tool_cells: list[Cell] = []  # cells that the tool calls of this turn ran
         self._asking: set[asyncio.Task] = set()  # batches of sub-calls under way
+        self._shown: list[str] = []  # what the cells printed
+        self._said = ''  # the last reply
         self._last_did: tuple[str, str] | None = None  # the last reply, and what came of it
         self._repeats = self._empty_replies = 0  # how often in a row
         self._answerer = self._make_answerer()
@@ -146,7 +150,8 @@ class Trajectory:
     ) -> Answer | None:  # None: the run goes on
         "One round: ask the model, run what it wrote, look for an answer, reply."
         if last:
-            self.say('user', self.settings.text('FINAL_PROMPT'))
+            asked = '\n\n' + self.settings.text('CITE_PROMPT') if self.settings.cite and not self.is_child else ''
+            self.say('user', self.settings.text('FINAL_PROMPT') + asked)
         else:
             await self._compact()
         schemas = [tool_schema(function, name) for name, function in self.functions.items()]
@@ -244,6 +249,8 @@ def _begin(self: Trajectory, first_message: str | None = None) -> None:
         query = self.query or prompts.NO_QUERY
         template = settings.text('FIRST_LOOK_MESSAGE' if self.looks_first else 'FIRST_MESSAGE')
         first_message = prompts.first_message(query, self.context, template)
+    if settings.cite and not self.is_child:
+        first_message += '\n\n' + settings.text('CITE_PROMPT')
     self.say('user', first_message)
     self._opening = len(self.messages)
 
@@ -280,9 +287,14 @@ def _end(self: Trajectory, reason: str, answer: Answer | None, problem: Exceptio
     self.shell.subcalls = self._outer_subcalls
     if self._own_shell:
         self.shell.close()
-    about = self.run, self.lm.name, self.query, reason, value, self.started, problem
+    cited = Cited(value)
+    if not self.is_child:
+        cited = cite_answer(value, self.context, self._shown, self.settings.cite, self._said)
+    if cited.notice:
+        self.write('notice', text=cited.notice)
+    about = self.run, self.lm.name, self.query, reason, cited.value, self.started, problem
     counts = dict(iterations=self.turn, code_executions=self.cells)
-    return self.tree.finish(*about, answered=bool(answer), **counts)
+    return self.tree.finish(*about, answered=bool(answer), cited=cited, **counts)
 
 
 @patch
@@ -341,7 +353,9 @@ def _adopt_cell(self: Trajectory, cell: Cell) -> None:
 @patch
 def _show(self: Trajectory, cell: Cell) -> str:  # for the model
     "The output of a cell as the model reads it."
-    return view(self.shell, cell, self.settings.max_output_chars, self.settings.preview_chars)
+    text = view(self.shell, cell, self.settings.max_output_chars, self.settings.preview_chars)
+    self._shown.append(text)
+    return text
 
 # %% ../../nbs/runs/07_trajectory.ipynb #16e00c0f
 @patch
@@ -398,20 +412,21 @@ async def _ask_child(self: Trajectory, lm: LM, prompt: str | list[dict], context
 @patch
 async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
     "Carry out what a reply asks for, and look for an answer."
-    self.messages.append(reply.message)
-    self._tokens = reply.usage.tokens
+    self.messages.append(replace(reply, text=shorten_reply(reply.text)).message)
+    self._tokens, self._said = reply.usage.tokens, reply.text
+    cut = reply.finish_reason == 'length'
     outputs = []
     if reply.tool_calls:
         cells = await self._use_tools(reply.tool_calls)
     else:
-        cells = await self._run_blocks(reply.text)
+        cells = await self._run_blocks(reply.text, cut)
         if cells:
             outputs.append(self._outputs_of(cells))
     acted = bool(cells or reply.tool_calls)
-    self._count_repeats(reply.text, '\n'.join(outputs), acted)
-    if reply.finish_reason == 'length':
+    self._count_repeats(reply.text, '\n'.join(outputs))
+    if cut:
         outputs.append(self.settings.text('CUT_MESSAGE'))
-    return await self._find_answer(reply.text, cells, outputs, last, acted)
+    return await self._find_answer(reply.text, cells, outputs, last, acted, cut)
 
 
 @patch
@@ -424,12 +439,12 @@ def _outputs_of(self: Trajectory, cells: list[Cell]) -> str:  # for the model
 
 # %% ../../nbs/runs/07_trajectory.ipynb #4a3eb560
 @patch
-async def _run_blocks(self: Trajectory, text: str) -> list[Cell]:
+async def _run_blocks(self: Trajectory, text: str, cut: bool) -> list[Cell]:
     "Run the fenced code of a reply, up to the first error or answer."
     cells = []
-    for block in find_blocks(text):
-        # A model with tools may show Python in its answer; only ```repl is meant to run.
-        if self.functions and block.lang != 'repl':
+    for block in find_blocks(text, cut):
+        # A model with tools may show Python in its answer; only ```repl, and calls in the text, are meant to run.
+        if self.functions and block.lang not in ('repl', 'tool_call'):
             continue
         cells.append(await self.run_cell(block.code))
         if cells[-1].error or cells[-1].final:
@@ -445,11 +460,12 @@ async def _find_answer(
     outputs: list[str],  # what the model is shown next
     last: bool,
     acted: bool,  # whether the reply held code or tool calls
+    cut: bool,  # whether the reply ended at its token limit
 ) -> Answer | None:
     "Find the answer in what the model wrote and ran, or tell the model what is missing."
     if cells and cells[-1].final:
         return cells[-1].final
-    said = find_final(text)
+    said = find_final(text, self.settings.final_patterns, cut)
     if said and said.weak and acted:
         said = None
     # On the last turn a text is an answer even beside a cell that failed: there is no other chance to say it.
@@ -468,8 +484,9 @@ async def _find_answer(
     if not acted and not said:
         # Asked for its best answer, or able to act by tools and not doing so: plain text is the answer.
         # So is one that is given again after the model was told how to act.
-        if last or self.functions or self._repeats:
-            return Answer(text.strip(), 'text')
+        plain = without_calls(text).strip()
+        if plain and not cut and (last or self.functions or self._repeats):
+            return Answer(plain, 'text')
         outputs.append(self.settings.text('NO_ACTION_MESSAGE'))
     elif last and cells and not cells[-1].error:
         return _last_value(cells[-1])
@@ -523,11 +540,12 @@ def _missing_variable(self: Trajectory, name: str) -> str:  # for the model
 
 # %% ../../nbs/runs/07_trajectory.ipynb #repcd001
 @patch
-def _count_repeats(self: Trajectory, text: str, output: str, acted: bool) -> None:
+def _count_repeats(self: Trajectory, text: str, output: str) -> None:
     "Count how often in a row the model did the same, and the same came of it."
-    did = (' '.join(text.split()), output if acted else '')
-    self._repeats = self._repeats + 1 if did == self._last_did else 0
-    self._last_did = did
+    last_text, last_output = self._last_did or ('', '')
+    again = self._last_did is not None and output == last_output and same_reply(text, last_text)
+    self._repeats = self._repeats + 1 if again else 0
+    self._last_did = (text, output)
 
 
 @patch
@@ -568,7 +586,7 @@ async def _use_tools(self: Trajectory, calls: tuple[ToolCall, ...]) -> list[Cell
 @patch
 async def _use_tool(self: Trajectory, call: ToolCall) -> str:  # what the model reads as the tool's result
     "Carry out one tool call."
-    function = self.functions.get(call.name)
+    function = self.functions.get(known_tool(call.name, self.functions))
     if not function:
         known = ', '.join(self.functions)
         return prompts.fill(self.settings.text('UNKNOWN_TOOL_MESSAGE'), tool=call.name, known=known)

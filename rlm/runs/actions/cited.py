@@ -16,13 +16,7 @@ from .citations import check_quotations, Citation, find_citations
 from ...trace.text import one_line
 
 # %% auto #0
-__all__ = ['CITE_PROMPT', 'read_cited', 'Cited', 'cite_answer', 'read_citations']
-
-# %% ../../../nbs/runs/actions/04_cited.ipynb #cts00006
-CITE_PROMPT = '''Give quotations with your answer: one to three short passages of the context, copied letter by \
-letter, that show that the answer is right. In code: FINAL({"answer": ..., "quotes": ["...", "..."]}). In plain text: \
-the answer, then a last line
-Quotes: ["...", "..."]'''
+__all__ = ['read_cited', 'Cited', 'cite_answer', 'read_citations']
 
 # %% ../../../nbs/runs/actions/04_cited.ipynb #cts00008
 _ANSWER_KEYS = ('answer', 'final_answer', 'final answer', 'result', 'value')
