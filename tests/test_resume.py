@@ -565,7 +565,7 @@ def test_a_vote_that_was_over_is_not_asked_for_more(tmp_path):
     def model(messages, sample):
         if sample == 4:
             held.wait(20)
-        return ('FINAL(42)' if len(messages) > 3 else cell('print(1)')) + '\n{"confidence": 90}'
+        return ('FINAL(42)' if len(messages) > 3 else cell('print(context)')) + '\n{"confidence": 90}'
 
     whole = SRLM(model, k=4, env='local', trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
     held.set()
@@ -824,6 +824,66 @@ def test_a_finished_vote_is_read_back_whole(tmp_path, settings):
     assert (tmp_path / 'run.jsonl').read_bytes() == written_then
     if model is voting and whole.answer:
         assert whole.value == [42, (1, 'clams')]
+
+
+def guessing(messages, sample, temperature=None):
+    "Candidates 1 to 3 agree and never look, 4 and 5 do."
+    return 'FINAL(42)' if sample < 4 else cell('FINAL(len(context) and 7)')
+
+
+def as_written_before(path, old):
+    "Write a journal anew as a version without `only_looked` and with one temperature for all wrote it."
+    events = Journal.read(path)
+    for event in events:
+        if event['type'] == 'run_start' and event['run'] == 'r1':
+            event['settings'].pop('only_looked')
+            event['settings']['candidate_temperature'] = 0.7
+            for name in ('only_looked', 'candidate_temperature'):
+                event['settings']['recipe']['settings'].pop(name)
+        if event['type'] == 'choice':
+            event['scoreboard'] = [row[:2] + row[3:] for row in event['scoreboard']]
+            for candidate in event['candidates']:
+                candidate.pop('looked')
+        if event['type'] == 'reply':
+            event['sampling']['temperature'] = 0.7
+    old.write_text(''.join(json.dumps(event) + '\n' for event in events))
+    return old
+
+
+def test_a_vote_is_replayed_and_resumed_by_its_own_rule(tmp_path):
+    made = lambda path, **settings: SRLM(guessing, k=5, env='local', early_stop=False, trace=path, **settings)
+    whole = made(tmp_path / 'run.jsonl')(TEXT, QUESTION)
+    assert (whole.answer, whole.choice.excluded) == ('7', [1, 2, 3])
+    same_result(whole, SRLM.resume(tmp_path / 'run.jsonl'))
+    told = replay(tmp_path / 'run.jsonl')
+    assert not told.differences and told.result.choice.excluded == [1, 2, 3]
+    assert [one.temperature for one in told.result.candidates] == [one.temperature for one in whole.candidates]
+    for kind in ('reply', 'run_end', 'choice'):
+        result = resume(SRLM, cut_after(tmp_path / 'run.jsonl', kind), model=guessing)
+        assert (result.answer, result.choice.reason) == ('7', whole.choice.reason)
+
+
+def test_a_vote_of_an_earlier_version_keeps_the_rule_of_the_paper(tmp_path):
+    whole = SRLM(guessing, k=5, env='local', early_stop=False, only_looked=False, trace=tmp_path / 'run.jsonl')(
+        TEXT, QUESTION
+    )
+    assert whole.answer == '42'
+    old = as_written_before(tmp_path / 'run.jsonl', tmp_path / 'old.jsonl')
+    finished = SRLM.resume(old)
+    assert (finished.answer, finished.choice.reason) == ('42', whole.choice.reason)
+    told = replay(old)
+    assert not told.differences and told.result.answer == '42'
+    asked = []
+
+    def recording(messages, sample, temperature=None):
+        asked.append(temperature)
+        return guessing(messages, sample)
+
+    result = resume(SRLM, cut_after(old, 'reply', 2), model=recording)
+    assert result.answer == '42' and set(asked) == {0.7}
+    asked.clear()
+    result = resume(SRLM, cut_after(old, 'reply', 2), model=recording, only_looked=True, temperature=0.5)
+    assert result.answer == '7' and set(asked) == {0.5}
 
 
 def test_a_finished_plan_is_read_back_whole(tmp_path):

@@ -162,7 +162,9 @@ def test_what_a_cancelled_candidate_spent_is_counted():
     async def model(messages, sample):
         if sample < 3:
             return (
-                dict(text='FINAL(42)', usage=dict(input=10, output=1), cost=1.0) if started.is_set() else code('wait()')
+                dict(text='FINAL(42)', usage=dict(input=10, output=1), cost=1.0)
+                if started.is_set()
+                else code('wait(), context')
             )
         if len(messages) < 3:
             return dict(text=code('1'), usage=dict(input=500, output=50), cost=5.0)
@@ -198,7 +200,7 @@ def test_a_limit_carries_the_best_answer_so_far():
 
 def test_a_limit_that_stops_only_those_who_do_not_matter_is_none():
     def model(messages, sample):
-        return code('1') if sample == 4 else 'FINAL(42)'
+        return code('1') if sample == 4 else code('FINAL(len(context) and 42)')
 
     result = SRLM(model, env='local', k=4, max_calls=8, early_stop=False, confidence_elicitation=False)(TEXT, QUESTION)
     assert (result.answer, result.stop_reason, result.candidates[3].state) == ('42', 'final', 'failed')
@@ -371,7 +373,7 @@ def test_it_stops_as_soon_as_the_plurality_is_certain():
     async def model(messages, sample):
         if sample > 5:
             await asyncio.Event().wait()  # for ever
-        return 'FINAL(42)\n{"confidence": 90}'
+        return code('FINAL(len(context) and 42)') + '\n{"confidence": 90}'
 
     result = SRLM(model, env='local', k=8)(TEXT, QUESTION)
     assert (
@@ -439,7 +441,8 @@ def test_a_relation_of_ones_own():
 
 
 def test_abstaining_waits_until_agreement_is_certain():
-    lm = answering(*['FINAL(42)\n{"confidence": 90}'] * 5, *['FINAL(7)'] * 3)
+    sure = code('FINAL(len(context) and 42)') + '\n{"confidence": 90}'
+    lm = answering(*[sure] * 5, *[code('FINAL(len(context) and 7)')] * 3)
     assert SRLM(lm, k=8, candidate_parallel=1)(TEXT, QUESTION).usage.calls == 5
     abstained = SRLM(lm, k=8, candidate_parallel=1, abstain_below=0.7)(TEXT, QUESTION)
     assert (abstained.answer, abstained.stop_reason, abstained.usage.calls, abstained.agreement) == (
@@ -448,6 +451,34 @@ def test_abstaining_waits_until_agreement_is_certain():
         8,
         5 / 8,
     )
+
+
+def test_candidates_that_never_looked_do_not_outvote_those_that_did():
+    lm = answering('FINAL(42)', 'FINAL(42)', 'FINAL(42)', code('print(context)\nFINAL(7)'), 'FINAL(42)')
+    result = SRLM(lm, k=5)(TEXT, QUESTION)
+    assert (result.answer, result.choice.excluded, result.agreement) == ('7', [1, 2, 3, 5], 1 / 5)
+    assert [candidate.looked for candidate in result.candidates] == [False, False, False, True, False]
+    assert 'Candidates 1, 2, 3, 5 do not vote: they did not look at the context.' in result.choice.reason
+    choice = next(event for event in result.trace.events if event['type'] == 'choice')
+    assert [row[2] for row in choice['scoreboard']] == ['no', 'no', 'no', 'yes', 'no']
+    assert SRLM(lm, k=5, only_looked=False)(TEXT, QUESTION).answer == '42'
+
+
+def test_a_cell_that_fails_and_a_text_of_the_models_own_are_no_look():
+    lm = ScriptedLM(
+        lambda messages, sample: {
+            1: 'FINAL(42)' if len(messages) > 3 else code('context.nonsense()'),
+            2: code('llm_query("What is it?")\nFINAL(42)') if messages[0]['role'] == 'system' else '42',
+            3: code('FINAL(search("Q1") and 7)'),
+        }[sample]
+    )
+    result = SRLM(lm, k=3, tools=dict(search=lambda query: [query]))(TEXT, QUESTION)
+    assert [candidate.looked for candidate in result.candidates] == [False, False, True] and result.answer == '7'
+
+
+def test_only_strategies_with_cells_have_to_look():
+    result = SRLM(answering('7', '42', '42'), strategy=Direct, k=3, early_stop=False)(TEXT, QUESTION)
+    assert [candidate.looked for candidate in result.candidates] == [None] * 3 and result.answer == '42'
 
 
 # --- other spellings, other strategies ---

@@ -174,7 +174,7 @@ def rebuild_strategy(
         name = sorted(inner)[0]
         raise BadInput(f'{name}= is a setting of the candidates, and a strategy= is given: set {name}= there.')
     recorded = {name: rebuild_setting(value, name, is_replay) for name, value in settings.items() if name not in mine}
-    return kind(**recorded | mine, limits=limits)
+    return kind(**kind.old_defaults | recorded | mine, limits=limits)
 
 
 def rebuild_setting(

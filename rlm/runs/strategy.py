@@ -125,6 +125,8 @@ class Strategy:
     """
 
     method = 'strategy'
+    # Settings whose default has changed: what a recorded run without them used.
+    old_defaults: Mapping[str, Any] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

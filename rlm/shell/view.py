@@ -167,7 +167,7 @@ class BaseShell(ABC):
         return run_sync(self.asearch(query, k))
 
     def _searched_context(self) -> Any:
-        "The context that `search` reads; raises `KeyError` where there is none."
+        "The context that `search` reads; raises `KeyError` if there is no context."
         return self['context']
 
     async def _find_passages(self, query: str, k: int, waiting: AbstractContextManager) -> list[Passage]:

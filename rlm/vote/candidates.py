@@ -5,8 +5,12 @@
 # %% ../../nbs/vote/03_candidates.ipynb #can00004
 from __future__ import annotations
 import copy
+import functools
+import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from ..base import prompts
 from ..base.errors import BadInput, RLMError
@@ -21,7 +25,7 @@ from ..runs.strategy import Strategy
 from ..trace.journal import Journal
 
 # %% auto #0
-__all__ = ['CandidateLedger', 'CandidateTree', 'candidate_strategy']
+__all__ = ['CandidateLedger', 'takes_temperature', 'candidate_sampling', 'CandidateTree', 'candidate_strategy']
 
 # %% ../../nbs/vote/03_candidates.ipynb #33c3b200
 class CandidateLedger:
@@ -61,6 +65,66 @@ class CandidateLedger:
         "Count a call for the candidate only."
         self.by_model[model] = self.by_model.get(model, Usage()) + used
 
+# %% ../../nbs/vote/03_candidates.ipynb #temp0002
+def takes_temperature(
+    lm: LM,  # the model that is asked
+) -> bool:  # True also for a model that the map does not know
+    "Return whether a model can be called with a temperature, as far as LiteLLM's map knows."
+    if lm.kind != 'litellm':
+        return True
+    names, parts = {lm.name}, lm.name.split('/')
+    if parts[0] in _STRICT_PROVIDERS:
+        names.add(parts[-1])
+    return not names & _names_without_temperature()
+
+
+_STRICT_PROVIDERS = ('openai', 'azure')  # their reasoning models refuse a temperature
+
+
+@functools.cache
+def _names_without_temperature() -> frozenset[str]:
+    "Read LiteLLM's map; nothing is known where it cannot be read."
+    spec = importlib.util.find_spec('litellm')
+    if spec is None or not spec.origin:
+        return frozenset()
+    path = Path(spec.origin).with_name('model_prices_and_context_window_backup.json')
+    try:
+        listed = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(name for name, about in listed.items() if _refuses_temperature(name, about, listed))
+
+
+def _refuses_temperature(name: str, about: Mapping[str, Any], listed: Mapping[str, Mapping]) -> bool:
+    "Whether the entry of a model says that it is sampled by its own rules."
+    about = listed.get(about.get('alias_of', ''), about)
+    if 'supports_sampling_params' in about:
+        return not about['supports_sampling_params']
+    is_strict = about.get('litellm_provider') in _STRICT_PROVIDERS and about.get('supports_reasoning')
+    # Chat models, and those that do not reason unless they are asked to, take one.
+    return bool(is_strict) and 'chat' not in name and about.get('default_reasoning_effort') != 'none'
+
+# %% ../../nbs/vote/03_candidates.ipynb #temp0006
+def candidate_sampling(
+    lm: LM,  # the model that is asked
+    sampling: Mapping[
+        str, Any
+    ],  # of the candidate: `sample`, its number; `temperature`, if the user set it for the vote
+    default: float | None = None,  # the temperature for a model that the user gave none
+    params: Mapping[str, Any] | None = None,  # of the call, as the user set them
+) -> dict[str, Any]:  # what is sent besides the parameters of the `LM`
+    "Return the sampling parameters of a candidate's call."
+    sent, params = dict(sampling), dict(params or {})
+    if default is not None and 'temperature' not in lm.params:
+        sent.setdefault('temperature', default)
+    if 'temperature' in sent and 'temperature' not in params and not takes_temperature(lm):
+        del sent['temperature']
+    sent |= params
+    seed = sent.get('seed', lm.params.get('seed'))
+    if isinstance(seed, int):
+        sent['seed'] = seed + sent.get('sample', 1) - 1
+    return sent
+
 # %% ../../nbs/vote/03_candidates.ipynb #de228cce
 class _CandidateJournal:
     "A journal in which a run without a parent becomes a child of the vote."
@@ -94,10 +158,11 @@ class CandidateTree(CallTree):
         above: str,  # id of the vote's run
         sampling: Mapping[str, Any] | None = None,  # for all calls that do not set it themselves
         subcalls: bool = True,  # whether the cells may ask models
+        temperature: float | None = None,  # for models to which the user gave none
     ):
         super().__init__(tree.journal, level=above.count('.') + 1)
         self.above, self.run = above, None
-        self.sampling, self.subcalls = dict(sampling or {}), subcalls
+        self.sampling, self.subcalls, self.temperature = dict(sampling or {}), subcalls, temperature
         self.journal, self.ledger = _CandidateJournal(tree.journal, self), CandidateLedger(tree.ledger)
         # Shared with the tree: call numbers, fingerprints, and the record of a run that is resumed.
         self.strategy, self.record = tree.strategy, tree.record
@@ -127,7 +192,8 @@ class CandidateTree(CallTree):
         "Make a model call with this candidate's sampling."
         if kind == 'subcall' and not self.subcalls:
             raise RLMError('There are no sub-calls in this run (recursion=False): read what you print yourself.')
-        return await super().ask(run, lm, messages, kind, tools, self.sampling | dict(params or {}), **where)
+        params = candidate_sampling(lm, self.sampling, self.temperature, params)
+        return await super().ask(run, lm, messages, kind, tools, params, **where)
 
     def count_known(
         self,

@@ -4,19 +4,22 @@
 
 # %% ../../nbs/vote/02_selection.ipynb #616d6b0e
 from __future__ import annotations
+import ast
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from html import escape
 from typing import Any
 from ..base.errors import BadInput, redact
+from ..base.python_source import parse_python
 from ..models.ledger import Usage
-from .answers import cluster_answers, same_answer
+from ..trace.run_tree import is_below
+from .answers import cluster_answers, normal_text, same_answer
 
 # %% auto #0
-__all__ = ['read_confidence', 'without_reports', 'Candidate', 'verbal_confidence', 'trace_lengths', 'joint_score', 'Score',
-           'Choice', 'choose', 'is_settled']
+__all__ = ['read_confidence', 'without_reports', 'Candidate', 'reads_context', 'is_first_look', 'has_looked', 'verbal_confidence',
+           'trace_lengths', 'joint_score', 'Score', 'Choice', 'voters_of', 'choose', 'is_settled']
 
 # %% ../../nbs/vote/02_selection.ipynb #b365cd2a
 _QUOTE = '["\'\u201c\u201d]'
@@ -65,6 +68,7 @@ class Candidate(_Redacted):
     temperature: float | None = None  # sampling temperature; None: the model's own
     run: str | None = None  # its id in the trace
     usage: Usage = Usage()  # of this candidate with all its sub-calls
+    looked: bool | None = None  # whether it looked at the context; None: it has no cells, or it is not known
 
     @property
     def votes(self) -> bool:
@@ -75,6 +79,72 @@ class Candidate(_Redacted):
     def compared(self) -> Any:  # the answer as an object if there is one, else as text
         "What is compared with the answers of other candidates."
         return self.answer if self.value is None else self.value
+
+# %% ../../nbs/vote/02_selection.ipynb #look0002
+_CONTEXT = re.compile(r'context(?:_\d+)?|search')
+_FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda
+
+
+def reads_context(
+    code: str,  # of a cell
+) -> bool:  # False for text that is not Python
+    "Return whether code names the context, or what searches it."
+    tree = parse_python(code)
+    if tree is None:
+        return False
+    waiting = [(tree, frozenset(_assigned_names(tree)))]
+    while waiting:
+        node, own = waiting.pop()
+        if isinstance(node, ast.Name) and node.id not in own and _CONTEXT.fullmatch(node.id):
+            return True
+        inner = own
+        if isinstance(node, _FUNCTIONS):
+            # Default values belong to the code around the function.
+            waiting.append((node.args, own))
+            inner = own | {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
+        waiting += [(part, inner) for part in ast.iter_child_nodes(node) if not isinstance(part, ast.arguments)]
+    return False
+
+
+def _assigned_names(tree: ast.AST) -> Iterable[str]:
+    "Return the names that code binds, anywhere in it."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            yield node.id
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.alias):
+            yield node.asname or node.name
+
+# %% ../../nbs/vote/02_selection.ipynb #look0006
+def is_first_look(
+    event: dict,  # of type `cell`
+) -> bool:  # True: no model wrote it
+    "Return whether a cell is the look at the context with which a run begins."
+    return event.get('cell') == 0 or event.get('by') == 'rlm'
+
+
+def has_looked(
+    events: Iterable[dict],  # of the journal
+    run: str,  # id of the candidate's trajectory
+    answer: Any,  # of the candidate
+) -> bool | None:  # None: it has no cells
+    "Return whether a candidate looked at the context, by itself or by its children, or has its answer from it."
+    below = [event for event in events if is_below(event['run'], run)]
+    if not any(event['type'] == 'run_start' and event['run'] == run and event['method'] == 'rlm' for event in below):
+        return None
+    cells = [event for event in below if event['type'] == 'cell' and not event['error']]
+    if any(reads_context(event['code']) for event in cells if not is_first_look(event)):
+        return True
+    first = [event for event in cells if is_first_look(event) and event['run'] == run]
+    return any(_stands_in_words(answer, f'{event["stdout"]}\n{event["value"] or ""}') for event in first)
+
+
+def _stands_in_words(answer: Any, text: str) -> bool:
+    "Whether an answer stands in a text, with no part of a word or a number before or after it."
+    said = '' if answer is None else normal_text(str(answer))
+    around = r'(?<!\w)(?<!\d[.,])(?<![^\w][-+])', r'(?!\w|[.,]\d)'
+    return bool(said) and bool(re.search(re.escape(said).join(around), f' {normal_text(text)}'))
 
 # %% ../../nbs/vote/02_selection.ipynb #5fce368d
 def verbal_confidence(
@@ -136,22 +206,23 @@ class Choice(_Redacted):
     clusters: list[list[int]] = field(default_factory=list)  # numbers of candidates: the largest cluster first
     leaders: list[int] = field(default_factory=list)  # numbers of the candidates among which the winner was chosen
     scores: dict[int, Score] = field(default_factory=dict)  # by the candidate's number
+    excluded: list[int] = field(default_factory=list)  # numbers of those whose vote does not count: they did not look
     unit: str = 'tokens'  # of Len: "tokens" or "s"
     winner: Candidate | None = None  # None: no candidate voted
-    agreement: float = 0.0  # share of the candidates that came to an end and agree with the winner, 0 to 1
+    agreement: float = 0.0  # share of the candidates that came to an end and voted for the winner's answer, 0 to 1
     reason: str = 'No candidate gave an answer.'  # why the winner won
 
     @property
-    def rows(self) -> list[tuple[str, ...]]:  # candidate, answer, cluster, VC, Len, s, remark
+    def rows(self) -> list[tuple[str, ...]]:  # candidate, answer, looked, cluster, VC, Len, s, remark
         "The scoreboard, one row for each candidate."
         return [_row(self, candidate) for candidate in self.candidates]
 
     def __str__(self) -> str:
-        return '\n'.join([*_aligned([_COLUMNS, *self.rows]), self.reason])
+        return '\n'.join([*_aligned(_shown_table(self.rows)), self.reason])
 
     def _repr_html_(self) -> str:
-        body = ''.join(_html_row('td', row) for row in self.rows)
-        head = _html_row('th', _COLUMNS)
+        columns, *rows = _shown_table(self.rows)
+        head, body = _html_row('th', columns), ''.join(_html_row('td', row) for row in rows)
         return f'<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{escape(self.reason)}</p>'
 
     def plot(
@@ -162,6 +233,16 @@ class Choice(_Redacted):
         return _draw(self, ax)
 
 # %% ../../nbs/vote/02_selection.ipynb #f425366e
+def voters_of(
+    candidates: Sequence[Candidate],  # in any order
+    only_looked: bool = True,  # whether those that looked at the context outvote those that did not
+) -> list[Candidate]:  # those that did not look are among them only if nobody looked
+    "Return the candidates whose votes count."
+    voters = [candidate for candidate in candidates if candidate.votes]
+    looked = [voter for voter in voters if voter.looked is not False]
+    return looked if looked and only_looked else voters
+
+
 def _numbered_clusters(
     voters: Sequence[Candidate], clusters: list[list[int]] | None, equivalent: Callable
 ) -> list[list[int]]:
@@ -183,10 +264,11 @@ def choose(
     equivalent: Callable[[Any, Any], bool] = same_answer,  # whether two answers agree
     confidence: bool = True,  # whether reports count; False: the shortest trace of the plurality wins
     clusters: list[list[int]] | None = None,  # numbers of candidates, if known already, the largest cluster first
+    only_looked: bool = True,  # False: candidates that did not look at the context vote in any case
 ) -> Choice:  # with the winner and all figures
     "Choose a candidate: plurality first, then the largest s = VC x Len."
     candidates = sorted(candidates, key=lambda candidate: candidate.number)
-    voters = [candidate for candidate in candidates if candidate.votes]
+    voters = voters_of(candidates, only_looked)
     if not voters:
         return Choice(candidates)
     by_number = {voter.number: voter for voter in voters}
@@ -200,7 +282,9 @@ def choose(
     best = min(leaders, key=lambda number: _rank(scores[number], number))
     winners = clusters[scores[best].cluster - 1]
     ended = sum(candidate.state != 'cancelled' for candidate in candidates)
-    choice = Choice(candidates, clusters, leaders, scores, unit, by_number[best], len(winners) / ended)
+    excluded = [one.number for one in candidates if one.votes and one.number not in by_number]
+    about = dict(winner=by_number[best], agreement=len(winners) / ended)
+    choice = Choice(candidates, clusters, leaders, scores, excluded, unit, **about)
     choice.reason = _reason(choice)
     return choice
 
@@ -216,6 +300,16 @@ def _rank(score: Score, number: int) -> tuple:  # the smallest is the best
 
 # %% ../../nbs/vote/02_selection.ipynb #1c501c6c
 def _reason(choice: Choice) -> str:
+    "Return why the winner won, and who did not vote because it had not looked."
+    why = _advantage(choice)
+    if not choice.excluded:
+        return why
+    who = 'Candidate ' if len(choice.excluded) == 1 else 'Candidates '
+    verbs = 'does not vote: it' if len(choice.excluded) == 1 else 'do not vote: they'
+    return f'{why} {who}{", ".join(map(str, choice.excluded))} {verbs} did not look at the context.'
+
+
+def _advantage(choice: Choice) -> str:
     "Return one sentence: what the winner has that the others have not."
     number, score = choice.winner.number, choice.scores[choice.winner.number]
     size, count = len(choice.clusters[score.cluster - 1]), len(choice.candidates)
@@ -240,12 +334,13 @@ def is_settled(
     confidence: bool = True,  # whether reports count
     abstain_below: float = 0.0,  # share of the candidates that must agree, 0 to 1
     may_join: bool | None = None,  # whether clusters may still turn out to be one; None: for a relation of the user's
+    only_looked: bool = True,  # as for `choose`
 ) -> bool:  # True: waiting for the others cannot change which answer wins
     "Return whether the plurality is certain, and with confidence a score in it is known."
-    voters = [candidate for candidate in candidates if candidate.votes]
+    voters = voters_of(candidates, only_looked)
     if outstanding <= 0:
         return True
-    if not voters:
+    if not voters or (only_looked and voters[0].looked is False):
         return False
     clusters = _numbered_clusters(voters, None, equivalent)
     first, *others = map(len, clusters)
@@ -261,7 +356,8 @@ def is_settled(
     return not confidence or any(verbal_confidence(leader.confidences) is not None for leader in leaders)
 
 # %% ../../nbs/vote/02_selection.ipynb #4bf5ce38
-_COLUMNS = ('candidate', 'answer', 'cluster', 'VC', 'Len', 's', '')
+_COLUMNS = ('candidate', 'answer', 'looked', 'cluster', 'VC', 'Len', 's', '')
+_LOOKED = {True: 'yes', False: 'no', None: ''}
 
 
 def _row(choice: Choice, candidate: Candidate) -> tuple[str, ...]:
@@ -272,9 +368,12 @@ def _row(choice: Choice, candidate: Candidate) -> tuple[str, ...]:
     if score := choice.scores.get(candidate.number):
         length = _figure(score.length, 0 if choice.unit == 'tokens' else 2)
         figures, remark = (str(score.cluster), _figure(score.vc, 3), length, _figure(score.s)), ''
+    if candidate.number in choice.excluded:
+        remark = 'no vote: it did not look at the context'
     if candidate is choice.winner:
         remark = 'winner'
-    return str(candidate.number), _shortened(candidate.answer or ''), *figures, _shortened(remark, 60)
+    looked = _LOOKED[candidate.looked]
+    return str(candidate.number), _shortened(candidate.answer or ''), looked, *figures, _shortened(remark, 60)
 
 
 def _figure(value: float | None, digits: int = 1) -> str:
@@ -289,14 +388,23 @@ def _shortened(answer: str, width: int = 40) -> str:
     return text if len(text) <= width and len(answer) <= 10 * width else text[: width - 1] + '…'
 
 # %% ../../nbs/vote/02_selection.ipynb #e9f186da
+def _shown_table(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    "Return the scoreboard below its headings, without `looked` if no row says anything there."
+    table, place = [_COLUMNS, *rows], _COLUMNS.index('looked')
+    if any(row[place] for row in rows):
+        return table
+    return [row[:place] + row[place + 1 :] for row in table]
+
+
 def _aligned(table: list[tuple[str, ...]]) -> list[str]:
     "Return the lines of a table; the answer and the remark stand left, figures right."
+    words = [place for place, name in enumerate(table[0]) if name in ('answer', 'looked', '')]
     widths = [max(map(len, column)) for column in zip(*table)]
     lines = []
     for row in table:
         cells = []
         for place, (text, width) in enumerate(zip(row, widths)):
-            cells.append(text.ljust(width) if place in (1, 6) else text.rjust(width))
+            cells.append(text.ljust(width) if place in words else text.rjust(width))
         lines.append('  '.join(cells).rstrip())
     return lines
 

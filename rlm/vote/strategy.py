@@ -5,7 +5,7 @@
 # %% ../../nbs/vote/05_strategy.ipynb #6f3c16a6
 from __future__ import annotations
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 from ..base.describe import describe_context
@@ -25,6 +25,7 @@ from .vote_run import one_call_result, recorded_result, SRLMResult, SRLMSettings
 __all__ = ['SRLM']
 
 # %% ../../nbs/vote/05_strategy.ipynb #b8a61f01
+_TEMPERATURES = 'candidate_temperature', 'temperature'  # two names of one setting
 _OWN_SETTINGS = {part.name for part in fields(SRLMSettings)} - {'limits'}
 
 
@@ -37,6 +38,7 @@ class _SRLMArguments(SRLMSettings, RLMSettings, LimitArguments, EngineArguments)
     strategy: Strategy | type[Strategy] = RLM
     engine: Strategy | type[Strategy] | None = field(default=None, kw_only=True)  # the old name of `strategy`
     n_candidates: int | None = field(default=None, kw_only=True)
+    temperature: float | Sequence[float | None] | str | None = field(default=None, kw_only=True)
 
 
 class SRLM(Strategy):
@@ -52,6 +54,8 @@ class SRLM(Strategy):
     """
 
     method = 'srlm'
+    # Before these settings had their defaults, all voted, and all candidates had this temperature.
+    old_defaults = dict(only_looked=False, candidate_temperature=0.7)
 
     @takes(_SRLMArguments, SRLMSettings, LimitArguments)
     def __init__(
@@ -66,6 +70,9 @@ class SRLM(Strategy):
         own = {name: kwargs.pop(name) for name in list(kwargs) if name in _OWN_SETTINGS}
         if count is not None:
             own['k'] = count
+        if 'temperature' in kwargs:
+            temperature = kwargs.pop('temperature')
+            own['candidate_temperature'] = _one_of(own.get('candidate_temperature'), temperature, *_TEMPERATURES)
         if isinstance(strategy, type):
             if sub_lm is not None:
                 kwargs['sub_lm'] = sub_lm
@@ -85,8 +92,8 @@ class SRLM(Strategy):
         return f'SRLM({self.candidate_strategy!r}, k={self.settings.k})'
 
     def ingredients(self) -> dict[str, Any]:  # keyword -> value
-        "Return what a journal keeps besides the settings: the strategy of the candidates, which has the models."
-        return dict(engine=self.given_strategy)
+        "Return what a journal keeps in any case: the strategy of the candidates, and settings with a new default."
+        return dict(engine=self.given_strategy) | {name: getattr(self.settings, name) for name in self.old_defaults}
 
     @classmethod
     def divide(
@@ -95,7 +102,8 @@ class SRLM(Strategy):
     ) -> tuple[dict, dict]:  # settings of the vote, and those of the candidates
         "Tell the settings of the vote from those of the candidates."
         ours = {*_OWN_SETTINGS, 'engine', 'limits', 'n_candidates'}
-        given = {'engine' if name == 'strategy' else name: value for name, value in given.items()}
+        names = dict(strategy='engine', temperature='candidate_temperature')
+        given = {names.get(name, name): value for name, value in given.items()}
         mine = {name: value for name, value in given.items() if name in ours}
         return mine, {name: value for name, value in given.items() if name not in ours}
 

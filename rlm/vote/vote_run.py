@@ -23,26 +23,44 @@ from ..runs.result import Result
 from ..runs.settings import Settings
 from ..runs.strategy import Strategy
 from .answers import cluster_answers, is_empty, is_error_text, join_pairs, same_answer
-from .candidates import CandidateTree
-from .selection import Candidate, Choice, choose, is_settled, read_confidence, without_reports
+from .candidates import candidate_sampling, CandidateTree, takes_temperature
+from .selection import Candidate, Choice, choose, has_looked, is_first_look, is_settled, read_confidence
+from .selection import voters_of, without_reports
 from ..trace.journal import Journal  # noqa: F401 (an annotation that SRLMResult inherits)
 from ..base.describe import estimate_tokens
 from ..trace.run_tree import is_below
 
 # %% auto #0
-__all__ = ['SRLMSettings', 'SRLMResult', 'with_choice', 'one_call_result', 'VoteRun', 'recorded_result', 'recorded_candidate']
+__all__ = ['SPREAD', 'spread_temperatures', 'SRLMSettings', 'SRLMResult', 'with_choice', 'one_call_result', 'VoteRun',
+           'recorded_result', 'recorded_candidate']
 
 # %% ../../nbs/vote/04_vote_run.ipynb #b158ae5d
+SPREAD = 'spread'  # the default of `candidate_temperature`
+_COOLEST, _HOTTEST = 0.2, 1.0
+
+
+def spread_temperatures(
+    k: int,  # number of candidates
+) -> list[float]:  # one for each; a single candidate has the middle
+    "Return temperatures that are spread evenly."
+    if k == 1:
+        return [(_COOLEST + _HOTTEST) / 2]
+    return [round(_COOLEST + (_HOTTEST - _COOLEST) * place / (k - 1), 2) for place in range(k)]
+
+
 @dataclass(kw_only=True)
 class SRLMSettings(Settings):
     "Settings of an `SRLM`, besides those of its candidates."
 
     k: int = 8  # number of candidates; `n_candidates` means the same
     candidate_parallel: int | None = None  # candidates that run at once; None: all
-    candidate_temperature: float | Sequence[float | None] | None = 0.7  # of all, or one for each; None: the model's own
+    # of all candidates, or one for each; None: the model's own; "spread": from 0.2 to 1.0, for models that take a
+    # temperature and were given none; `temperature` means the same
+    candidate_temperature: float | Sequence[float | None] | str | None = SPREAD
     confidence_elicitation: bool = True  # ask for confidence at each step; False: the shortest of the plurality wins
     direct_threshold: int | None = None  # characters: a context of at most this length is put into one plain call
     recursion: bool = True  # False: RLM candidates work without sub-calls
+    only_looked: bool = True  # who never looked at the context votes only if nobody looked; False: all vote (the paper)
     early_stop: bool = True  # stop as soon as the remaining candidates cannot change which answer wins
     equivalent: Callable[[Any, Any], bool] = same_answer  # whether two answers agree
     judge: str | Callable | LM | None = None  # a model that is asked once for each pair of clusters whether they agree
@@ -55,7 +73,7 @@ class SRLMSettings(Settings):
         check('candidate_parallel', self.candidate_parallel, int, least=1, optional=True)
         check('direct_threshold', self.direct_threshold, int, least=0, optional=True, give='a number of characters')
         check('abstain_below', self.abstain_below, float, least=0, most=1, give='a share from 0 to 1')
-        for name in ('confidence_elicitation', 'recursion', 'early_stop'):
+        for name in ('confidence_elicitation', 'recursion', 'only_looked', 'early_stop'):
             check(name, getattr(self, name), bool)
         if not callable(self.equivalent):
             raise BadInput(f'equivalent={self.equivalent!r}: give a function of two answers.')
@@ -63,9 +81,16 @@ class SRLMSettings(Settings):
             self.judge = as_lm(self.judge)
         self.temperatures = self._temperatures()
 
+    @property
+    def has_default_temperatures(self) -> bool:  # False: the user chose them
+        "Whether the temperatures are spread, and give way to those that a model was made with."
+        return isinstance(self.candidate_temperature, str) and self.candidate_temperature == SPREAD
+
     def _temperatures(self) -> list[float | None]:  # one for each candidate
         "Return the sampling temperatures; raises `BadInput` for values that are not temperatures."
         given = self.candidate_temperature
+        if self.has_default_temperatures:
+            return spread_temperatures(self.k)
         is_one = given is None or isinstance(given, (int, float, str))
         each = [given] * self.k if is_one else list(given)
         if len(each) != self.k:
@@ -74,7 +99,7 @@ class SRLMSettings(Settings):
                 'give one number, or one for each.'
             )
         for temperature in each:
-            give = "a number from 0 up, or None for the model's own"
+            give = "a number from 0 up, None for the model's own, or 'spread'"
             check('candidate_temperature', temperature, float, least=0, optional=True, give=give)
         return each
 
@@ -130,6 +155,7 @@ _RECORDED_SETTINGS = (
     'candidate_temperature',
     'confidence_elicitation',
     'recursion',
+    'only_looked',
     'early_stop',
     'abstain_below',
 )
@@ -183,7 +209,9 @@ class VoteRun:
 # %% ../../nbs/vote/04_vote_run.ipynb #vot00006
 @patch(as_prop=True)
 def _rules(self: VoteRun) -> dict[str, Any]:  # keywords for `choose` and `is_settled`
-    return dict(equivalent=self.settings.equivalent, confidence=self.settings.confidence_elicitation)
+    settings = self.settings
+    confidence, only_looked = settings.confidence_elicitation, settings.only_looked
+    return dict(equivalent=settings.equivalent, confidence=confidence, only_looked=only_looked)
 
 
 @patch(as_prop=True)
@@ -208,6 +236,9 @@ def _start(self: VoteRun) -> None:
     )
     about |= {name: getattr(self.settings, name) for name in _RECORDED_SETTINGS}
     self.tree.start(self.run, 'srlm', self.lm, self.context, self.query, about)
+    is_chosen = not self.settings.has_default_temperatures and any(self.settings.temperatures)
+    if is_chosen and not takes_temperature(self.lm):
+        self._note(f'{self.lm.name} takes no temperature, so candidate_temperature is not sent.')
 
 # %% ../../nbs/vote/04_vote_run.ipynb #5acc5bc2
 @patch
@@ -241,11 +272,8 @@ async def _collect(self: VoteRun) -> None:
 @patch
 async def _run_candidate(self: VoteRun, number: int) -> Exception | None:  # why it failed
     "Run one candidate."
-    temperature = self.settings.temperatures[number - 1]
-    sampling = dict(sample=number)
-    if temperature is not None:
-        sampling['temperature'] = temperature
-    tree = self.trees[number] = CandidateTree(self.tree, self.run, sampling, self.settings.recursion)
+    sampling, default = self._sampling(number)
+    tree = self.trees[number] = CandidateTree(self.tree, self.run, sampling, self.settings.recursion, default)
     try:
         tree.result = await self.strategy.solve(tree, self._candidate_context, self.query)
         # The order of the ends decides which candidates are left out: a resumed run keeps the recorded order.
@@ -254,6 +282,23 @@ async def _run_candidate(self: VoteRun, number: int) -> Exception | None:  # why
     # A strategy may be the user's: whatever it raises ends this candidate and not the others.
     except Exception as error:
         return error
+
+
+@patch
+def _sampling(self: VoteRun, number: int) -> tuple[dict[str, Any], float | None]:
+    "What a candidate is sampled with, and the temperature for models to which the user gave none."
+    temperature = self.settings.temperatures[number - 1]
+    if self.settings.has_default_temperatures:
+        return dict(sample=number), temperature
+    return dict(sample=number) | ({} if temperature is None else dict(temperature=temperature)), None
+
+
+@patch
+def _temperature(self: VoteRun, number: int) -> float | None:  # None: the model's own
+    "The temperature of a candidate's turns."
+    given = getattr(self.strategy.settings, 'sampling_args', None)
+    sent = self.lm.params | candidate_sampling(self.lm, *self._sampling(number), given)
+    return sent.get('temperature')
 
 
 @patch
@@ -293,7 +338,7 @@ def _keep(self: VoteRun, number: int, error: Exception | None) -> None:
 @patch
 def _candidate(self: VoteRun, number: int, state: str, problem: str | None = None) -> Candidate:
     "Return what is known of a candidate, whether it has ended or not."
-    temperature, tree = self.settings.temperatures[number - 1], self.trees.get(number)
+    temperature, tree = self._temperature(number), self.trees.get(number)
     if tree is None:
         return Candidate(number, state=state, problem=problem, temperature=temperature)
     events = self.tree.journal.events
@@ -314,6 +359,7 @@ def _candidate(self: VoteRun, number: int, state: str, problem: str | None = Non
         temperature=temperature,
         run=tree.run,
         usage=used,
+        looked=has_looked(events, tree.run, value),
     )
 
 
@@ -360,7 +406,8 @@ _JUDGED_CHARS = 4000  # characters of each answer that the judge sees
 @patch
 async def _ask_judge(self: VoteRun) -> None:
     "Let the judge join clusters; a pair for which it fails stays apart."
-    voters = [candidate for _, candidate in sorted(self.ended.items()) if candidate.votes]
+    candidates = [candidate for _, candidate in sorted(self.ended.items())]
+    voters = voters_of(candidates, self.settings.only_looked)
     places = cluster_answers([voter.compared for voter in voters], self.settings.equivalent)
     groups = [[voters[place].number for place in group] for group in places]
     shortest = [min((self.ended[number].answer for number in group), key=_by_length) for group in groups]
@@ -493,7 +540,18 @@ def _best_partial(self: VoteRun) -> Any:  # None: there is nothing
 
 
 # What the journal keeps of a candidate; its answer stands at the end of its run.
-_KEPT_FIELDS = ('number', 'run', 'state', 'problem', 'confidences', 'tokens', 'seconds', 'temperature', 'usage')
+_KEPT_FIELDS = (
+    'number',
+    'run',
+    'state',
+    'problem',
+    'confidences',
+    'tokens',
+    'seconds',
+    'temperature',
+    'usage',
+    'looked',
+)
 
 
 @patch
@@ -531,13 +589,16 @@ def recorded_result(
     recorded, reports = choices[-1], settings['confidence_elicitation']
     ends = {event['run']: event for event in events if event['type'] == 'run_end'}
     candidates = [recorded_candidate(kept, ends.get(kept['run']), reports) for kept in recorded['candidates']]
-    choice = choose(candidates, confidence=reports, clusters=recorded['clusters'])
+    # Journals of earlier versions do not have the setting: then all voted.
+    rules = dict(confidence=reports, only_looked=settings.get('only_looked', False))
+    choice = choose(candidates, clusters=recorded['clusters'], **rules)
     choice.reason = recorded['reason']
     result = with_choice(plain, choice)
     if choice.winner:
         result.run = choice.winner.run
-        count = lambda kind: sum(event['type'] == kind and event['run'] == result.run for event in events)
-        result.iterations, result.code_executions = count('turn_start'), count('cell')
+        own = [event for event in events if event['run'] == result.run]
+        result.iterations = sum(event['type'] == 'turn_start' for event in own)
+        result.code_executions = sum(event['type'] == 'cell' and not is_first_look(event) for event in own)
     return result
 
 
