@@ -158,8 +158,8 @@ NO_OUTPUT_MESSAGE = '''Your code printed nothing. Use print(...) to see a value.
 NO_ACTION_MESSAGE = '''Nothing was run: the reply had no ```repl block. Reply with one ```repl block: FINAL with your \
 answer if you know it, else code that looks further.'''
 
-REPEATED_CODE_MESSAGE = '''This is the code of your last reply again, and the same came of it. Do something else: search for \
-other words, print another part of the context, or call FINAL with the answer.'''
+REPEATED_CODE_MESSAGE = '''This is the code of your last reply again, and the same came of it. Do something else: \
+search for other words, print another part of the context, or call FINAL with the answer.'''
 
 CUT_MESSAGE = '''Your reply was too long and was cut off, so its last block did not run. Write a shorter one.'''
 

@@ -129,7 +129,8 @@ class Trajectory:
                     f'No answer after {self.turn} turns; raise max_iterations, or ask for less at once.'
                 )
             # Text of the last turn is not an answer that the model gave of itself.
-            reason = 'max_iterations' if answer.source == 'text' and not self.functions else 'final'
+            late = self.turn == self.max_iterations and answer.source == 'text' and not self.functions
+            reason = 'max_iterations' if late else 'final'
         except LimitExceeded as error:
             reason, problem = error.stop_reason, error
         except Exception as error:
@@ -563,7 +564,8 @@ def _note_empty(self: Trajectory, reply: Reply | None) -> None:
     self._empty_replies += 1
     if self._empty_replies > 2:
         raise ModelError(
-            f'{self.lm.name} sent {self._empty_replies} empty replies in a row: raise max_tokens, or lower reasoning_effort.'
+            f'{self.lm.name} sent {self._empty_replies} empty replies in a row: '
+            'raise max_tokens, or lower reasoning_effort.'
         )
     self.say('user', self.settings.text('EMPTY_MESSAGE'))
 

@@ -149,7 +149,7 @@ def _structure(text: str, name: Any, room: int) -> str:
 
 
 def _last_break(text: str, low: int, high: int, marks: tuple[str, ...]) -> int:
-    "Where the last of the best marks between `low` and `high` ends; `high` if there is none."
+    "Where the last of the best marks between `low` and `high` ends; `high` without a mark."
     for mark in marks:
         found = text.rfind(mark, low, high)
         if found >= 0:
@@ -200,9 +200,9 @@ def _stretches(text: str, structure: str, start: int = 0) -> Iterator[tuple[int,
 # %% ../../nbs/shell/06_search.ipynb #srch0017
 _QUERY_CHARS = 10_000  # characters of a question
 COMMON_WORDS = frozenset(
-    'a about all am an and any are as at be been but by can could did do does for from had has have he her him his how i in '
-    'into is it its me my no not of on or our she should so some than that the their them then there these they this those '
-    'to us was we were what when where which who whom whose why will with would you your'.split()
+    'a about all am an and any are as at be been but by can could did do does for from had has have he her him his '
+    'how i in into is it its me my no not of on or our she should so some than that the their them then there these '
+    'they this those to us was we were what when where which who whom whose why will with would you your'.split()
 )
 # Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Hangul, kana, Chinese characters.
 _UNSPACED = (

@@ -10,9 +10,9 @@ from .run_tree import CellNode, Node, RunNode, RunTree, TurnNode, usage_of
 from .text import citation_lines, dollars, duration, joined, one_line, plural, spent
 
 # %% auto #0
-__all__ = ['context_label', 'run_label', 'turn_label', 'cell_label', 'calls_label', 'call_label', 'failure', 'last_line',
-           'end_label', 'not_ended', 'cell_outputs', 'gist', 'stage_label', 'plan_label', 'vote_label', 'choice_label',
-           'elided', 'tree_text']
+__all__ = ['VOTE_COLUMNS', 'context_label', 'run_label', 'turn_label', 'cell_label', 'calls_label', 'call_label', 'failure',
+           'last_line', 'end_label', 'not_ended', 'cell_outputs', 'gist', 'stage_label', 'plan_label', 'vote_cells',
+           'vote_label', 'choice_label', 'elided', 'tree_text']
 
 # %% ../../nbs/trace/04_labels.ipynb #620b1214
 def context_label(
@@ -182,12 +182,25 @@ def plan_label(
     )
 
 
+VOTE_COLUMNS = ('#', 'answer', 'looked', 'cluster', 'VC', 'Len', 's', '')  # of a scoreboard; the last is a remark
+
+
+def vote_cells(
+    row: list,  # a row of the scoreboard; in journals of earlier versions it has nothing for `looked`
+) -> list[str]:  # one for each of `VOTE_COLUMNS`
+    "The cells of a row of the scoreboard."
+    cells = [str(cell) for cell in row]
+    if len(cells) == len(VOTE_COLUMNS) - 1:
+        cells.insert(VOTE_COLUMNS.index('looked'), '')
+    return (cells + [''] * len(VOTE_COLUMNS))[: len(VOTE_COLUMNS)]
+
+
 def vote_label(
-    row: list[str],  # a row of the scoreboard: number, answer, cluster, confidence, length, score, remark
+    row: list,  # a row of the scoreboard
 ) -> str:  # one line
     "A row of the scoreboard in words."
-    number, answer, *figures, remark = ([str(cell) for cell in row] + [''] * 7)[:7]
-    named = [f'{name} {figure}' for name, figure in zip(('cluster', 'VC', 'Len', 's'), figures) if figure]
+    number, answer, *figures, remark = vote_cells(row)
+    named = [f'{name} {figure}' for name, figure in zip(VOTE_COLUMNS[2:], figures) if figure]
     return joined(f'candidate {number}', remark, f'"{one_line(answer)}"' if answer else '', *named)
 
 

@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 from fastcore.basics import patch
-from .labels import calls_label, cell_outputs, gist, last_line, not_ended, plan_label
+from .labels import calls_label, cell_outputs, gist, last_line, not_ended, plan_label, vote_cells
+from .labels import VOTE_COLUMNS
 from .run_tree import add_usage, CellNode, no_usage, Node, RunNode, RunTree, TurnNode
 from .text import citation_lines, content_text, dollars, duration, one_line, plural, shorten, visible
 
@@ -425,8 +426,7 @@ def _add_plan(self: Outline, plan: dict, parent: int) -> list:  # parts for the 
     return [[*part, 1] for part in parts]
 
 
-_COLUMNS = ('#', 'answer', 'cluster', 'VC', 'Len', 's', '')
-_FIGURES = (2, 3, 4, 5)  # columns that hold numbers
+_FIGURES = ('cluster', 'VC', 'Len', 's')  # columns that hold numbers
 
 
 @patch
@@ -437,15 +437,15 @@ def _add_scoreboard(
     choice, rows = run.choice, []
     for row in run.choice.get('scoreboard') or ():
         if isinstance(row, (list, tuple)):
-            rows.append([one_line(cell, 300) for cell in row])
+            rows.append([one_line(cell, 300) for cell in vote_cells(row)])
     won = next((line for line, row in enumerate(rows) if row and row[0] == str(choice.get('winner'))), None)
-    filled = [any(len(row) > place and row[place] for row in rows) for place in range(len(_COLUMNS))]
-    used = [place for place in range(len(_COLUMNS)) if place < 2 or filled[place]]
+    filled = [any(row[place] for row in rows) for place in range(len(VOTE_COLUMNS))]
+    used = [place for place in range(len(VOTE_COLUMNS)) if place < 2 or filled[place]]
     runs = {number: child for child, number in run.candidates().items()}
     content = dict(
-        columns=[_COLUMNS[place] for place in used],
-        rows=[[row[place] if place < len(row) else '' for place in used] for row in rows],
-        right=[line for line, place in enumerate(used) if place in _FIGURES],
+        columns=[VOTE_COLUMNS[place] for place in used],
+        rows=[[row[place] for place in used] for row in rows],
+        right=[line for line, place in enumerate(used) if VOTE_COLUMNS[place] in _FIGURES],
         won=won,
         to=[places.get(runs.get(line)) for line in range(1, len(rows) + 1)],
     )
