@@ -49,6 +49,7 @@ class RLM(Strategy):
     """
 
     method = 'rlm'
+    old_defaults = dict(first_look=False)  # of journals that were written before runs looked first
 
     @takes(_RLMArguments, RLMSettings, LimitArguments)
     def __init__(
@@ -100,8 +101,9 @@ class RLM(Strategy):
         return self.lm, self.sub_lm, *self.settings.other_lms
 
     def ingredients(self) -> dict[str, Any]:  # keyword -> value
-        "The two models."
-        return dict(model=self.lm) | ({} if self.sub_lm is self.lm else dict(sub_lm=self.sub_lm))
+        "The two models, and the settings with a new default."
+        kept = {name: getattr(self.settings, name) for name in self.old_defaults}
+        return dict(model=self.lm) | ({} if self.sub_lm is self.lm else dict(sub_lm=self.sub_lm)) | kept
 
     async def solve(
         self,
