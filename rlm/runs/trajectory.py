@@ -248,7 +248,9 @@ def _begin(self: Trajectory, first_message: str | None = None) -> None:
         self.say('user', settings.user_prologue)
     if not first_message:
         query = self.query or prompts.NO_QUERY
-        template = settings.text('FIRST_LOOK_MESSAGE' if self.looks_first else 'FIRST_MESSAGE')
+        # A message of the user's own stands in either case.
+        looks = self.looks_first and 'FIRST_MESSAGE' not in settings.prompts
+        template = settings.text('FIRST_LOOK_MESSAGE' if looks else 'FIRST_MESSAGE')
         first_message = prompts.first_message(query, self.context, template)
     if settings.cite and not self.is_child:
         first_message += '\n\n' + settings.text('CITE_PROMPT')

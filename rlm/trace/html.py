@@ -79,7 +79,7 @@ class _Markdown:
             yield from self.title(plan_label(run.plan))
             yield from self.block(run.plan.get('text') or run.plan.get('term'))
         yield from self.calls(run)
-        for turn in run.turns:
+        for turn in run.shown_turns:
             yield from self.title(turn_label(turn))
             if not turn.cells and turn.reply:
                 yield from self.block(turn.reply.get('text') or '')

@@ -40,6 +40,8 @@ def turn_label(
 ) -> str:  # one line
     "Number of a turn, and what its reply cost."
     reply = turn.reply
+    if turn.number == 0:
+        return 'first look'
     if reply is None:
         return f'turn {turn.number} · no reply recorded'
     return joined(f'turn {turn.number}', spent(reply.get('usage')), duration(reply.get('seconds')), failure(reply))
@@ -250,7 +252,7 @@ def _child_parts(node: Node, limit: int) -> list[_Part]:
 
 def _parts_of(node: Node, limit: int) -> list[_Part]:
     "All parts below a node."
-    turns = [(turn_label(turn), _parts_of(turn, limit)) for turn in getattr(node, 'turns', ())]
+    turns = [(turn_label(turn), _parts_of(turn, limit)) for turn in getattr(node, 'shown_turns', ())]
     cells = [(cell_label(cell), _parts_of(cell, limit)) for cell in getattr(node, 'cells', ())]
     parts = _call_parts(node, limit)
     parts += elided(_child_parts(node, limit), limit, 'child run')

@@ -489,7 +489,7 @@ def _add_inside(self: Outline, run: RunNode, place: int) -> tuple[dict, list]:  
     for name, calls in run.by_stage().items():
         if name:
             add_usage(total, self._add_stage(run, name, calls, place))
-    for turn in run.turns:
+    for turn in run.shown_turns:
         add_usage(total, self._add_turn(turn, place))
     others = {key: call for key, call in run.calls.items() if not call.get('stage')}
     before = len(self.steps)

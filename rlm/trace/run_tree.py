@@ -230,7 +230,7 @@ class Node:
 
     def inner(self) -> list[Node]:  # child runs, and the turns of a run or the cells of a turn
         "The nodes directly below this one."
-        return [*getattr(self, 'turns', ()), *getattr(self, 'cells', ()), *self.children]
+        return [*getattr(self, 'shown_turns', ()), *getattr(self, 'cells', ()), *self.children]
 
     def replies(self) -> Iterator[dict]:  # `reply` events
         "All replies here and below."
@@ -293,6 +293,7 @@ class RunNode(Node):
 
     start: dict = field(default_factory=dict)  # its `run_start` event
     end: dict | None = None  # its `run_end` event; None while it runs
+    look: TurnNode | None = None  # the first look of a run, before its first turn
     turns: list[TurnNode] = field(default_factory=list)  # in order
     turn: TurnNode | None = None  # the turn that is under way
     cell: CellNode | None = None  # the cell that is running
@@ -301,6 +302,11 @@ class RunNode(Node):
     plan: dict | None = None  # the `plan` event of a planned run
     progress: dict[str, dict] = field(default_factory=dict)  # stage of the plan -> its last `progress` event
     choice: dict | None = None  # the `choice` event of a run that compares candidates
+
+    @property
+    def shown_turns(self) -> list[TurnNode]:  # in order
+        "The turns as a reader sees them, the first look before them."
+        return [self.look, *self.turns] if self.look else self.turns
 
     @property
     def place(self) -> Node:  # the running cell, the open turn, or the run
@@ -411,7 +417,9 @@ def _on_turn_end(self: RunTree, run: RunNode, event: dict) -> None:
 
 @patch
 def _on_cell_start(self: RunTree, run: RunNode, event: dict) -> None:
-    if run.turn is None:
+    if run.turn is None and event.get('turn') == 0:
+        run.look = run.turn = TurnNode(number=0)
+    elif run.turn is None:
         self._on_turn_start(run, event)
     run.cell = CellNode(start=event)
     run.turn.cells.append(run.cell)
@@ -422,6 +430,8 @@ def _on_cell(self: RunTree, run: RunNode, event: dict) -> None:
     if run.cell is None:
         self._on_cell_start(run, event)
     run.cell.end, run.cell = event, None
+    if run.turn is run.look:
+        run.turn = None
 
 
 @patch
