@@ -344,7 +344,9 @@ def _add_turn(self: Outline, turn: TurnNode, parent: int) -> dict:  # usage of a
     reply, end = turn.reply or {}, turn.end or {}
     error = reply.get('error')
     failed = [cell for cell in turn.cells if (cell.end or {}).get('error')]
-    note = 'no reply recorded'
+    is_look = turn.number == 0  # by the run itself, without a reply
+    name = 'first look' if is_look else f'turn {turn.number}'
+    note = 'made by the run, without a call' if is_look else 'no reply recorded'
     if error or failed:
         note = error or last_line(failed[0].end['error'])
     elif turn.reply:
@@ -352,15 +354,15 @@ def _add_turn(self: Outline, turn: TurnNode, parent: int) -> dict:  # usage of a
     place = self._add_step(
         parent,
         'turn',
-        f'turn {turn.number}',
+        name,
         note,
         start=_began(turn.end or turn.reply),
         seconds=end.get('seconds', reply.get('seconds')),
         bad=bool(error or failed),
         asked=_number(reply.get('seconds')) if turn.cells else None,
-        open=turn.end is None and not error,
+        open=turn.end is None and not error and not is_look,
         parts=self._turn_parts(turn, reply),
-        title=f'Turn {turn.number}',
+        title=name.capitalize(),
     )
     total = self._add_below(turn, place)
     for cell in turn.cells:
