@@ -87,6 +87,7 @@ result = Direct('gpt-4o-mini', prompt='{context}\n{query}', max_tokens=1000)('th
 result = LambdaRLM('gpt-4o-mini', task='summarise', accuracy_target=0.8, max_cost=1.0)('the context', 'The question?')
 result = LambdaRLM(backend_kwargs={'model_name': 'm'}, context_window_chars=100_000, a_leaf=0.95, query=None)('c', 'q')
 result = SRLM('gpt-4o-mini', k=4, candidate_temperature=0.7, env='local', max_cost=1.0)('the context', 'The question?')
+voted = SRLM('gpt-4o-mini', k=2, temperature=[0.2, 0.9], only_looked=False)('the context', 'The question?')
 result = SRLM(engine=Direct('gpt-4o-mini'), n_candidates=4)('the context', 'The question?')
 result = run(query='q', context=['a', 'b'], model='gpt-4o-mini', sub_model=None, max_iterations=20, on_iteration=None)
 result = rlm.run('q', 'c', lm)
