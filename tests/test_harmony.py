@@ -67,4 +67,4 @@ def test_a_sub_call_brings_no_reasoning_into_the_shell():
         'FINAL(42)',
     )
     result = RLM(model, env='local')('x', 'How many?')
-    assert [event['stdout'] for event in result.trace.events if event['type'] == 'cell'] == ['42\n']
+    assert [event['stdout'] for event in result.trace.events if event['type'] == 'cell' and event['cell']] == ['42\n']

@@ -76,7 +76,8 @@ def wait_for(path):
 
 
 def rlm(model, path, **settings):
-    return RLM(model, env='local', trace=path, **settings)
+    # The scripts here count the model's turns by the messages.
+    return RLM(model, **dict(env='local', first_look=False, trace=path) | settings)
 
 
 # These journals are our own: their cells may run where no journal could let them run by itself.
@@ -230,7 +231,9 @@ def test_changed_settings_of_a_resumption_hold_in_a_replay(tmp_path, changes):
 
 
 def test_a_larger_vote_of_a_resumption_holds_in_a_replay(tmp_path):
-    whole = SRLM(voting, k=3, env='local', early_stop=False, trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
+    whole = SRLM(voting, k=3, env='local', first_look=False, early_stop=False, trace=tmp_path / 'run.jsonl')(
+        TEXT, QUESTION
+    )
     cut = cut_after(tmp_path / 'run.jsonl', 'reply', 3)
     result = resume(SRLM, cut, model=voting, k=5)
     again = replay(cut)
@@ -327,7 +330,7 @@ def test_a_run_whose_time_was_over_is_told_up_to_there(tmp_path):
 
 
 def test_a_journal_in_memory_can_be_replayed():
-    result = RLM(Model(*THREE), env='local')(TEXT, QUESTION)
+    result = RLM(Model(*THREE), env='local', first_look=False)(TEXT, QUESTION)
     told = replay(result.trace, TEXT)
     assert told.differences == [] and told.result.answer == result.answer
     with pytest.raises(BadInput, match='does not hold the context'):
@@ -340,7 +343,7 @@ def test_a_vote_is_told_with_its_choice(tmp_path):
             f'FINAL({42 if sample != 2 else 41})' if len(messages) > 3 else cell(f'print({sample})')
         ) + f'\n{{"confidence": {50 + sample}}}'
 
-    whole = SRLM(model, k=5, env='local', trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
+    whole = SRLM(model, k=5, env='local', first_look=False, trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
     told = replay(tmp_path / 'run.jsonl')
     assert told.differences == [] and told.result.choice.winner.number == whole.choice.winner.number
 
@@ -453,7 +456,7 @@ def test_sets_come_in_any_order(tmp_path):
     script = f'''
 import sys
 from tests.test_resume import Model, RLM, TEXT, QUESTION
-print(RLM(Model(*{turns!r}), env='local', trace=sys.argv[1])(TEXT, QUESTION).answer)
+print(RLM(Model(*{turns!r}), env='local', first_look=False, trace=sys.argv[1])(TEXT, QUESTION).answer)
 '''
     # Another process has another order of sets.
     for seed in ('1', '2'):
@@ -567,7 +570,7 @@ def test_a_vote_that_was_over_is_not_asked_for_more(tmp_path):
             held.wait(20)
         return ('FINAL(42)' if len(messages) > 3 else cell('print(context)')) + '\n{"confidence": 90}'
 
-    whole = SRLM(model, k=4, env='local', trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
+    whole = SRLM(model, k=4, env='local', first_look=False, trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
     held.set()
     assert whole.answer == '42' and whole.candidates[3].state == 'cancelled'
     for kind in ('notice', 'choice'):
@@ -582,7 +585,13 @@ def test_candidates_keep_their_numbers_and_temperatures(tmp_path):
         return f'FINAL({sample} at {temperature})' if len(messages) > 3 else cell('print(1)')
 
     made = lambda path: SRLM(
-        model, k=3, env='local', candidate_temperature=[0.1, 0.5, 0.9], early_stop=False, trace=path
+        model,
+        k=3,
+        env='local',
+        first_look=False,
+        candidate_temperature=[0.1, 0.5, 0.9],
+        early_stop=False,
+        trace=path,
     )
     whole = made(tmp_path / 'run.jsonl')(TEXT, QUESTION)
     asked = Counter()
@@ -759,8 +768,8 @@ def test_words_that_changed_do_not_pay_again(tmp_path):
 
 def test_a_journal_of_two_runs_goes_on_with_the_last(tmp_path):
     with Journal(tmp_path / 'run.jsonl') as journal:
-        first = RLM(Model('FINAL(first)'), env='local', trace=journal)(TEXT, QUESTION)
-        RLM(Model(*THREE), env='local', trace=journal, keep_context=10_000)('Another text.', QUESTION)
+        first = RLM(Model('FINAL(first)'), env='local', first_look=False, trace=journal)(TEXT, QUESTION)
+        RLM(Model(*THREE), env='local', first_look=False, trace=journal, keep_context=10_000)('Another text.', QUESTION)
     assert first.answer == 'first'
     model = Model(*THREE)
     result = resume(RLM, cut_after(tmp_path / 'run.jsonl', 'turn_end', 2), model=model)
@@ -851,7 +860,9 @@ def as_written_before(path, old):
 
 
 def test_a_vote_is_replayed_and_resumed_by_its_own_rule(tmp_path):
-    made = lambda path, **settings: SRLM(guessing, k=5, env='local', early_stop=False, trace=path, **settings)
+    made = lambda path, **settings: SRLM(
+        guessing, k=5, env='local', first_look=False, early_stop=False, trace=path, **settings
+    )
     whole = made(tmp_path / 'run.jsonl')(TEXT, QUESTION)
     assert (whole.answer, whole.choice.excluded) == ('7', [1, 2, 3])
     same_result(whole, SRLM.resume(tmp_path / 'run.jsonl'))
@@ -864,9 +875,9 @@ def test_a_vote_is_replayed_and_resumed_by_its_own_rule(tmp_path):
 
 
 def test_a_vote_of_an_earlier_version_keeps_the_rule_of_the_paper(tmp_path):
-    whole = SRLM(guessing, k=5, env='local', early_stop=False, only_looked=False, trace=tmp_path / 'run.jsonl')(
-        TEXT, QUESTION
-    )
+    whole = SRLM(
+        guessing, k=5, env='local', first_look=False, early_stop=False, only_looked=False, trace=tmp_path / 'run.jsonl'
+    )(TEXT, QUESTION)
     assert whole.answer == '42'
     old = as_written_before(tmp_path / 'run.jsonl', tmp_path / 'old.jsonl')
     finished = SRLM.resume(old)
@@ -909,7 +920,7 @@ def test_a_context_is_read_through_only_for_a_journal_that_lasts(tmp_path, monke
     monkeypatch.setattr(
         'rlm.runs.call_tree.take_fingerprint', lambda context: looked_at.append(context) or take_fingerprint(context)
     )
-    RLM(Model(*THREE), env='local')(TEXT, QUESTION)
+    RLM(Model(*THREE), env='local', first_look=False)(TEXT, QUESTION)
     assert looked_at == []
     told = replay(rlm(Model(*THREE), Journal())(TEXT, QUESTION).trace, TEXT)
     assert (looked_at, told.differences) == ([], []) and 'has no fingerprint of the context' in str(told)
@@ -966,7 +977,7 @@ def test_usage_of_a_finished_run_is_in_its_result(tmp_path):
 def test_cells_run_again_where_they_ran(tmp_path, env):
     if problem := why_not(env):
         pytest.skip(f'env={env!r} cannot be used here: {problem}')
-    whole = RLM(Model(*THREE), env=env, trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
+    whole = RLM(Model(*THREE), env=env, first_look=False, trace=tmp_path / 'run.jsonl')(TEXT, QUESTION)
     model = Model(*THREE)
     said = {} if env == 'sandbox' else dict(env=env)  # what contains them needs no word of ours
     result = RLM.resume(cut_after(tmp_path / 'run.jsonl', 'cell', 2), model=model, **said)

@@ -44,7 +44,7 @@ def test_candidates_run_at_once_turn_by_turn():
         together.wait(HOPEFULLY)  # opens only when all eight are here
         return 'FINAL(42)' if len(messages) > 8 else code(f'{sample}')
 
-    result = SRLM(model, env='local', k=8, early_stop=False)(TEXT, QUESTION)
+    result = SRLM(model, env='local', first_look=False, k=8, early_stop=False)(TEXT, QUESTION)
     assert [candidate.votes for candidate in result.candidates] == [True] * 8 and result.usage.calls == 40
 
 
@@ -62,7 +62,7 @@ def test_candidate_parallel_bounds_how_many_run(parallel):
             running.discard(sample)
         return 'FINAL(42)'
 
-    SRLM(model, env='local', k=8, candidate_parallel=parallel, early_stop=False)(TEXT, QUESTION)
+    SRLM(model, env='local', first_look=False, k=8, candidate_parallel=parallel, early_stop=False)(TEXT, QUESTION)
     assert max(most) <= parallel and len(most) == 24
 
 
@@ -73,9 +73,9 @@ def test_each_cell_has_its_own_output_when_all_print_at_once():
     def model(messages, sample):
         return 'FINAL(42)' if len(messages) > 8 else code(f'me = {sample}\n{lines}')
 
-    result = SRLM(model, env='local', k=8, early_stop=False, tools=dict(meet=lambda: together.wait(HOPEFULLY)))(
-        TEXT, QUESTION
-    )
+    result = SRLM(
+        model, env='local', first_look=False, k=8, early_stop=False, tools=dict(meet=lambda: together.wait(HOPEFULLY))
+    )(TEXT, QUESTION)
     cells = [event for event in result.trace.events if event['type'] == 'cell']
     expected = lambda run: ''.join(f'{run.rpartition(".")[2]} {number}\n' for number in range(40))
     assert len(cells) == 32 and [cell['stdout'] for cell in cells] == [expected(cell['run']) for cell in cells]
@@ -84,9 +84,9 @@ def test_each_cell_has_its_own_output_when_all_print_at_once():
 def test_variables_are_apart_and_the_context_is_one():
     context = ['a long text']
     first, last = code('assert "mine" not in globals()\nmine = 1'), code('FINAL(f"{id(context)} {mine}")')
-    result = SRLM(ScriptedLM(lambda messages: last if len(messages) > 2 else first), k=4, early_stop=False)(
-        context, QUESTION
-    )
+    result = SRLM(
+        ScriptedLM(lambda messages: last if len(messages) > 2 else first), k=4, early_stop=False, first_look=False
+    )(context, QUESTION)
     assert {candidate.answer for candidate in result.candidates} == {f'{id(context)} 1'}
 
 
@@ -140,7 +140,9 @@ def test_usage_and_cost_are_the_sum_over_all_candidates(early_stop):
         )
         return dict(text=text, usage=dict(input=1000 + sample, output=100 * sample, cached=sample), cost=0.5)
 
-    result = SRLM(model, env='local', k=8, early_stop=early_stop, confidence_elicitation=False)(TEXT, QUESTION)
+    result = SRLM(model, env='local', first_look=False, k=8, early_stop=early_stop, confidence_elicitation=False)(
+        TEXT, QUESTION
+    )
     events = usage_of(result.trace.events)
     assert total(result) == result.usage and result.answer == '42'
     assert result.by_model[result.model] == result.usage
@@ -192,9 +194,9 @@ def test_a_limit_carries_the_best_answer_so_far():
         return 'FINAL(42)\n{"confidence": 90}' if sample == 1 else code('1')
 
     with pytest.raises(CallsExceeded, match='3 of 4 candidates were stopped') as caught:
-        SRLM(model, env='local', k=4, max_calls=10)(TEXT, QUESTION)
+        SRLM(model, env='local', first_look=False, k=4, max_calls=10)(TEXT, QUESTION)
     assert (caught.value.partial_answer, caught.value.result.stop_reason) == ('42', 'calls')
-    returned = SRLM(model, env='local', k=4, max_calls=10, on_limit='return')(TEXT, QUESTION)
+    returned = SRLM(model, env='local', first_look=False, k=4, max_calls=10, on_limit='return')(TEXT, QUESTION)
     assert (returned.answer, len(returned.choice.candidates)) == ('42', 4)
 
 
@@ -202,7 +204,9 @@ def test_a_limit_that_stops_only_those_who_do_not_matter_is_none():
     def model(messages, sample):
         return code('1') if sample == 4 else code('FINAL(len(context) and 42)')
 
-    result = SRLM(model, env='local', k=4, max_calls=8, early_stop=False, confidence_elicitation=False)(TEXT, QUESTION)
+    result = SRLM(
+        model, env='local', first_look=False, k=4, max_calls=8, early_stop=False, confidence_elicitation=False
+    )(TEXT, QUESTION)
     assert (result.answer, result.stop_reason, result.candidates[3].state) == ('42', 'final', 'failed')
 
 
@@ -220,7 +224,7 @@ def test_a_run_that_takes_too_long_carries_the_best_answer_so_far():
         return 'FINAL(42)'
 
     with pytest.raises(TimeExceeded) as caught:
-        SRLM(model, env='local', k=3, max_seconds=0.5)(TEXT, QUESTION)
+        SRLM(model, env='local', first_look=False, k=3, max_seconds=0.5)(TEXT, QUESTION)
     assert (caught.value.partial_answer, caught.value.result.stop_reason) == ('42', 'time')
     assert [candidate.state for candidate in caught.value.result.candidates] == ['answered', 'cancelled', 'cancelled']
 
@@ -236,7 +240,7 @@ def test_a_run_that_is_cancelled_cancels_its_candidates():
             ended.append(sample)
 
     async def main():
-        task = asyncio.ensure_future(SRLM(model, env='local', k=2).acall(TEXT, QUESTION))
+        task = asyncio.ensure_future(SRLM(model, env='local', first_look=False, k=2).acall(TEXT, QUESTION))
         await asyncio.to_thread(waiting.wait, HOPEFULLY)
         task.cancel()
         with pytest.raises((asyncio.CancelledError, Cancelled)):
@@ -269,7 +273,7 @@ def test_failed_candidates_are_dropped_and_reported():
             return code('FINAL("  ")')
         return code('FINAL(None)') if sample == 4 else 'FINAL(42)'
 
-    result = SRLM(model, env='local', k=6, early_stop=False)(TEXT, QUESTION)
+    result = SRLM(model, env='local', first_look=False, k=6, early_stop=False)(TEXT, QUESTION)
     problems = [candidate.problem for candidate in result.candidates]
     assert result.answer == '42' and result.agreement == 2 / 6
     assert (
@@ -291,7 +295,7 @@ def test_all_failed_raises_with_every_reason():
         ModelError,
         match=r'None of the 4 candidates gave an answer: candidates 1, 3: reason 1; candidates 2, 4: reason 0\.',
     ) as caught:
-        SRLM(model, env='local', k=4)(TEXT, QUESTION)
+        SRLM(model, env='local', first_look=False, k=4)(TEXT, QUESTION)
     assert (
         caught.value.result.answer is None and len(caught.value.result.candidates) == 4 and caught.value.status == 400
     )
@@ -302,7 +306,7 @@ def test_a_refused_temperature_is_said_in_the_models_words():
         raise ModelError('temperature must be 1 for this model', 'strict', 400)
 
     with pytest.raises(ModelError, match='temperature must be 1'):
-        SRLM(model, env='local', k=3)(TEXT, QUESTION)
+        SRLM(model, env='local', first_look=False, k=3)(TEXT, QUESTION)
 
     def relaxed(messages, **params):
         return f'FINAL({"temperature" in params})'
@@ -375,7 +379,7 @@ def test_it_stops_as_soon_as_the_plurality_is_certain():
             await asyncio.Event().wait()  # for ever
         return code('FINAL(len(context) and 42)') + '\n{"confidence": 90}'
 
-    result = SRLM(model, env='local', k=8)(TEXT, QUESTION)
+    result = SRLM(model, env='local', first_look=False, k=8)(TEXT, QUESTION)
     assert (
         result.answer == '42'
         and [candidate.state for candidate in result.candidates] == ['answered'] * 5 + ['cancelled'] * 3
@@ -434,9 +438,9 @@ def test_a_judge_that_fails_joins_nothing():
 
 def test_a_relation_of_ones_own():
     close = lambda one, other: abs(float(one) - float(other)) < 1
-    result = SRLM(answering('FINAL(10)', 'FINAL(30)', 'FINAL(10.5)'), k=3, equivalent=close, early_stop=False)(
-        TEXT, QUESTION
-    )
+    result = SRLM(
+        answering('FINAL(10)', 'FINAL(30)', 'FINAL(10.5)'), k=3, equivalent=close, early_stop=False, first_look=False
+    )(TEXT, QUESTION)
     assert result.agreement == 2 / 3 and result.answer in ('10', '10.5')
 
 
@@ -535,7 +539,7 @@ def test_children_of_a_candidate_are_one_level_below_it():
         assert 'confidence' in system
         return code('FINAL(rlm_query("leaf"))')
 
-    result = SRLM(model, env='local', k=2, max_depth=2, early_stop=False)(TEXT, QUESTION)
+    result = SRLM(model, env='local', first_look=False, k=2, max_depth=2, early_stop=False)(TEXT, QUESTION)
     starts = [
         (event['run'].count('.'), event['depth']) for event in result.trace.events if event['type'] == 'run_start'
     ]

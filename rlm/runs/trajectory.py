@@ -17,6 +17,7 @@ from typing import Any
 from fastcore.basics import patch
 from ..base import prompts
 from ..base.describe import describe_tools
+from ..base.python_source import UNPARSABLE
 from ..base.errors import IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.lm import LM, Reply, ToolCall
 from ..models.retries import EmptyReply
@@ -29,6 +30,7 @@ from .parse.blocks import find_blocks, without_calls
 from .parse.repeats import same_reply, shorten_reply
 from .parse.clean import clean_reply, find_final
 from .parse.finals import FinalText
+from .recipe import read_literal
 from .result import Result
 from .settings import RLMSettings
 from ..shell.namespace import Answer
@@ -503,9 +505,13 @@ async def _find_answer(
 
 
 def _last_value(cell: Cell) -> Answer | None:
-    "What the code of the last turn came to: its value, or what it printed."
-    text = (cell.value or cell.stdout).strip()
-    return Answer(text, 'text') if text else None
+    "The value of the last expression of the last turn's code; what it only printed is no answer."
+    if cell.value is None:
+        return None
+    try:
+        return Answer(read_literal(cell.value), 'text')
+    except (*UNPARSABLE, TypeError):
+        return Answer(cell.value, 'text')
 
 
 def _in_short(query: str | None, most: int = 300) -> str:

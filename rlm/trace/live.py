@@ -442,7 +442,7 @@ def _on_cell_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
 
 @patch
 def _on_cell(self: LiveDisplay, run: RunNode, event: dict) -> None:
-    cell, said = run.turn.cells[-1], event.get('stdout') or event.get('value')
+    cell, said = (run.turn or run.look).cells[-1], event.get('stdout') or event.get('value')
     if said and said.strip():
         self._last = one_line(said.rstrip().rpartition('\n')[2])
     if not self._is_aside(run):
