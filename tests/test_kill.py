@@ -77,9 +77,13 @@ def strategy(name: str, api_base: str, **settings):
 
     model = LM('openai/rules', api_base=api_base)
     if name == 'rlm':
-        return RLM(model, env='local', max_depth=2, **settings), PARTS, 'Which houses have light?'
+        return RLM(model, env='local', first_look=False, max_depth=2, **settings), PARTS, 'Which houses have light?'
     if name == 'srlm':
-        return SRLM(model, env='local', k=3, early_stop=False, **settings), PARTS, 'Which house is it?'
+        return (
+            SRLM(model, env='local', first_look=False, k=3, early_stop=False, **settings),
+            PARTS,
+            'Which house is it?',
+        )
     return LambdaRLM(model, task='summarise', window=800, **settings), LETTERS, 'What happens?'
 
 

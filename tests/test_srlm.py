@@ -174,7 +174,12 @@ def test_what_a_cancelled_candidate_spent_is_counted():
         await asyncio.Event().wait()  # for ever
 
     result = SRLM(
-        model, env='local', k=3, confidence_elicitation=False, tools=dict(wait=lambda: started.wait(HOPEFULLY))
+        model,
+        env='local',
+        k=3,
+        first_look=False,
+        confidence_elicitation=False,
+        tools=dict(wait=lambda: started.wait(HOPEFULLY)),
     )(TEXT, QUESTION)
     third = result.candidates[2]
     assert (result.answer, third.state, third.usage.input, third.usage.calls) == ('42', 'cancelled', 500, 2)
@@ -554,7 +559,7 @@ def test_children_of_a_candidate_are_one_level_below_it():
 
 def test_without_recursion_no_other_model_is_asked():
     lm = ScriptedLM(lambda messages: 'FINAL(42)' if len(messages) > 2 else code('llm_query("what?")'))
-    result = SRLM(lm, k=2, recursion=False, max_depth=3)(TEXT, QUESTION)
+    result = SRLM(lm, k=2, recursion=False, max_depth=3, first_look=False)(TEXT, QUESTION)
     errors = [event['error'] for event in result.trace.events if event['type'] == 'cell']
     assert result.answer == '42' and all('no sub-calls in this run' in error for error in errors)
     assert not any(event['kind'] == 'subcall' for event in result.trace.events if event['type'] == 'call_start')
@@ -617,7 +622,9 @@ def test_temperatures_one_for_each():
 
 def test_prompts_of_ones_own_keep_their_braces():
     lm = answering('FINAL(42)')
-    SRLM(lm, k=2, system_prompt='As JSON: {"a": {0}} {}', user_prologue='{confidence}')(TEXT, 'What is {x}?')
+    SRLM(lm, k=2, first_look=False, system_prompt='As JSON: {"a": {0}} {}', user_prologue='{confidence}')(
+        TEXT, 'What is {x}?'
+    )
     system, *_, user = (message['content'] for message in lm.requests[0]['messages'])
     assert (
         system == f'As JSON: {{"a": {{0}}}} {{}}\n\n{prompts.CONFIDENCE_PROMPT}'
