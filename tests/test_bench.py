@@ -225,7 +225,7 @@ def query_of(path):
 
 @pytest.mark.skipif(os.name == 'nt', reason='Windows has no process groups to kill')
 @pytest.mark.parametrize(
-    'where, line, step', [('threads', 24, 'after'), ('threads', 61, 'torn'), ('processes', 30, 'before')]
+    'where, line, step', [('threads', 28, 'after'), ('threads', 65, 'torn'), ('processes', 34, 'before')]
 )
 def test_a_sweep_that_is_killed_in_the_middle_of_its_runs_pays_for_no_reply_twice(houses, where, line, step):
     name = f'{where}-{line}'

@@ -273,7 +273,7 @@ def test_time_ends_a_cell_before_its_end(how, code):
     def model(messages):
         return cell(CHILD if how == 'child' and 'young walrus' not in messages[1]['content'] else code)
 
-    settings = dict(env='local', max_seconds=1, max_depth=2, tools=dict(note=notes.append))
+    settings = dict(env='local', first_look=False, max_seconds=1, max_depth=2, tools=dict(note=notes.append))
     strategy = SRLM(model, k=2, **settings) if how == 'vote' else RLM(model, **settings)
     with pytest.raises(TimeExceeded) as caught:
         strategy(TEXT, 'What do the letters say?')

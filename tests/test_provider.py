@@ -72,7 +72,7 @@ def is_the_run(response, server):
     usage = response.usage
     assert told(server) == (7, usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens_details.cached_tokens)
     prompts = server.stats()['prompts']
-    assert 'Be short.\n\nWhat does the walrus eat?' in prompts[0][-1]['content'] and not any(
+    assert 'Be short.\n\nWhat does the walrus eat?' in prompts[0][1]['content'] and not any(
         CONTEXT in message['content'] for prompt in prompts for message in prompt
     )
 
