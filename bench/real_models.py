@@ -3,8 +3,8 @@
     python -m bench.real_models --api-base http://127.0.0.1:8091/v1 --model openai/qwen2.5-coder-1.5b \
         --sets sniah:8192 code:8192 --methods direct rlm srlm --seeds 1 2 3 --samples 3
 
-A run that has its journal in the folder already is not repeated. The page nbs/studies/real_models.ipynb replays the
-journals. Any server that speaks OpenAI's protocol will do, such as
+A run that has its journal in the folder already is not repeated; `rlm replay` reads the journals. Any server that
+speaks OpenAI's protocol will do, such as
 `llama-server -hf Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF`.
 """
 
@@ -26,7 +26,7 @@ from rlm.bench.data.label_records import labels
 from rlm.bench.data.samples import Sample
 from rlm.bench.scores import score
 
-FOLDER = ROOT / 'nbs' / 'studies' / 'real_runs'
+FOLDER = ROOT / 'build' / 'real_runs'
 TURNS = 10
 
 
