@@ -178,7 +178,8 @@ def put_and_die(self, data):
 Journal._put = put_and_die
 if __name__ == '__main__':
     how = dict(score=contains, concurrency=2, executor=where, traces='whole' in folder, progress=False)
-    print(Sweep(HOUSES, ['rlm:env=local,first_look=no,max_depth=2'], 'openai/rules', api_base=api_base, folder=folder, **how).run())
+    methods = ['rlm:env=local,first_look=no,max_depth=2']
+    print(Sweep(HOUSES, methods, 'openai/rules', api_base=api_base, folder=folder, **how).run())
 '''
 
 

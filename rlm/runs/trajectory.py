@@ -505,7 +505,7 @@ async def _find_answer(
 
 
 def _last_value(cell: Cell) -> Answer | None:
-    "The value of the last expression of the last turn's code; what it only printed is no answer."
+    "The value of the last expression of the last turn's code; what it only printed does not count."
     if cell.value is None:
         return None
     try:
