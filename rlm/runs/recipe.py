@@ -80,7 +80,9 @@ def recipe(
     kept = {}
     for part in fields(strategy.settings):
         value = getattr(strategy.settings, part.name)
-        if part.name not in NOT_RECORDED and not _is_default(value, part):
+        # A setting whose default has changed is always kept: without it, a journal is from before the change.
+        is_needed = part.name in strategy.old_defaults or not _is_default(value, part)
+        if is_needed and part.name not in NOT_RECORDED:
             kept[part.name] = keep(value)
     for name, value in strategy.ingredients().items():
         kept[name] = keep(value)

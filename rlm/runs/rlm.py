@@ -101,9 +101,8 @@ class RLM(Strategy):
         return self.lm, self.sub_lm, *self.settings.other_lms
 
     def ingredients(self) -> dict[str, Any]:  # keyword -> value
-        "The two models, and the settings with a new default."
-        kept = {name: getattr(self.settings, name) for name in self.old_defaults}
-        return dict(model=self.lm) | ({} if self.sub_lm is self.lm else dict(sub_lm=self.sub_lm)) | kept
+        "The two models."
+        return dict(model=self.lm) | ({} if self.sub_lm is self.lm else dict(sub_lm=self.sub_lm))
 
     async def solve(
         self,

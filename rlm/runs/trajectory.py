@@ -153,8 +153,7 @@ class Trajectory:
     ) -> Answer | None:  # None: the run goes on
         "One round: ask the model, run what it wrote, look for an answer, reply."
         if last:
-            asked = '\n\n' + self.settings.text('CITE_PROMPT') if self.settings.cite and not self.is_child else ''
-            self.say('user', self.settings.text('FINAL_PROMPT') + asked)
+            self.say('user', self.settings.text('FINAL_PROMPT') + self._quotations_request())
         else:
             await self._compact()
         schemas = [tool_schema(function, name) for name, function in self.functions.items()]
@@ -171,7 +170,7 @@ class Trajectory:
             if self.on_item:
                 self.on_item(reply.raw if hasattr(reply.raw, 'choices') else reply)
         if reply is None or not (clean_reply(reply.text).strip() or reply.tool_calls):
-            return self._note_empty(reply)
+            return self._note_empty()
         self._empty_replies = 0
         return await self._act(replace(reply, text=clean_reply(reply.text)), last)
 
@@ -254,9 +253,7 @@ def _begin(self: Trajectory, first_message: str | None = None) -> None:
         looks = self.looks_first and 'FIRST_MESSAGE' not in settings.prompts
         template = settings.text('FIRST_LOOK_MESSAGE' if looks else 'FIRST_MESSAGE')
         first_message = prompts.first_message(query, self.context, template)
-    if settings.cite and not self.is_child:
-        first_message += '\n\n' + settings.text('CITE_PROMPT')
-    self.say('user', first_message)
+    self.say('user', first_message + self._quotations_request())
     self._opening = len(self.messages)
 
 
@@ -310,18 +307,23 @@ def _best_so_far(self: Trajectory) -> Any:  # None: nothing
     draft = self.shell['answer'] if self.cells else None
     return (draft.get('content') or None) if isinstance(draft, dict) else None
 
+
+@patch
+def _quotations_request(self: Trajectory) -> str:  # to follow a message; empty where none are asked for
+    "What asks the model for quotations: `cite=True`, and not in a child, whose answer code reads."
+    return '\n\n' + self.settings.text('CITE_PROMPT') if self.settings.cite and not self.is_child else ''
+
 # %% ../../nbs/runs/07_trajectory.ipynb #lookcd01
 @patch
 async def _look_first(self: Trajectory) -> None:
     "Open the transcript with a look at the context, in the form that the model shall use."
     code = first_look(self.context, self.query)
-    fence = f'```repl\n{code}\n```'
     if self.functions:
         call = dict(id='first_look', type='function')
         call['function'] = dict(name='run_repl', arguments=json.dumps(dict(python_code=code)))
         self.say('assistant', '', tool_calls=[call])
     else:
-        self.say('assistant', fence)
+        self.say('assistant', f'```repl\n{code}\n```')
     self.write('cell_start', turn=0, cell=0, code=code)
     running = self.shell.arun(code, self.settings.cell_timeout)
     cell = await self.tree.record.cell(self.run, 0, running)
@@ -567,7 +569,7 @@ def _sampling(self: Trajectory) -> dict[str, Any]:
 
 
 @patch
-def _note_empty(self: Trajectory, reply: Reply | None) -> None:
+def _note_empty(self: Trajectory) -> None:
     "Tell the model that its reply was empty; raises `ModelError` after the third in a row."
     self._empty_replies += 1
     if self._empty_replies > 2:

@@ -92,8 +92,8 @@ class SRLM(Strategy):
         return f'SRLM({self.candidate_strategy!r}, k={self.settings.k})'
 
     def ingredients(self) -> dict[str, Any]:  # keyword -> value
-        "Return what a journal keeps in any case: the strategy of the candidates, and settings with a new default."
-        return dict(engine=self.given_strategy) | {name: getattr(self.settings, name) for name in self.old_defaults}
+        "Return what a journal keeps besides the settings: the strategy of the candidates, which has the models."
+        return dict(engine=self.given_strategy)
 
     @classmethod
     def divide(

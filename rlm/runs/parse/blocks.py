@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REPL_NAMES', 'tool_code', 'read_parts', 'CodeBlock', 'is_run', 'illustrations', 'parts_to_run', 'find_blocks',
-           'find_skipped', 'without_made_up_context', 'TextCall', 'find_calls', 'without_calls']
+           'find_skipped', 'TextCall', 'find_calls', 'without_calls']
 
 # %% ../../../nbs/runs/parse/03_blocks.ipynb #25ce66db
 import ast
@@ -484,38 +484,6 @@ def find_skipped(
 ) -> list[CodeBlock]:  # in order; `why` says why they are not run
     "Find the code that is not run, because it illustrates or was cut off; never raises."
     return [block for block in _blocks(text or '', cut) if block.why]
-
-# %% ../../../nbs/runs/parse/03_blocks.ipynb #blk0010
-_LEFT_OUT = '# context holds the input already'
-
-
-def without_made_up_context(
-    code: str,  # a cell
-) -> str:  # unchanged if it assigns no written-out value to `context`; the lines keep their numbers
-    "Leave out assignments of made-up values to `context`."
-    tree = parse_python(code) if 'context' in code and '\r' not in code else None
-    if tree is None:
-        return code
-    lines = code.split('\n')
-    taken = {
-        line for node in tree.body if not _assigns_context(node) for line in range(node.lineno, node.end_lineno + 1)
-    }
-    for node in tree.body:
-        own = range(node.lineno, node.end_lineno + 1)
-        if _assigns_context(node) and taken.isdisjoint(own):
-            lines[node.lineno - 1 : node.end_lineno] = [_LEFT_OUT] + [''] * (len(own) - 1)
-    return '\n'.join(lines)
-
-
-def _assigns_context(
-    node: ast.stmt,  # a statement
-) -> bool:  # True for `context = "..."`
-    "Whether a statement gives a made-up value to `context`."
-    return (
-        isinstance(node, ast.Assign)
-        and all(isinstance(target, ast.Name) and target.id == 'context' for target in node.targets)
-        and _is_made_up(node.value)
-    )
 
 # %% ../../../nbs/runs/parse/03_blocks.ipynb #blk0014
 @dataclass(frozen=True)
