@@ -4,6 +4,7 @@
 
 # %% ../../nbs/shell/06_search.ipynb #srch0003
 from __future__ import annotations
+import math
 import re
 import threading
 import weakref
@@ -238,6 +239,7 @@ def _phrases(query: str) -> list[str]:
 
 # %% ../../nbs/shell/06_search.ipynb #srch0021
 _PARSED = 5_000_000  # characters of Python that are parsed in one context
+_POOL = 50  # passages that are looked at more closely
 _TABLE = "CREATE VIRTUAL TABLE passages USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
 
 
@@ -319,18 +321,45 @@ class SearchIndex:
         if not phrases:
             return []
         self.build()
-        match = ' OR '.join(f'"{phrase}"' for phrase in phrases)
         found: dict[str, Passage] = {}
         with self._lock:
-            for number, rank in self._database.execute(_FIND, (match,)):
+            for number, rank in self._database.execute(_FIND, (self._match(phrases),)):
                 passage = self._passage(number - 1, -rank)
                 found.setdefault(str(passage), passage)
-                if len(found) == k:
+                if len(found) == max(k, _POOL):
                     break
-        return list(found.values())
+        names = _names(query)
+        for passage in found.values():
+            passage.score *= 1 + sum(bool(name.search(passage)) for name in names)
+        return sorted(found.values(), key=lambda passage: -passage.score)[:k]
 
-
+# %% ../../nbs/shell/06_search.ipynb #srchw02
 _FIND = 'SELECT rowid, bm25(passages) AS score FROM passages WHERE passages MATCH ? ORDER BY score, rowid'
+_COUNT = 'SELECT count(*) FROM passages WHERE passages MATCH ?'
+_MOST_WORTH = 8  # times that a phrase stands in a query
+_MOST_WEIGHED = 100  # phrases of a query; in a longer one they all count alike
+
+
+@patch
+def _match(self: SearchIndex, phrases: list[str]) -> str:
+    "The query for the database, in which a phrase stands as many times as it is worth."
+    quoted = [f'"{phrase}"' for phrase in phrases]
+    if len(quoted) > _MOST_WEIGHED:
+        return ' OR '.join(quoted)
+    passages = len(self._places) // 3
+    terms = []
+    for phrase in quoted:
+        (matching,) = self._database.execute(_COUNT, (phrase,)).fetchone()
+        worth = math.log((passages - matching + 0.5) / (matching + 0.5))
+        terms += [phrase] * max(1, min(round(worth), _MOST_WORTH))
+    return ' OR '.join(terms)
+
+
+def _names(query: str) -> list[re.Pattern]:
+    "The words of a question that are written as names or numbers are."
+    words = [word for word in dict.fromkeys(_WORD.findall(query)) if word.lower() not in COMMON_WORDS]
+    special = [word for word in words if word != word.lower() or re.search(r'[\d_]', word)]
+    return [re.compile(rf'(?<!\w){re.escape(word)}(?!\w)') for word in special]
 
 # %% ../../nbs/shell/06_search.ipynb #srchhd02
 _FILE_LINE = re.compile(
