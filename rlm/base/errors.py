@@ -134,9 +134,10 @@ class ModelError(RLMError):
         status: int | None = None,  # HTTP status; None: there was none
         retry_after: float | None = None,  # seconds that the server asked to wait
         result: Any = None,  # the run's result so far; None: no run was under way
+        exceeds_window: bool = False,  # whether the request was refused because it is longer than the model's window
     ):
         super().__init__(message)
-        self.model, self.status = model, status
+        self.model, self.status, self.exceeds_window = model, status, exceeds_window
         self.retry_after, self.result = retry_after, result
 
 # %% ../../nbs/base/01_errors.ipynb #394a858e

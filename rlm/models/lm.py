@@ -52,6 +52,8 @@ class Reply:
     model: str = ''  # the model's name
     finish_reason: str | None = None  # 'length': the provider cut the text at its token limit
     raw: Any = field(default=None, repr=False)  # the provider's response object
+    # What the provider wants to see again beside the tool calls: reasoning_content, thinking_blocks.
+    thinking: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def cost(self) -> float | None:  # USD
@@ -67,6 +69,7 @@ class Reply:
                 dict(id=call.id, type='function', function=dict(name=call.name, arguments=call.arguments))
                 for call in self.tool_calls
             ]
+            message |= self.thinking
         return message
 
     def __str__(self) -> str:
@@ -441,7 +444,13 @@ def _read_response(self: LM, raw: Any, messages: list[dict]) -> Reply:
     calls = tuple(
         ToolCall(call.id, call.function.name or '', call.function.arguments or '') for call in message.tool_calls or ()
     )
-    return Reply(message.content or '', calls, usage, finish_reason=choice.finish_reason, raw=raw)
+    said = dict(finish_reason=choice.finish_reason, raw=raw, thinking=_thinking(vars(message)))
+    return Reply(message.content or '', calls, usage, **said)
+
+
+def _thinking(message: dict) -> dict:
+    "The fields of a message that hold the model's thinking, as its provider wants them back with the tool calls."
+    return {name: message[name] for name in ('reasoning_content', 'thinking_blocks') if message.get(name)}
 
 
 @patch
@@ -494,7 +503,8 @@ def _read_function(self: LM, raw: Any, messages: list[dict]) -> Reply:
     counted = dict(calls=1, input=count_tokens(messages), output=count_tokens(text), cost=None)
     usage = Usage(**(counted | (answer.get('usage') or {})))
     usage = replace(usage, cost=answer.get('cost', self.price_of(usage)))
-    return Reply(text, calls, usage, finish_reason=answer.get('finish_reason', 'stop'), raw=answer)
+    said = dict(finish_reason=answer.get('finish_reason', 'stop'), raw=answer, thinking=_thinking(answer))
+    return Reply(text, calls, usage, **said)
 
 # %% ../../nbs/models/03_lm.ipynb #093e8b0b
 RESERVED_OUTPUT = 8192  # tokens reserved for a reply if neither the caller nor LiteLLM's map limits it
@@ -620,12 +630,14 @@ def _cached(self: LM, key: str) -> Reply | None:
         return None
     known = json.loads(found)
     calls = tuple(ToolCall(**call) for call in known['tool_calls'])
-    return Reply(known['text'], calls, Usage(hits=1), model=self.name, finish_reason=known['finish_reason'])
+    said = dict(finish_reason=known['finish_reason'], thinking=known.get('thinking') or {})
+    return Reply(known['text'], calls, Usage(hits=1), model=self.name, **said)
 
 
 def _to_json(reply: Reply) -> str:
     calls = [vars(call) for call in reply.tool_calls]
-    return json.dumps(dict(text=reply.text, tool_calls=calls, finish_reason=reply.finish_reason))
+    said = dict(text=reply.text, tool_calls=calls, finish_reason=reply.finish_reason, thinking=reply.thinking)
+    return json.dumps(said, default=str)
 
 # %% ../../nbs/models/03_lm.ipynb #b86399b6
 @patch

@@ -44,8 +44,8 @@ def recorded_reply(
 ) -> Reply:  # as `LM.acall` returned it
     "Build the reply that an event records."
     calls = tuple(ToolCall(**call) for call in event.get('tool_calls') or ())
-    finish_reason = event.get('finish_reason') or 'stop'
-    return Reply(event.get('text') or '', calls, recorded_usage(event), event['seconds'], model, finish_reason)
+    said = dict(finish_reason=event.get('finish_reason') or 'stop', thinking=event.get('thinking') or {})
+    return Reply(event.get('text') or '', calls, recorded_usage(event), event['seconds'], model, **said)
 
 
 def recorded_error(

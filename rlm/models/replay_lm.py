@@ -89,7 +89,8 @@ class ReplayLM(OfflineLM):
         if event.get('error') and not _is_empty(event):
             raise ModelError(f'The recorded call failed: {event["error"]}', self.name, 400)
         used = event.get('usage') or {}
-        return dict(text=event.get('text') or '', tool_calls=event.get('tool_calls'), usage=used, cost=used.get('cost'))
+        said = dict(text=event.get('text') or '', tool_calls=event.get('tool_calls'), **event.get('thinking') or {})
+        return dict(said, usage=used, cost=used.get('cost'))
 
 
 def _is_empty(event: dict) -> bool:

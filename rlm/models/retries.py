@@ -138,6 +138,10 @@ def _retry_after(error: Exception) -> float | None:  # seconds
     return None
 
 # %% ../../nbs/models/02_retries.ipynb #fddbba7b
+# How servers refuse a prompt that is too long: OpenAI and vLLM, llama-server, Ollama, Anthropic
+_TOO_LONG = re.compile(r'(?i)maximum context length|context (?:size|length|window)|prompt is too long|too many tokens')
+
+
 def explain(
     error: Exception,  # raised by LiteLLM or by a callable model
     name: str,  # the model's name
@@ -166,7 +170,9 @@ def explain(
     elif broken := next((one for one in chain if isinstance(one, json.JSONDecodeError)), None):
         status, text = 502, f'the reply is not valid JSON ({broken.msg}): {broken.doc[:200]!r}'
     code = f' ({status})' if status else ''
-    failure = ModelError(f'{name} failed{code}: {_shorten(text)}', name, status, _retry_after(error))
+    too_long = type(error).__name__ == 'ContextWindowExceededError' or bool(_TOO_LONG.search(text))
+    message = f'{name} failed{code}: {_shorten(text)}'
+    failure = ModelError(message, name, status, _retry_after(error), exceeds_window=too_long)
     failure.usage = Usage(int(sent))
     return failure
 

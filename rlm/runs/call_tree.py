@@ -281,6 +281,8 @@ def _about_reply(kind: str, reply: Reply | None, problem: BaseException | None, 
                 about['failure'][name] = getattr(problem, name)
     elif reply.finish_reason not in (None, 'stop', 'tool_calls'):
         about['finish_reason'] = reply.finish_reason
+    if reply.thinking and reply.tool_calls:
+        about['thinking'] = reply.thinking
     if params:
         about['sampling'] = params
     cleaned = clean_reply(reply.text) if kind == 'turn' else reply.text

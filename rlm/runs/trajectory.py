@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -550,9 +551,13 @@ def _missing_variable(self: Trajectory, name: str) -> str:  # for the model
     return prompts.fill(text, name=name, known=', '.join(known) or 'none yet')
 
 # %% ../../nbs/runs/07_trajectory.ipynb #repcd001
+_OWN_NUMBERS = re.compile(r'(?<=\bcell )\d+|(?<=\b_result_)\d+')  # by which equal outputs of two cells differ
+
+
 @patch
 def _count_repeats(self: Trajectory, text: str, output: str) -> None:
     "Count how often in a row the model did the same, and the same came of it."
+    output = _OWN_NUMBERS.sub('', output)
     last_text, last_output = self._last_did or ('', '')
     again = self._last_did is not None and output == last_output and same_reply(text, last_text)
     self._repeats = self._repeats + 1 if again else 0
