@@ -523,6 +523,24 @@ def test_tool_calls(tmp_path):
     assert not replay(tmp_path / 'run.jsonl').differences
 
 
+def test_thinking_goes_back_with_the_tool_calls_after_a_resumption(tmp_path):
+    asked = []
+
+    def model(messages, tools=None):
+        asked.append(messages)
+        done = sum(message['role'] == 'tool' for message in messages)
+        call = dict(id=f'c{done}', name='run_repl', arguments='{"python_code": "1 + 1"}')
+        return 'Two.' if done > 1 else dict(tool_calls=[call], reasoning_content=f'Thought {done}.')
+
+    path = tmp_path / 'a.jsonl'
+    rlm(model, path, tool_calls=True)(TEXT, QUESTION)
+    told = [message.get('reasoning_content') for message in asked[-1]]
+    assert [thought for thought in told if thought] == ['Thought 0.', 'Thought 1.']
+    RLM.resume(cut_after(path, 'reply', 2), model=model)
+    assert [message.get('reasoning_content') for message in asked[-1]] == told
+    assert rlm_replay(path).result.answer == 'Two.'
+
+
 def test_compaction(tmp_path):
     class Long(Model):
         def __call__(self, messages):

@@ -149,8 +149,8 @@ The context and your variables are as you left them.'''
 CELL_MESSAGE = '''REPL output:
 {cells}'''
 
-NEXT_STEP_MESSAGE = '''Reply with one ```repl block: FINAL with the answer to the question if the output holds it, \
-else code that looks further.
+NEXT_STEP_MESSAGE = '''Reply with one ```repl block: FINAL with the answer if the output holds it, else code that \
+looks further.
 Question: {query}'''
 
 NO_OUTPUT_MESSAGE = '''Your code printed nothing. Use print(...) to see a value.'''

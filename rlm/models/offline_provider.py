@@ -63,7 +63,8 @@ def _response(
     text = reply.get('text') or ''
     calls = [_tool_call(call, number) for number, call in enumerate(reply.get('tool_calls') or (), 1)]
     written = text + ''.join(call['function']['arguments'] for call in calls)
-    message = dict(role='assistant', content=text) | (dict(tool_calls=calls) if calls else {})
+    thinking = {name: reply[name] for name in ('reasoning_content', 'thinking_blocks') if reply.get(name)}
+    message = dict(role='assistant', content=text, **thinking) | (dict(tool_calls=calls) if calls else {})
     reason = reply.get('finish_reason') or ('tool_calls' if calls else 'stop')
     response = load_litellm().ModelResponse(
         model=model.name,
