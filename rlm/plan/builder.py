@@ -170,7 +170,7 @@ class PlanBuilder:
         language: str | None = None,  # language of the answer
         format: str | None = None,  # format of the answer, in words
         rule: Callable | None = None,  # decides whether two profiles make a pair
-        filter: str | Callable | None = 'model',  # decides whether a chunk is read: "model", a function, or None
+        filter: str | Callable | None = None,  # decides whether a chunk is read: None reads all; "model", or a function
         peek: Callable[[str], list[Chunk]] | None = None,  # cuts a chunk into windows for the filter; None: whole
         records: bool = False,  # whether the text is made of records
         vote: bool | None = None,  # whether the whole text gets one label; None: unless it is made of records

@@ -45,9 +45,10 @@ class LambdaSettings(Settings):
     format: str | None = None  # format of the answer, in words
     # For pairwise: a rule, or a function of two profiles; None: read from the question with one model call.
     predicate: PairRule | Mapping | str | Callable | None = None
-    # Decides whether a chunk is read: "model", a function of the chunk, or None for reading every chunk.
-    filter: str | Callable | None = 'model'
-    filter_window: int | None = None  # tokens that a filter sees at once, in overlapping windows; None: a whole chunk
+    # Decides whether a chunk is read: None reads all, "model" asks first whether it helps, or a function of the chunk.
+    filter: str | Callable | None = None
+    # Tokens that a filter sees at once, in overlapping windows; None: a whole chunk. With it `filter` is "model".
+    filter_window: int | None = None
     vote: bool | None = None  # classify: one label for the whole text; None: unless the text is made of records
     # Kind of text: "text", "markdown", "jsonl", "csv", "log", "rows", "python", "code"; None: detected.
     structure: str | None = None
@@ -70,6 +71,8 @@ class LambdaSettings(Settings):
             check(name, getattr(self, name), float, least=0, most=1)
         check('overlap', self.overlap, int, least=0)
         check('sampling_args', self.sampling_args, Mapping, optional=True, give='a dict such as {"temperature": 0.7}')
+        if self.filter is None and self.filter_window:
+            self.filter = 'model'
         if not (self.filter in ('model', None) or callable(self.filter)):
             raise BadInput(f'filter={self.filter!r}: give "model", None, or a function of a chunk.')
         if {'max_tokens', 'max_completion_tokens'} & set(self.sampling_args or {}):
@@ -466,7 +469,7 @@ def make_plan(
 def _range(calls: int | range) -> str:
     if isinstance(calls, int):
         return f'{calls:,} exactly'
-    return f'{calls.start:,} to {calls.stop - 1:,}, as filters decide'
+    return f'{calls.start:,} to {calls.stop - 1:,}, as the replies decide'
 
 
 def _dollars(amount: float | None) -> str:
@@ -496,7 +499,7 @@ def _cost_line(self: Plan) -> str:
     line = f'{_dollars(self.max_cost)} at most'
     least = self.estimate.certain.cost(self.models.price)
     if least is not None and isinstance(self.calls, range):
-        line += f', {_dollars(least)} if every filter says no'
+        line += f', {_dollars(least)} at least'
     return line
 
 

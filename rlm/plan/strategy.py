@@ -22,6 +22,7 @@ from .builder import describe_place, found_nothing, LeafFailed
 from .pairs import make_rule
 from .plan import DETECT_REPLY, LambdaSettings, make_plan, Plan, PlanModels, RULE_REPLY
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
+from ..runs.actions.cited import cite_answer, Cited
 from ..runs.call_tree import CallTree
 from ..runs.compat import EngineArguments, native_settings, pop_models
 from ..runs.parse import plain_answer
@@ -76,6 +77,7 @@ class LambdaRLM(Strategy):
     """
 
     method = 'lambda'
+    old_defaults = dict(filter='model')  # of journals that were written before every chunk was read
 
     @takes(_LambdaArguments, LambdaSettings, LimitArguments)
     def __init__(
@@ -451,13 +453,27 @@ def _finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None)
             text=f'{len(self.cut)} replies were cut at reply_tokens, such as that of {self.cut[0]}; '
             'raise reply_tokens if that is too early.',
         )
+    cited = Cited(None)
     if reason == 'final':
         text = write_value(value)
+        cited = cite_answer(text, self.context, self._read_parts())
+        if self.strategy.settings.cite:
+            cited = replace(cited, cited=bool(cited.citations))
     else:
         found = [self.replies[number] for number in sorted(self.replies) if not found_nothing(self.replies[number])]
         text = '\n\n'.join(found) or None
         value = dict(self.replies)
-    result = self.tree.finish(self.run, self.strategy.lm.name, self.query, reason, text, self.started, problem)
+    about = self.run, self.strategy.lm.name, self.query, reason, text, self.started, problem
+    result = self.tree.finish(*about, cited=cited)
     result.value = value
     result.plan = self.plan
     return result
+
+
+@patch
+def _read_parts(self: LambdaRun) -> list[str]:
+    "The chunks whose leaves found what was asked: the answer stands in them, unless it was counted or written anew."
+    if self.plan.task.name not in ('search', 'multi_hop', 'extract'):
+        return []
+    chunks = {chunk.number: chunk for chunk in self.plan.chunks}
+    return [chunks[number] for number, reply in sorted(self.replies.items()) if not found_nothing(reply)]

@@ -76,6 +76,8 @@ class SRLM(Strategy):
         if isinstance(strategy, type):
             if sub_lm is not None:
                 kwargs['sub_lm'] = sub_lm
+            if own.get('cite'):
+                kwargs['cite'] = True  # the candidates are asked for quotations, and the winner's are the result's
             strategy = _make_strategy(strategy, model, kwargs)
             limits = strategy.settings.limits
         else:

@@ -16,6 +16,7 @@ from ..base.describe import as_text
 from ..base.errors import BadInput, check, IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.ledger import Usage
 from ..models.lm import as_lm, LM
+from ..runs.actions.cited import Cited
 from ..runs.call_tree import CallTree
 from ..runs.direct import Direct
 from ..runs.recipe import answer_of
@@ -523,7 +524,9 @@ def _finish(self: VoteRun, reason: str, problem: Exception | None = None) -> SRL
         iterations=best.iterations if best else 0,
         code_executions=best.code_executions if best else 0,
     )
-    plain = self.tree.finish(self.run, self.lm.name, self.query, reason, value, self.started, problem, **counts)
+    cited = Cited(value, best.citations, best.cited) if best else Cited(value)
+    about = self.run, self.lm.name, self.query, reason, value, self.started, problem
+    plain = self.tree.finish(*about, cited=cited, **counts)
     result = self.tree.result = with_choice(plain, choice)
     if best:
         result.run = best.run
