@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import json
 import os
 import tempfile
 import time
 from pathlib import Path
 
 from bench.speed import ROOT, machine
-from rlm import Direct, LM, RLM, SRLM
+from rlm import Direct, LambdaRLM, LM, RLM, SRLM
 from rlm.base.errors import RLMError
 from rlm.bench.data.code_questions import code
 from rlm.bench.data.generators import ordered, sniah
@@ -28,6 +29,7 @@ from rlm.bench.scores import score
 
 FOLDER = ROOT / 'build' / 'real_runs'
 TURNS = 10
+WINDOW = 8192  # tokens of a leaf of `lambda` and its reply
 
 
 def make_sample(
@@ -43,7 +45,7 @@ def make_sample(
 
 
 def make_strategy(
-    method: str,  # direct, rlm, srlm, or rlm-first_look: the loop without its first look
+    method: str,  # direct, lambda, rlm, srlm, or rlm-first_look: the loop without its first look
     lm: LM,  # the model
     trace: str,  # where the journal is written
 ):
@@ -51,6 +53,8 @@ def make_strategy(
     settings = dict(trace=trace, keep_context=0)
     if method == 'direct':
         return Direct(lm, **settings)
+    if method == 'lambda':
+        return LambdaRLM(lm, window=WINDOW, **settings)
     settings |= dict(env='local', max_iterations=TURNS)
     if method == 'srlm':
         return SRLM(lm, k=4, candidate_parallel=2, **settings)
@@ -69,6 +73,24 @@ def run_one(method: str, lm: LM, sample: Sample, path: Path) -> str:
         path.write_bytes(gzip.compress(Path(trace).read_bytes(), mtime=0))
     seconds = time.perf_counter() - started
     return f'{path.stem:45} {score(sample, answer):.2f} {seconds:5.0f} s  {sample.answer!r:.40} <- {answer!r:.70}'
+
+
+def read_run(path: Path) -> dict:
+    "What a journal's name and its events say: method, sample, answer, gold answer and score."
+    method, _, name = path.name.removesuffix('.jsonl.gz').rpartition('_')
+    kind, tokens, seed, number = name.split('-')
+    sample = make_sample(kind, int(tokens), int(seed), int(number))
+    events = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    end = next((event for event in events if event['type'] == 'run_end' and event['run'] == 'r1'), {})
+    about = dict(method=method, set=kind, tokens=int(tokens), seed=int(seed), number=int(number))
+    return about | dict(gold=sample.answer, answer=end.get('answer'), score=score(sample, end.get('answer')))
+
+
+def write_scores(folder: Path) -> None:
+    "Score every journal of a folder, in `scores.json`: code samples are made of the Python that ran, and differ by it."
+    runs = {path.name: read_run(path) for path in sorted(folder.glob('*.jsonl.gz'))}
+    lines = [f'{json.dumps(name)}: {json.dumps(run)}' for name, run in runs.items()]
+    (folder / 'scores.json').write_text('{\n' + ',\n'.join(lines) + '\n}\n')
 
 
 def main() -> None:
@@ -93,6 +115,7 @@ def main() -> None:
                     path = given.folder / f'{method}_{sample.id}.jsonl.gz'
                     if not path.exists():
                         print(run_one(method, lm, sample, path), flush=True)
+    write_scores(given.folder)
 
 
 if __name__ == '__main__':

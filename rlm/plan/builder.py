@@ -215,6 +215,10 @@ class PlanBuilder:
         step = M(_template(instruction), self.reply_tokens, 'reduce', many=True, values=self.values)
         return Reduce(step, max(2, self.arity), empty=prompts.NOT_IN_PART, always=always)
 
+    def chunks(self) -> Combinator:  # str -> [str]
+        "Make what cuts the text into the chunks that are read: all of them, unless there is a filter."
+        return self.split if self.filter is None else self.split >> self.relevant()
+
     def relevant(self) -> Combinator:  # [str] -> [str]
         "Make a filter that keeps the chunks that help to answer, as the setting `filter` says."
         if self.filter is None:

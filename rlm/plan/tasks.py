@@ -108,8 +108,7 @@ def _distinct() -> Pure:
 def search(builder: PlanBuilder) -> Combinator:
     "Find a fact: the answer is in one place of the text."
     return (
-        builder.split
-        >> builder.relevant()
+        builder.chunks()
         >> Map(builder.leaf(_LEAF['search']))
         >> _found()
         >> _distinct()
@@ -121,8 +120,7 @@ def search(builder: PlanBuilder) -> Combinator:
 def multi_hop(builder: PlanBuilder) -> Combinator:
     "Combine facts from several places of the text."
     return (
-        builder.split
-        >> builder.relevant()
+        builder.chunks()
         >> Map(builder.leaf(_LEAF['multi_hop']))
         >> _found()
         >> builder.reduce(_REDUCE['multi_hop'], always=True)
@@ -133,12 +131,7 @@ def multi_hop(builder: PlanBuilder) -> Combinator:
 def extract(builder: PlanBuilder) -> Combinator:
     "List every item of some kind."
     items = builder.leaf(_LEAF['extract'], whole=True) >> Pure(_items, 'str -> [str]', 'Items')
-    return (
-        builder.split
-        >> builder.relevant()
-        >> Map(items)
-        >> Pure(lambda lists: distinct(sum(lists, [])), '[[str]] -> [str]', 'Merge')
-    )
+    return builder.chunks() >> Map(items) >> Pure(lambda lists: distinct(sum(lists, [])), '[[str]] -> [str]', 'Merge')
 
 
 def _items(reply: str) -> list[str]:

@@ -6,9 +6,10 @@
 __all__ = ['keywords', 'first_look']
 
 # %% ../../../nbs/runs/actions/05_first_look.ipynb #look0004
+import re
 from typing import Any
 from ...base.split import detect_structure, RECORDS
-from ...shell.search import COMMON_WORDS
+from ...shell.search import COMMON_WORDS, FILE_LINE
 
 # %% ../../../nbs/runs/actions/05_first_look.ipynb #look0007
 _TASK_WORDS = frozenset(
@@ -27,6 +28,21 @@ def keywords(
     return ' '.join(words[:most])
 
 # %% ../../../nbs/runs/actions/05_first_look.ipynb #look0010
+_SAMPLE = 1_000_000  # characters in which names of files are looked for
+
+
+def _file_pattern(
+    text: str,  # any text
+) -> str | None:  # a regular expression; None for a text that does not join files
+    "What finds the names of all files in a text that has a line above each, such as `# ==== notes.md ====`."
+    first = FILE_LINE.search(text, 0, _SAMPLE)
+    if not first:
+        return None
+    before, after = first[0].split(first[1], 1)
+    pattern = f'(?m)^{re.escape(before)}(.+){re.escape(after)}$'.replace('\\ ', ' ')
+    return pattern if len(re.findall(pattern, text[:_SAMPLE])) > 1 else None
+
+
 def first_look(
     context: Any,  # of any type
     query: str | None,  # the question; None: it stands in the context
@@ -37,6 +53,12 @@ def first_look(
             'records = [line for line in context.splitlines() if line.strip()]',
             'print(len(context), len(records))',
             'print("\\n".join(records[:5])[:500])',
+        ]
+    elif isinstance(context, str) and (pattern := _file_pattern(context)):
+        lines = [
+            'import re',
+            f'files = re.findall({pattern!r}, context)',
+            'print(len(context), len(files), files[:20])',
         ]
     elif isinstance(context, str):
         lines = ['print(len(context))', 'print(context[:300])']
