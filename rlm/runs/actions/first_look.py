@@ -58,7 +58,7 @@ def first_look(
         lines = [
             'import re',
             f'files = re.findall({pattern!r}, context)',
-            'print(len(context), len(files), files[:20])',
+            'print(len(context), len(files))',
         ]
     elif isinstance(context, str):
         lines = ['print(len(context))', 'print(context[:300])']
