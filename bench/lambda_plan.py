@@ -2,7 +2,7 @@
 
 `python -m bench.lambda_plan` reads a million characters with a window of 100,000. The model takes 200 ms for a call
 and has no limit on concurrent calls. It is not a language model: it answers YES, or one of a thousand answers. The
-critical path is one call for each stage (filter, leaf, each level of reductions); the rest of the wall time is the
+critical path is one call for each stage (leaf, each level of reductions); the rest of the wall time is the
 library's. The fastest of several runs is shown.
 """
 
