@@ -318,7 +318,7 @@ def _quotations_request(self: Trajectory) -> str:  # to follow a message; empty 
 @patch
 async def _look_first(self: Trajectory) -> None:
     "Open the transcript with a look at the context, in the form that the model shall use."
-    code = first_look(self.context, self.query)
+    code = first_look(self.context, self.query, self.tools or ())
     if self.functions:
         call = dict(id='first_look', type='function')
         call['function'] = dict(name='run_repl', arguments=json.dumps(dict(python_code=code)))

@@ -7,6 +7,7 @@ __all__ = ['keywords', 'first_look']
 
 # %% ../../../nbs/runs/actions/05_first_look.ipynb #look0004
 import re
+from collections.abc import Collection
 from typing import Any
 from ...base.split import detect_structure, RECORDS
 from ...shell.search import COMMON_WORDS, FILE_LINE
@@ -39,38 +40,38 @@ def _file_pattern(
     if not first:
         return None
     before, after = first[0].split(first[1], 1)
-    pattern = f'(?m)^{re.escape(before)}(.+){re.escape(after)}$'.replace('\\ ', ' ')
+    pattern = f'(?m)^{re.escape(before)}(.+){re.escape(after)}$'.replace('\\ ', ' ').replace('\\#', '#')
     return pattern if len(re.findall(pattern, text[:_SAMPLE])) > 1 else None
 
 
 def first_look(
     context: Any,  # of any type
     query: str | None,  # the question; None: it stands in the context
+    taken: Collection[str] = (),  # names that the code must not assign to, and tools that it must not call
 ) -> str:  # Python
     "Code that shows type, size and beginning of a context, and the passages that match the question."
-    if isinstance(context, str) and detect_structure(context) in RECORDS:
-        lines = [
+    words = keywords(query or '') if 'search' not in taken else ''
+    lines = _text_lines(context, taken) if isinstance(context, str) else _object_lines(context)
+    return '\n'.join([*lines, f'print(search({words!r}))'] if words else lines)
+
+
+def _text_lines(text: str, taken: Collection[str]) -> list[str]:
+    if 'records' not in taken and detect_structure(text) in RECORDS:
+        return [
             'records = [line for line in context.splitlines() if line.strip()]',
             'print(len(context), len(records))',
             'print("\\n".join(records[:5])[:500])',
         ]
-    elif isinstance(context, str) and (pattern := _file_pattern(context)):
-        lines = [
-            'import re',
-            f'files = re.findall({pattern!r}, context)',
-            'print(len(context), len(files))',
-        ]
-    elif isinstance(context, str):
-        lines = ['print(len(context))', 'print(context[:300])']
-    elif isinstance(context, (list, tuple)):
-        lines = ['print(type(context), len(context))', 'print(str(context[0])[:300])']
-    elif isinstance(context, dict):
-        lines = ['print(type(context), len(context))', 'print(str(list(context))[:300])']
-    elif hasattr(context, 'head') and hasattr(context, 'shape'):
-        lines = ['print(type(context), context.shape)', 'print(context.head(3))']
-    else:
-        lines = ['print(type(context))', 'print(str(context)[:300])']
-    words = keywords(query or '')
-    if words:
-        lines.append(f'print(search({words!r}))')
-    return '\n'.join(lines)
+    if not {'files', 're'} & set(taken) and (pattern := _file_pattern(text)):
+        return ['import re', f'files = re.findall({pattern!r}, context)', 'print(len(context), len(files))']
+    return ['print(len(context))', 'print(context[:300])']
+
+
+def _object_lines(context: Any) -> list[str]:
+    if isinstance(context, (list, tuple)):
+        return ['print(type(context), len(context))', 'print(str(context[0])[:300])']
+    if isinstance(context, dict):
+        return ['print(type(context), len(context))', 'print(str(list(context))[:300])']
+    if hasattr(context, 'head') and hasattr(context, 'shape'):
+        return ['print(type(context), context.shape)', 'print(context.head(3))']
+    return ['print(type(context))', 'print(str(context)[:300])']

@@ -16,6 +16,7 @@ from ...base.describe import as_text
 from ...base.errors import LimitExceeded, ModelError, RLMError
 from ...models.ledger import Ledger
 from ...models.lm import LM, Reply
+from ...models.offline import text_of
 from ..parse.clean import plain_answer
 
 # %% ../../../nbs/runs/actions/01_subcalls.ipynb #sc00006
@@ -44,7 +45,7 @@ def check_room(
     messages: list[dict],  # what it is to be sent
 ) -> None:
     "Raise `RLMError` for messages that are longer than the window of the model, if that is known."
-    chars = sum(len(str(message['content'])) for message in messages)
+    chars = sum(len(text_of(message.get('content'))) for message in messages)
     if lm.window is None or chars <= lm.window:  # a token has one character or more
         return
     tokens = chars // 4 if chars > 16 * lm.window else lm.count_tokens(messages)
