@@ -212,9 +212,10 @@ class Page:
         self.settle()
 
     def click(self, selector: str, times: int = 1) -> None:
-        "Click into the middle of the first element that a selector finds."
+        "Bring the first element that a selector finds into sight, and click into its middle."
         x, y = self.run(
-            f'(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect(); '
+            f'(() => {{ const found = document.querySelector({json.dumps(selector)}); '
+            'found.scrollIntoViewIfNeeded(); const box = found.getBoundingClientRect(); '
             'return [box.x + box.width / 2, box.y + box.height / 2]; })()'
         )
         for count in range(1, times + 1):

@@ -140,7 +140,7 @@ HOUSES = [
 ]
 TURNS = dict(
     [
-        ('Question: What of house', 'print("begun", len(context))'),
+        ('^Question: What of house', 'print("begun", len(context))'),
         ('Question: Sub', 'FINAL(llm_query("Look. " + context))'),
     ]
     + [

@@ -40,7 +40,7 @@ def cell(code):
 
 # What the server says, by what it is asked last, which it repeats where no pattern fits: the same in any order.
 TURNS = [
-    ('Question: Which house', cell('print("begun", len(context))')),
+    ('^Question: Which house', cell('print("begun", len(context))')),
     ('begun', cell('read = llm_query_batched([f"Read. {part}" for part in context])\nprint("batch of", len(read))')),
     (
         'batch of',
@@ -54,13 +54,13 @@ TURNS = [
         ),
     ),
     (
-        'Question: Sub',
+        '^Question: Sub',
         cell('pair = [llm_query("Look. " + context), llm_query("Look again. " + context)]\nprint("looked")'),
     ),
     ('looked', cell('FINAL(pair[1])')),
 ]
 VOTES = [
-    ('Question: Which house', cell('print("begun", len(context))') + '\n{"confidence": 80}'),
+    ('^Question: Which house', cell('print("begun", len(context))') + '\n{"confidence": 80}'),
     (
         'begun',
         cell('read = llm_query_batched([f"Read. {part}" for part in context[:7]])\nprint("batch of", len(read))')

@@ -24,7 +24,7 @@ lm = LM(model, input_cost_per_token=1e-6, output_cost_per_token=4e-6)
 strategies = dict(
     rlm=lambda: RLM(lm, env='local', first_look=False, max_iterations=9, max_cost=2, verbose=True),
     srlm=lambda: SRLM(lm, env='local', first_look=False, k=2, early_stop=False, verbose=True),
-    planned=lambda: LambdaRLM(lm, task='search', context_window_chars=4000, verbose=True),
+    planned=lambda: LambdaRLM(lm, task='search', filter='model', context_window_chars=4000, verbose=True),
 )
 def go(name): return strategies[name]()(text, 'Who left?').answer
 '''

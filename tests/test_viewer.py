@@ -124,7 +124,7 @@ def test_every_strategy_has_its_page(show):
         more = (
             dict(k=2, early_stop=False)
             if strategy is SRLM
-            else dict(task='search', context_window_chars=4000)
+            else dict(task='search', filter='model', context_window_chars=4000)
             if strategy is LambdaRLM
             else {}
         )
