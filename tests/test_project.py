@@ -113,6 +113,14 @@ def test_importing_rlm_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_cell_with_the_title_holds_nothing_else(path):
+    "nbdev makes the head of the page of it and drops the rest, so an introduction needs a cell of its own."
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    title = next(''.join(cell['source']) for cell in cells if cell['cell_type'] == 'markdown')
+    assert re.fullmatch(r'# [^\n]+(\n\n> [^\n]+)?\s*', title), title
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_cell_with_imports_holds_nothing_else(path):
     "The site runs every cell that imports something, with whatever else is in it."
     for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
