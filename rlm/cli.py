@@ -115,7 +115,7 @@ def _models_of(args: argparse.Namespace) -> tuple[LM, LM | None]:
     address = dict(api_base=args.api_base) if args.api_base else {}
     return LM(args.model, **address), LM(args.sub_model, **address) if args.sub_model else None
 
-
+# %% ../nbs/06_cli.ipynb #spl001c
 def _speaker(quiet: bool) -> Callable[..., None]:
     "A function that prints to standard error, or nothing."
     if quiet:
@@ -211,7 +211,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')
     parser.add_argument('--quiet', action='store_true', help='print no progress on standard error')
 
-
+# %% ../nbs/06_cli.ipynb #spl002c
 def _add_ask(commands: Any, **formatter: Any) -> None:
     about = 'Answer a question about files of any length.'
     parser = commands.add_parser('ask', help='answer a question about files', description=about, **formatter)

@@ -414,7 +414,7 @@ async def _astream(model: str, progress: bool, request: tuple[Strategy, Any, str
                 for chunk in to_chunks(piece):
                     yield chunk
 
-
+# %% ../nbs/08_provider.ipynb #spl003c
 @functools.cache
 def _handler_class() -> type:  # a subclass of litellm.CustomLLM, which is imported here
     logging.getLogger('LiteLLM').addFilter(_is_news)

@@ -405,7 +405,7 @@ def _rename_old_journals(self: Sweep) -> None:
         if old_path != path and old_path.exists() and not path.exists():
             old_path.replace(path)
 
-
+# %% ../../nbs/bench/06_sweep.ipynb #spl004c
 @patch
 def _find_unfinished(self: Sweep, waiting: Iterable[SweepRun], account: Account) -> None:
     "Count what unfinished runs have cost, and rename journals that cannot be continued."

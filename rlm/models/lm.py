@@ -24,7 +24,7 @@ from ..base.errors import BadInput, check, hide, ModelError, redact, RLMError
 from ..base.event_loop import event_loop, on_loop, run_in_thread, run_sync, with_timeout
 from ..base.registry import PROVIDERS
 from .ledger import Ledger, Usage
-from .offline import accepted_arguments, count_tokens, find_model
+from .offline import accepted_arguments, count_tokens, find_model, thinking_of
 from .retries import EmptyReply, explain, may_pass, Throttle, try_again, UselessReply
 import contextlib
 
@@ -444,13 +444,8 @@ def _read_response(self: LM, raw: Any, messages: list[dict]) -> Reply:
     calls = tuple(
         ToolCall(call.id, call.function.name or '', call.function.arguments or '') for call in message.tool_calls or ()
     )
-    said = dict(finish_reason=choice.finish_reason, raw=raw, thinking=_thinking(vars(message)))
+    said = dict(finish_reason=choice.finish_reason, raw=raw, thinking=thinking_of(vars(message)))
     return Reply(message.content or '', calls, usage, **said)
-
-
-def _thinking(message: dict) -> dict:
-    "The fields of a message that hold the model's thinking, as its provider wants them back with the tool calls."
-    return {name: message[name] for name in ('reasoning_content', 'thinking_blocks') if message.get(name)}
 
 
 @patch
@@ -503,7 +498,7 @@ def _read_function(self: LM, raw: Any, messages: list[dict]) -> Reply:
     counted = dict(calls=1, input=count_tokens(messages), output=count_tokens(text), cost=None)
     usage = Usage(**(counted | (answer.get('usage') or {})))
     usage = replace(usage, cost=answer.get('cost', self.price_of(usage)))
-    said = dict(finish_reason=answer.get('finish_reason', 'stop'), raw=answer, thinking=_thinking(answer))
+    said = dict(finish_reason=answer.get('finish_reason', 'stop'), raw=answer, thinking=thinking_of(answer))
     return Reply(text, calls, usage, **said)
 
 # %% ../../nbs/models/03_lm.ipynb #093e8b0b

@@ -19,8 +19,8 @@ from ..base.registry import Registry
 from ..base.describe import estimate_tokens
 
 # %% auto #0
-__all__ = ['SHARED', 'text_of', 'count_tokens', 'to_messages', 'cut_reply', 'accepted_arguments', 'OfflineLM', 'offline_models',
-           'model_threads', 'find_model', 'WindowExceeded', 'ScriptedLM']
+__all__ = ['SHARED', 'text_of', 'thinking_of', 'count_tokens', 'to_messages', 'cut_reply', 'accepted_arguments', 'OfflineLM',
+           'offline_models', 'model_threads', 'find_model', 'WindowExceeded', 'ScriptedLM']
 
 # %% ../../nbs/models/04_offline.ipynb #03c519fa
 def text_of(
@@ -30,6 +30,13 @@ def text_of(
     if isinstance(content, str):
         return content
     return ''.join(part.get('text') or '' for part in content or () if isinstance(part, dict))
+
+
+def thinking_of(
+    message: dict,  # a message, or what a callable model returned
+) -> dict:  # by name; empty if there is none
+    "The fields that hold a model's thinking, as its provider wants them back with the tool calls."
+    return {name: message[name] for name in ('reasoning_content', 'thinking_blocks') if message.get(name)}
 
 
 def count_tokens(

@@ -11,7 +11,8 @@ import threading
 from typing import Any
 from ..base.errors import ModelError, RLMError
 from .lm import load_litellm
-from .offline import count_tokens, find_model, model_threads, offline_models, OfflineLM, WindowExceeded
+from .offline import count_tokens, find_model, model_threads, offline_models, OfflineLM, thinking_of
+from .offline import WindowExceeded
 
 # %% auto #0
 __all__ = ['as_litellm_error', 'register', 'register_prices']
@@ -63,8 +64,7 @@ def _response(
     text = reply.get('text') or ''
     calls = [_tool_call(call, number) for number, call in enumerate(reply.get('tool_calls') or (), 1)]
     written = text + ''.join(call['function']['arguments'] for call in calls)
-    thinking = {name: reply[name] for name in ('reasoning_content', 'thinking_blocks') if reply.get(name)}
-    message = dict(role='assistant', content=text, **thinking) | (dict(tool_calls=calls) if calls else {})
+    message = dict(role='assistant', content=text, **thinking_of(reply)) | (dict(tool_calls=calls) if calls else {})
     reason = reply.get('finish_reason') or ('tool_calls' if calls else 'stop')
     response = load_litellm().ModelResponse(
         model=model.name,

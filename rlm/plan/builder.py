@@ -151,7 +151,7 @@ def _template(instruction: str) -> str:
 def _is_yes(reply: str) -> bool:
     return not re.match(r'\W*no\b', reply, re.I) and not found_nothing(reply)
 
-
+# %% ../../nbs/plan/02_builder.ipynb #spl007c
 class PlanBuilder:
     """Makes the parts of a task's term, with the question in every prompt.
 

@@ -396,7 +396,7 @@ def _replies_of(self: RunRecord, trajectory: RecordedTrajectory) -> RecordedRepl
             replies.add(_question_of_sub_call(call.get('prompt'), call.get('sampling')), call)
     return self._sub_calls[trajectory.run]
 
-
+# %% ../../nbs/replay/03_record.ipynb #spl010c
 @patch
 def _take_turn(self: RunRecord, trajectory: RecordedTrajectory, kind: str) -> dict | None:
     "Return the recorded reply to a turn: the next step, if it is one."

@@ -176,7 +176,7 @@ def _is_inside_cell(one: RecordedTrajectory, above: RecordedTrajectory) -> bool:
     "Whether a child was started by a cell that is complete."
     return any(first['seq'] < one.start['seq'] < last['seq'] for first, last in above.cells())
 
-
+# %% ../../nbs/replay/01_recorded_trajectory.ipynb #spl009c
 def _cut_steps(
     one: RecordedTrajectory,
     stops: list[dict],  # events that record a stop, in any trajectory

@@ -192,7 +192,7 @@ def _close(strategy: Strategy) -> None:
     if hasattr(strategy, 'close'):
         strategy.close()
 
-
+# %% ../../nbs/replay/05_resume.ipynb #spl011c
 def _rebuild_contained(
     record: RunRecord,  # of the run
     wanted: type[Strategy],  # what it must be of

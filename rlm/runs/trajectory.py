@@ -282,7 +282,7 @@ def _system_prompt(self: Trajectory) -> str:
         return self.settings.text('REPL_SYSTEM_PROMPT')
     return self.settings.text('CHILD_SYSTEM_PROMPT' if self.is_child else 'RLM_SYSTEM_PROMPT')
 
-
+# %% ../../nbs/runs/07_trajectory.ipynb #spl012c
 @patch
 def _end(self: Trajectory, reason: str, answer: Answer | None, problem: Exception | None = None) -> Result:
     "Write the end of the run to the journal, close the shell, and make the result."

@@ -298,7 +298,7 @@ def _ask_user(records: Sequence[LabelRecord], one: str) -> Question:
     )
     return query, _top(users) if users else None, 'USER'
 
-
+# %% ../../../nbs/bench/data/03_label_records.ipynb #spl005c
 def _ask_date(records: Sequence[LabelRecord]) -> Question:
     query = 'In the above data, which date occurs most often? Give your final answer in the form \'Date: MM/DD/YYYY\'.'
     return query, _top(Counter(record.day for record in records)), 'DATE'
@@ -343,7 +343,7 @@ def _ask_compare(records: Sequence[LabelRecord], one: str, other: str, dice: Dic
     )
     return query, gold, 'COMPARISON'
 
-
+# %% ../../../nbs/bench/data/03_label_records.ipynb #spl006c
 def _ask(kind: str, records: Sequence[LabelRecord], dice: Dice) -> Question | None:  # None: no single right answer
     "A question of a kind about records."
     one, other = dice.some(LABELS, 2)

@@ -88,7 +88,7 @@ class Interpreter:
         "Apply a combinator to each of several items."
         raise NotImplementedError
 
-
+# %% ../../../nbs/plan/algebra/02_pricing.ipynb #spl008c
 class CostInterpreter(Interpreter):
     "Goes through a program without a model, and records every call in `calls`."
 
