@@ -34,7 +34,7 @@ def text_of(
 
 def thinking_of(
     message: dict,  # a message, or what a callable model returned
-) -> dict:  # by name; empty if there is none
+) -> dict:  # by name; empty without thinking
     "The fields that hold a model's thinking, as its provider wants them back with the tool calls."
     return {name: message[name] for name in ('reasoning_content', 'thinking_blocks') if message.get(name)}
 
