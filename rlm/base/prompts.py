@@ -282,15 +282,24 @@ def request_lines(
 LEAF_INSTRUCTIONS = dict(
     filter='Does this part of a longer text help to answer the question? Reply with one word: YES or NO.',
     search=(
-        'Answer the question from this part of a longer text, in few words, with the exact names and numbers of '
-        f'the text. If this part does not hold the answer, reply with exactly: {NOT_IN_PART}'
+        'Answer the question from this part of a longer text. Reply with two lines: "Quotation: " and the sentence of '
+        'the part that holds the answer, word for word; then "Answer: " and the answer in few words, with the exact '
+        f'names and numbers of the text. If this part does not hold the answer, reply with exactly: {NOT_IN_PART}'
     ),
     multi_hop=(
-        'Note every fact in this part of a longer text that could help to answer the question, also if it is not '
-        'enough alone: names, numbers, dates, who did what. Do not answer yet. If there is none, reply with '
-        f'exactly: {NOT_IN_PART}'
+        'Copy every sentence of this part of a longer text that could help to answer the question, also if it is not '
+        'enough alone. Write one sentence on each line, word for word. Do not answer yet. If there is none, reply '
+        f'with exactly: {NOT_IN_PART}'
     ),
     label='Which label fits this part of a longer text best? Reply with the label alone.',
+    label_records=(
+        'Choose the label that fits each numbered record of this part of a longer text. Write one line for each '
+        'record, as "number: label", with the labels as they are given. Write nothing else.'
+    ),
+    name_records=(
+        'Say for each numbered record of this part of a longer text what the question counts in it, in one or two '
+        'words, or "none". Write one line for each record, as "number: words". Write nothing else.'
+    ),
     classify=(
         'Label every record of this part of a longer text, in order. Write one line for each record: its number '
         'or its first words, then " | ", then its label. Write nothing else.'

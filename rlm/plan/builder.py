@@ -6,21 +6,24 @@
 from __future__ import annotations
 import json
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from ..base import prompts
 from ..base.errors import ModelError
 from ..base.split import Chunk
-from .algebra.combinators import Filter, Identity, M, Map, Pure, Reduce
+from .algebra.combinators import Both, Filter, Identity, M, Map, Pure, Reduce
 from .algebra.pricing import Unknown
 from .algebra.composition import Combinator
+from .evidence import Answer, check_answer, check_lines, found_nothing
 from .optimise import FILTER_REPLY
-from .pairs import normal_label
+from .pairs import normal_label, parse_date
+from .records import fields_to_show, label_schema, LabelRecords, NumberedRecords, Record, RecordReader
+from ..shell.search import SearchIndex
 
 # %% auto #0
-__all__ = ['Kit', 'LeafFailed', 'describe_place', 'found_nothing', 'distinct', 'majority', 'parse_counts', 'add_counts',
-           'PlanBuilder']
+__all__ = ['Kit', 'LeafFailed', 'describe_place', 'distinct', 'majority', 'parse_counts', 'add_counts', 'PlanBuilder']
 
 # %% ../../nbs/plan/02_builder.ipynb #f9f4ff81
 class LeafFailed(ModelError):
@@ -55,21 +58,14 @@ def describe_place(
     return f'a reduction of {len(value)} parts' if isinstance(value, list) else f'a text of {len(value):,} characters'
 
 # %% ../../nbs/plan/02_builder.ipynb #96e50189
-def found_nothing(
-    reply: str,  # a leaf's reply
-) -> bool:  # True if it found nothing
-    "Whether a reply says that the part does not help."
-    return normal_label(reply).startswith(normal_label(prompts.NOT_IN_PART))
-
-
 def distinct(
     texts: Iterable[str],  # texts in order
 ) -> list[str]:  # the first of each group of equal texts
     "Remove repeated texts; case, quotes and final stops make no difference."
     found: dict[str, str] = {}
     for text in texts:
-        found.setdefault(normal_label(text), text.strip())
-    return [text for key, text in found.items() if key]
+        found.setdefault(normal_label(text), text)
+    return [text if text == text.strip() else text.strip() for key, text in found.items() if key]
 
 # %% ../../nbs/plan/02_builder.ipynb #0854d4a0
 def majority(
@@ -166,13 +162,16 @@ class PlanBuilder:
         split: Combinator,  # str -> [str], cuts the text into chunks
         reply_tokens: int = 256,  # the most tokens of a reply, of leaves and reductions
         arity: int = 8,  # the most parts that a reduction takes
-        labels: Sequence[str] = (),  # the labels that records can have
+        labels: Sequence[str] | Mapping[str, str] = (),  # the labels that records can have, perhaps with definitions
         language: str | None = None,  # language of the answer
         format: str | None = None,  # format of the answer, in words
         rule: Callable | None = None,  # decides whether two profiles make a pair
         filter: str | Callable | None = None,  # decides whether a chunk is read: None reads all; "model", or a function
         peek: Callable[[str], list[Chunk]] | None = None,  # cuts a chunk into windows for the filter; None: whole
+        text: str = '',  # the whole text
         records: bool = False,  # whether the text is made of records
+        reader: RecordReader | None = None,  # reads the records; None: the text has none
+        most_records: int = 10,  # the most records of a leaf that labels them
         vote: bool | None = None,  # whether the whole text gets one label; None: unless it is made of records
     ):
         self.query = query
@@ -180,22 +179,32 @@ class PlanBuilder:
         self.reply_tokens = reply_tokens
         self.arity = arity
         self.labels = tuple(labels)
+        self.definitions = dict(labels) if isinstance(labels, Mapping) else {}
+        self.most_records = most_records
         self.rule = rule
         self.filter = filter
         self.peek = peek
         self.records = records
         self.vote = vote if vote is not None else not records
+        self.reader = reader
+        self.text = text
         self.notes: list[str] = []  # what the user should know after the run, as sentences
+        self.unproved: list[str] = []  # answers of leaves that do not stand in their part
+        self.unlabelled: list[Record] = []  # records that got no valid label
         self.reserved: str | None = None  # takes the place of labels that are not known yet
         self.values: dict[str, str] = dict(query=query)  # texts for the slots of templates, by name
         self._answer_form = dict(language=language, format=format)
-        self.set_labels(', '.join(labels))
+        self.set_labels()
 
     def set_labels(
         self,
-        labels: str,  # as they are written in a prompt
+        labels: str | None = None,  # as they are written in a prompt; None: `self.labels` with their definitions
     ) -> None:
         "Put labels into the prompts, also of parts that were made before."
+        if labels is None:
+            labels = ', '.join(self.labels)
+        if self.definitions:
+            labels = ''.join(f'\n- {label}: {self.definitions.get(label, "")}' for label in self.labels)
         self.values['request'] = prompts.request_lines(self.query, labels=labels, **self._answer_form)
 
     def leaf(
@@ -215,9 +224,90 @@ class PlanBuilder:
         step = M(_template(instruction), self.reply_tokens, 'reduce', many=True, values=self.values)
         return Reduce(step, max(2, self.arity), empty=prompts.NOT_IN_PART, always=always)
 
+    def quoting(
+        self,
+        instruction: str,  # what to look for, and how to quote
+    ) -> Combinator:  # str -> str; '' if nothing was found
+        "Make a leaf whose answer has to stand in its part of the text."
+        return self._proved(instruction, 'str', self._look_up)
+
+    def quoting_lines(
+        self,
+        instruction: str,  # what to list, and how to quote
+        whole: bool = False,  # whether a reply that was cut is a failure
+    ) -> Combinator:  # str -> [str]
+        "Make a leaf whose lines have to stand in its part of the text."
+        return self._proved(instruction, '[str]', self._look_up_lines, whole)
+
+    def _proved(self, instruction: str, of: str, look_up: Callable, whole: bool = False) -> Combinator:
+        asked = Both(self.leaf(instruction, whole), Identity())
+        return asked >> Pure(look_up, f'(str, str) -> {of}', 'Proved', lambda pair: pair[0])
+
+    def _look_up(self, pair: tuple[str, str]) -> str:
+        answer, unproved = check_answer(*pair)
+        if unproved:
+            self.unproved.append(unproved)
+        return answer or ''
+
+    def _look_up_lines(self, pair: tuple[str, str]) -> list[Answer]:
+        answers, unproved = check_lines(*pair)
+        self.unproved += unproved
+        return answers
+
+    def label_records(
+        self,
+        instruction: str,  # what to say of each record; or a template with {text}, and {request} or {query}
+        code: Iterable[str] = (),  # names of fields that code reads, so that a leaf need not see them
+    ) -> LabelRecords:  # str -> [(record, label)]
+        "Make a leaf that labels the records of a chunk by number."
+
+        def schema(part: NumberedRecords) -> dict[str, Any]:
+            return dict(response_format=label_schema(part.records, self.labels))
+
+        leaf = M(_template(instruction), self.reply_tokens, 'leaf', values=self.values, params=schema)
+        shown = fields_to_show(self.reader, self.query, code)
+        return LabelRecords(leaf, self.reader, lambda: self.labels, shown, self.unlabelled)
+
+    def by_number(self) -> bool:
+        "Whether records are labelled by number."
+        return self.reader is not None and bool(self.reader.all)
+
+    def key_field(self) -> str | None:
+        "The field that the question pairs, such as `User` for `user IDs`; None if the question names none."
+        words = {word.removesuffix('s') for word in re.findall(r'\w+', self.query.casefold())}
+        names = self.reader.names if self.reader else ()
+        return next((name for name in names if name.casefold().removesuffix('s') in words), None)
+
+    def date_fields(self) -> list[str]:
+        "The fields that have dates."
+        sample = self.reader.all[:200]
+        return [name for name in self.reader.names if all(parse_date(record.fields[name]) for record in sample)]
+
+    def reading(
+        self,
+        instruction: str,  # what to do with the text; or a template with {text}, and {request} or {query}
+    ) -> M:  # str -> str
+        "Make a step in which the model that reduces reads one text."
+        return M(_template(instruction), self.reply_tokens, 'reduce', values=self.values)
+
     def chunks(self) -> Combinator:  # str -> [str]
         "Make what cuts the text into the chunks that are read: all of them, unless there is a filter."
-        return self.split if self.filter is None else self.split >> self.relevant()
+        is_single = getattr(self.split, 'parts', 2) == 1
+        return self.split if self.filter is None or is_single else self.split >> self.relevant()
+
+    def best_first(self) -> Pure:  # [str] -> [str]
+        "Make what puts the chunks first that have most of the question's rare words; no model is asked."
+        index = SearchIndex.of(self.text)  # the one that `search` in the REPL has
+
+        def rank(chunks: list[Chunk]) -> list[Chunk]:
+            starts = [chunk.start for chunk in chunks]
+            order: dict[int, None] = {}
+            for passage in index.search(self.query, k=1000) if len(chunks) > 1 else ():
+                for place in (passage.start, passage.start + len(passage)):
+                    order[max(0, bisect_right(starts, place) - 1)] = None
+            return [chunks[number] for number in dict.fromkeys([*order, *range(len(chunks))])]
+
+        return Pure(rank, '[str] -> [str]', 'BestFirst', lambda chunks: chunks)
 
     def relevant(self) -> Combinator:  # [str] -> [str]
         "Make a filter that keeps the chunks that help to answer, as the setting `filter` says."
@@ -228,8 +318,26 @@ class PlanBuilder:
         ask = M(_template(prompts.LEAF_INSTRUCTIONS['filter']), FILTER_REPLY, 'filter', values=self.values)
         yes = ask >> Pure(_is_yes, 'str -> bool', 'Yes', lambda reply: reply)
         if self.peek is None:
-            return Filter(yes)
-        return Filter(Pure(self.peek, 'str -> [str]', 'Peek') >> Map(yes) >> Pure(any, '[bool] -> bool', 'Any'))
+            return Filter(yes, or_all=True)
+        windows = Pure(self.peek, 'str -> [str]', 'Peek') >> Map(yes) >> Pure(any, '[bool] -> bool', 'Any')
+        return Filter(windows, or_all=True)
+
+    def take_notes(self) -> list[str]:  # sentences
+        "Return what the user should know after the run, and forget it."
+        notes = list(dict.fromkeys(self.notes))
+        if self.unproved:
+            notes.append(
+                f'{len(self.unproved)} answers do not stand in the part that their leaf read, and were left out, such as '
+                f'{self.unproved[0][:80]!r}.'
+            )
+        if self.unlabelled:
+            notes.append(
+                f'{len(self.unlabelled)} records got no valid label and are not counted, such as '
+                f'{self.unlabelled[0].text[:80]!r}.'
+            )
+        for kept in (self.notes, self.unproved, self.unlabelled):
+            kept.clear()
+        return notes
 
     def read(
         self,

@@ -66,6 +66,8 @@ class SizingProblem:
     ratio: float = 0.0  # tokens of a reply for each token of text, if replies grow with their text
     max_output: int | None = None  # the most tokens of any reply of the leaf model
     overlap: int = 0  # tokens that neighbouring chunks share
+    most: int | None = None  # the most tokens of a leaf's text; None: as many as fit
+    most_replies: int | None = None  # the most replies that a model puts together; None: those of all leaves
     filter_fixed: int | None = None  # tokens of a filter's prompt without its text; None: no filter
     reduce_fixed: int | None = None  # tokens of a reduction's prompt without its parts; None: code combines
     reduce_window: int = 0  # tokens of the window of the model that reduces
@@ -96,7 +98,7 @@ class SizingProblem:
             room = min(room, self.window - self.filter_fixed - FILTER_REPLY)
         if room < max(16, self.overlap + 8):
             raise self._too_small()
-        return room
+        return min(room, max(self.most or room, 2 * self.overlap + 16))
 
     def _too_small(self) -> BadInput:
         window = self.asked[0] if self.asked else self.window
@@ -167,7 +169,7 @@ def estimate_sizing(
     if problem.filter_fixed is not None:
         waves.append(('filter', leaves, problem.filter_fixed + size, FILTER_REPLY))
     waves.append(('leaf', leaves, problem.fixed + size, reply))
-    levels = _reductions(leaves, arity)
+    levels = _reductions(min(leaves, problem.most_replies or leaves), arity)
     for count, parts in levels:
         tokens = problem.reduce_fixed * count + parts * (reply + PART_TOKENS)
         waves.append(('reduce', count, tokens / count, reply))

@@ -14,8 +14,8 @@ from typing import Any
 from ..base.errors import BadInput
 
 # %% auto #0
-__all__ = ['parse_date', 'normal_label', 'Row', 'parse_rows', 'Profile', 'profiles', 'key_order', 'UserRule', 'PairRule',
-           'make_rule', 'find_pairs']
+__all__ = ['parse_date', 'normal_label', 'Row', 'as_key', 'parse_rows', 'Profile', 'profiles', 'key_order', 'UserRule',
+           'PairRule', 'make_rule', 'find_pairs']
 
 # %% ../../nbs/plan/01_pairs.ipynb #1b42b51e
 _DATE_FORMS = ('%Y-%m-%d', '%Y/%m/%d', '%d.%m.%Y', '%b %d, %Y', '%B %d, %Y', '%d %b %Y', '%d %B %Y', '%m/%d/%Y')
@@ -53,7 +53,10 @@ _KEY_WORD = re.compile(r'(?i)^(?:user|id|key|user[ _]id)\b[\s:#=]*')
 _RULE_LINE = re.compile(r'[\s|:`-]*$|(?i:```\w*$)')
 
 
-def _as_key(text: str) -> int | str:
+def as_key(
+    text: str,  # such as "17" or "user 17"
+) -> int | str:  # a number where it is one
+    "Read the key of a record."
     text = _KEY_WORD.sub('', text.strip().strip('`"\'*')).strip()
     return int(text) if re.fullmatch(r'[0-9]{1,18}', text) else text
 
@@ -76,7 +79,7 @@ def parse_rows(
             label = known.get(normal_label(label))
         day = parse_date(parts[2]) if len(parts) > 2 else None
         has_no_day = len(parts) < 3 or normal_label(parts[2]) in ('', 'none', 'nothing', 'n/a', 'unknown')
-        key = _as_key(parts[0])
+        key = as_key(parts[0])
         if not label or len(parts) > 3 or key == '' or not (day or has_no_day):
             unread.append(line)
         else:

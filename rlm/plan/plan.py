@@ -16,19 +16,20 @@ from ..base.event_loop import run_sync
 from ..base.split import Chunk, make_outline, Outline, RECORDS, Ruler, split
 from ..models.ledger import Limits, Usage
 from ..models.lm import LM
-from .algebra.combinators import Split
+from .algebra.combinators import MOST_IN_WAVE, Split
 from .algebra.pricing import CostEstimate, PricedCall
 from .algebra.composition import Combinator, fits, Type
 from .builder import PlanBuilder
 from .optimise import Accuracy, Sizing, choose_sizing, SizingProblem, estimate_sizing
 from .pairs import make_rule, normal_label, PairRule
+from .records import find_labels, RecordReader
 from .tasks import find_task, guess_task, Task, task_prompt
 from ..runs.settings import Settings
 from ..runs.strategy import Strategy
 from ..runs.result import Result
 
 # %% auto #0
-__all__ = ['DETECT_REPLY', 'RULE_REPLY', 'LambdaSettings', 'PlanModels', 'Plan', 'cached_counter', 'make_plan']
+__all__ = ['DETECT_REPLY', 'RULE_REPLY', 'NUMBER_TOKENS', 'LambdaSettings', 'PlanModels', 'Plan', 'cached_counter', 'make_plan']
 
 # %% ../../nbs/plan/05_plan.ipynb #044b673e
 @dataclass(kw_only=True)
@@ -40,7 +41,10 @@ class LambdaSettings(Settings):
 
     task: str | Task | None = None  # kind of work: "search", "summarise", ...; None: found with one model call
     query: str | None = None  # the question, if a call gives none
-    labels: Sequence[str] = ()  # the labels that records can have
+    # The labels that records can have, or a dict from a label to its definition; empty: those that the text lists.
+    labels: Sequence[str] | Mapping[str, str] = ()
+    records: int = 10  # the most records of a leaf that labels them
+    leaf_tokens: int | None = None  # the most tokens of a leaf's text; None: set by the task
     language: str | None = None  # language of the answer
     format: str | None = None  # format of the answer, in words
     # For pairwise: a rule, or a function of two profiles; None: read from the question with one model call.
@@ -65,10 +69,11 @@ class LambdaSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ('window', 'context_window_chars', 'reply_tokens', 'filter_window'):
+        for name in ('window', 'context_window_chars', 'reply_tokens', 'filter_window', 'leaf_tokens'):
             check(name, getattr(self, name), int, least=1, optional=True)
         for name in ('accuracy_target', 'a_leaf', 'a_compose', 'rho'):
             check(name, getattr(self, name), float, least=0, most=1)
+        check('records', self.records, int, least=1)
         check('overlap', self.overlap, int, least=0)
         check('sampling_args', self.sampling_args, Mapping, optional=True, give='a dict such as {"temperature": 0.7}')
         if self.filter is None and self.filter_window:
@@ -84,9 +89,9 @@ class LambdaSettings(Settings):
             self.predicate = make_rule(self.predicate)
 
     def _check_labels(self) -> None:
-        if isinstance(self.labels, (str, Mapping)) or not isinstance(self.labels, Iterable):
-            raise BadInput(f'labels={self.labels!r}: give a list of labels.')
-        self.labels = tuple(self.labels)
+        if isinstance(self.labels, str) or not isinstance(self.labels, Iterable):
+            raise BadInput(f'labels={self.labels!r}: give a list of labels, or a dict from a label to its definition.')
+        self.labels = dict(self.labels) if isinstance(self.labels, Mapping) else tuple(self.labels)
         for label in self.labels:
             if not isinstance(label, str) or not normal_label(label):
                 raise BadInput(f'{label!r} is not a valid label: give a text with a letter or a digit.')
@@ -253,12 +258,30 @@ class Plan:
         return f'```text\n{self.explain()}\n```'
 
 # %% ../../nbs/plan/05_plan.ipynb #9f26e95a
-def _make_builder(settings: LambdaSettings, query: str, outline: Outline, chunks: list[Chunk], **sizes) -> PlanBuilder:
+def _choose_labels(
+    settings: LambdaSettings, query: str, reader: RecordReader | None
+) -> Sequence[str] | Mapping[str, str]:
+    "The labels of the settings or the rule; else those that the question or the lines beside the records list."
+    rule = settings.predicate
+    if isinstance(rule, PairRule):
+        names = rule.check(tuple(settings.labels))
+        return settings.labels or names
+    if settings.labels or reader is None:
+        return settings.labels
+    return find_labels(query) or find_labels('\n'.join(record.text for record in reader.other))
+
+
+def _make_builder(
+    settings: LambdaSettings,
+    query: str,
+    outline: Outline,
+    reader: RecordReader | None,
+    chunks: list[Chunk],
+    **sizes,
+) -> PlanBuilder:
     "Make the object that a task's function gets."
     rule = settings.predicate
-    labels = tuple(settings.labels)
-    if isinstance(rule, PairRule):
-        labels = rule.check(labels)
+    labels = _choose_labels(settings, query, reader)
     size = settings.filter_window
 
     def windows(chunk: Chunk) -> list[Chunk]:
@@ -273,7 +296,9 @@ def _make_builder(settings: LambdaSettings, query: str, outline: Outline, chunks
         rule=rule,
         filter=settings.filter,
         peek=windows if size else None,
+        text=outline.text,
         records=outline.structure in RECORDS,
+        reader=reader,
         vote=settings.vote,
         **sizes,
     )
@@ -338,6 +363,8 @@ def _sizing_problem(
         ratio=task.ratio,
         max_output=models.leaf_lm.max_output,
         overlap=settings.overlap if task.overlap else 0,
+        most=settings.leaf_tokens or task.most_tokens or None,
+        most_replies=MOST_IN_WAVE if task.stops else None,
         filter_fixed=_prompt_tokens(term, 'filter', models),
         reduce_fixed=_prompt_tokens(term, 'reduce', models),
         reduce_window=windows['reduce'],
@@ -404,13 +431,27 @@ def cached_counter(
     return counted
 
 
+NUMBER_TOKENS = 8  # the most tokens of a number in a reply, with the signs around it and its label
+
+
 def _for_records(task: Task, builder: PlanBuilder, outline: Outline, tokens: int, count: Callable[[str], int]) -> Task:
     "Adapt a task to records: short records with long labels have replies that are longer than they are."
+    if task.by_number and builder.by_number():
+        return replace(task, ratio=0.0, per_record=0)
     if not task.per_record or not builder.records:
         return task
     label = max(map(count, builder.labels), default=4)
     records = 1 + len(outline.places(1))
     return replace(task, ratio=max(task.ratio, records * (task.per_record + label) / tokens))
+
+
+def _label_reply(
+    builder: PlanBuilder, settings: LambdaSettings, window: int, count: Callable[[str], int]
+) -> int:  # tokens
+    "The most tokens of a reply with labels; where the window is small, a leaf gets fewer records."
+    label = NUMBER_TOKENS + max(map(count, builder.labels or ['a free label of a few words']))
+    builder.most_records = max(1, min(settings.records, (window // 3) // label))
+    return builder.most_records * label + NUMBER_TOKENS
 
 
 def _reserve_labels(builder: PlanBuilder, task: Task) -> None:
@@ -438,32 +479,54 @@ def make_plan(
     origin = origin or ('given' if task or settings.task else 'guessed')
     task = task or settings.task or guess_task(query)
     _check_predicate(task, settings)
-    base = settings.reply_tokens or min(task.reply_tokens, max(24, models.window('leaf') // 8))
-    builder = _make_builder(settings, query, outline, [], reply_tokens=base, arity=2)
-    adapted = task.adapt(task, builder)
-    builder.reply_tokens = settings.reply_tokens or min(adapted.reply_tokens, base)
-    before = _calls_before(task, query, outline.text, models, settings, origin)
+    reader = RecordReader(outline) if task.by_number and outline.structure in RECORDS else None
     count = cached_counter(models.leaf_lm.count_tokens)
     ruler = Ruler(outline.text, count)
-    _reserve_labels(builder, task)
     tokens = max(1, math.ceil(ruler.sums[-1]))
-    adapted = _for_records(adapted, builder, outline, tokens, count)
+    make = functools.partial(_make_builder, settings, query, outline, reader)
+    adapted, builder = _adapt(task, make, outline, models, settings, tokens, count)
+    before = _calls_before(task, query, outline.text, models, settings, origin)
     problem = _sizing_problem(adapted, builder, outline, models, settings, tokens, len(before.all_calls))
     sizing = choose_sizing(problem, settings.accuracy_target, settings.minimise)
     size = _leaf_size(problem, sizing, settings.accuracy_target)
     for _ in range(20):
         chunks = split(outline, size, count, problem.overlap, ruler)
+        if adapted.by_number and builder.by_number():
+            chunks = reader.divide(chunks, builder.most_records)
         longest = max((count(chunk.shown) for chunk in chunks), default=1)
-        sizes = dict(reply_tokens=problem.reply_of(longest), arity=_cheapest_arity(problem, len(chunks)))
-        builder = _make_builder(settings, query, outline, chunks, **sizes)
+        replies = min(len(chunks), problem.most_replies or len(chunks))
+        sizes = dict(reply_tokens=problem.reply_of(longest), arity=_cheapest_arity(problem, replies))
+        builder = make(chunks, most_records=builder.most_records, **sizes)
         _reserve_labels(builder, task)
         term = _build(task, builder)
         estimate = before + term.price(outline.text, models.count)
         if all(call.input + call.output <= models.window(call.role) for call in estimate.all_calls):
-            builder.set_labels(', '.join(builder.labels))
+            builder.set_labels()
             return Plan(adapted, query, term, builder, outline, chunks, estimate, sizing, problem, models, origin)
         size = int(0.95 * size)
     raise BadInput('No chunk size was found with which every prompt fits: give a larger window.')
+
+
+def _adapt(
+    task: Task,
+    make: Callable[..., PlanBuilder],
+    outline: Outline,
+    models: PlanModels,
+    settings: LambdaSettings,
+    tokens: int,
+    count: Callable[[str], int],
+) -> tuple[Task, PlanBuilder]:
+    "Adapt a task to the text, and make the builder by which its prompts are measured."
+    window = models.window('leaf')
+    base = settings.reply_tokens or min(task.reply_tokens, max(24, window // 8))
+    builder = make([], reply_tokens=base, arity=2)
+    adapted = task.adapt(task, builder)
+    builder.reply_tokens = settings.reply_tokens or min(adapted.reply_tokens, base)
+    if adapted.by_number and builder.by_number():
+        needed = _label_reply(builder, settings, window, count)
+        builder.reply_tokens = settings.reply_tokens or needed
+    _reserve_labels(builder, task)
+    return _for_records(adapted, builder, outline, tokens, count), builder
 
 # %% ../../nbs/plan/05_plan.ipynb #e889e09f
 def _range(calls: int | range) -> str:
@@ -507,6 +570,8 @@ def _cost_line(self: Plan) -> str:
 def _chunks_line(self: Plan) -> str:
     sizes = [chunk.end - chunk.start for chunk in self.chunks]
     line = f'{len(sizes):,} of {min(sizes, default=0):,} to {max(sizes, default=0):,} characters'
+    if self.task.by_number and self.builder.by_number():
+        line += f', at most {self.builder.most_records} records each'
     if self.problem.overlap and len(sizes) > 1:
         line += f', {self.problem.overlap} tokens of overlap'
     return line
@@ -556,6 +621,15 @@ def _notes(self: Plan) -> list[str]:
             'The price of the model is not known: give LM(..., input_cost_per_token=..., output_cost_per_token=...) '
             'to see dollars.'
         )
+    if self.task.stops and len(self.chunks) > 1 and self.builder.filter is None:
+        found.append(
+            'The chunks with most of the rare words of the question are read first, and reading stops when an answer '
+            'stands in its chunk; where no answer is found all are read.'
+        )
+    if self.builder.reader and self.builder.labels and not self.models.settings.labels and not self.builder.rule:
+        found.append(
+            f'The labels are {", ".join(self.builder.labels)}, as the text lists them; give labels= for others.'
+        )
     has_filter = any(call.role == 'filter' for call in self.estimate.all_calls)
     if has_filter and self.models.settings.filter_window is None:
         without = CostEstimate(tuple(call for call in self.estimate.all_calls if call.role != 'filter'))
@@ -573,7 +647,7 @@ def _reduction_lines(self: Plan) -> list[str]:  # the last stage first
     for stage, calls in reversed(self.estimate.stages.items()):
         if stage == 'leaf':
             break
-        if stage in ('detect', 'rule', 'filter'):
+        if stage in ('detect', 'rule', 'filter', 'leaf again'):
             continue
         branch = '   ' * len(lines) + ('└─ ' if lines else '')
         count = f'{len(calls):,} call{"s" if len(calls) != 1 else ""}'

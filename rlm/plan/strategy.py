@@ -18,7 +18,8 @@ from ..base.split import Chunk
 from ..models.lm import as_lm, LM
 from .algebra.combinators import M
 from .algebra.pricing import LiveInterpreter
-from .builder import describe_place, found_nothing, LeafFailed
+from .builder import describe_place, LeafFailed
+from .evidence import Answer, found_nothing
 from .pairs import make_rule
 from .plan import DETECT_REPLY, LambdaSettings, make_plan, Plan, PlanModels, RULE_REPLY
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
@@ -312,7 +313,7 @@ async def _read_rule(self: LambdaRun) -> None:
     reply = await self._ask_once('rule', prompts.fill(prompts.PAIR_RULE_PROMPT, text=self.query), RULE_REPLY)
     try:
         rule = make_rule(reply)
-        labels = rule.check(self.strategy.settings.labels)
+        labels = rule.check(builder.labels)
     except BadInput as error:
         raise ModelError(f'{model} gave no valid rule for the question: {error} Or give predicate=.', model) from None
     written = ', '.join(labels)
@@ -324,7 +325,7 @@ async def _read_rule(self: LambdaRun) -> None:
         )
     builder.rule = rule
     builder.labels = tuple(labels)
-    builder.set_labels(written)
+    builder.set_labels()
 
 # %% ../../nbs/plan/06_strategy.ipynb #2b0a3685
 @patch
@@ -337,7 +338,7 @@ async def _send(
 ) -> str:  # the reply's text
     "Make one call of the plan. Raises `LeafFailed` if it fails after all retries."
     lm = self.strategy.models.for_role(call.role)
-    params = dict(self.strategy.settings.sampling_args or {}) | dict(max_tokens=call.reply_tokens)
+    params = dict(self.strategy.settings.sampling_args or {}) | call.params(value) | dict(max_tokens=call.reply_tokens)
     messages = [dict(role='user', content=prompt)]
     about = dict(prompt=prompt, stage=stage, place=describe_place(value))
     self.tree.sub_calls += 1
@@ -444,9 +445,8 @@ def write_value(
 def _finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None) -> Result:
     "Write the end to the journal; a run that was stopped has the replies of its leaves."
     if self.plan:
-        for note in self.plan.builder.notes:
+        for note in self.plan.builder.take_notes():
             self.write('notice', text=note)
-        self.plan.builder.notes.clear()
     if self.cut:
         self.write(
             'notice',
@@ -456,7 +456,7 @@ def _finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None)
     cited = Cited(None)
     if reason == 'final':
         text = write_value(value)
-        cited = cite_answer(text, self.context, self._read_parts())
+        cited = self._cite(value, text)
         if self.strategy.settings.cite:
             cited = replace(cited, cited=bool(cited.citations))
     else:
@@ -465,9 +465,18 @@ def _finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None)
         value = dict(self.replies)
     about = self.run, self.strategy.lm.name, self.query, reason, text, self.started, problem
     result = self.tree.finish(*about, cited=cited)
-    result.value = value
+    result.value = value.value if isinstance(value, Answer) and value.value is not None else value
     result.plan = self.plan
     return result
+
+
+@patch
+def _cite(self: LambdaRun, value: Any, text: str) -> Cited:
+    "The places that the answer rests on: those that its leaves quoted, else what their chunks hold of it."
+    if isinstance(value, Answer) and value.quotation:
+        cited = cite_answer(dict(answer=text, quotes=[value.quotation]), self.context, cite=True)
+        return replace(cited, cited=None)
+    return cite_answer(text, self.context, self._read_parts())
 
 
 @patch

@@ -5,16 +5,20 @@
 # %% ../../nbs/plan/03_tasks.ipynb #33014325
 from __future__ import annotations
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 from ..base import prompts
 from ..base.errors import BadInput
 from ..base.split import Chunk
-from .algebra.combinators import Both, Concat, Cross, Filter, Identity, Map, Pure, Reduce
+from .algebra.combinators import Both, Concat, Cross, Filter, Identity, Map, Pure, Reduce, UntilFound
 from .algebra.composition import Combinator
-from .builder import add_counts, distinct, PlanBuilder, majority, parse_counts, found_nothing
-from .pairs import key_order, PairRule, parse_rows, profiles
+from .algebra.pricing import Unknown
+from .builder import add_counts, distinct, PlanBuilder, majority, parse_counts
+from .evidence import Answer, join_facts
+from .pairs import as_key, key_order, PairRule, parse_date, parse_rows, Profile, profiles, Row
+from .records import compute_answer, Labelled, question_kind
+from ..trace.text import one_line
 
 # %% auto #0
 __all__ = ['TASKS', 'ALIASES', 'Task', 'task', 'find_task', 'search', 'multi_hop', 'extract', 'translate', 'classify',
@@ -35,6 +39,9 @@ class Task:
     reply_tokens: int = 256  # the most tokens of a leaf's reply
     ratio: float = 0.0  # tokens of a reply for each token of text, if replies grow with their text
     per_record: int = 0  # tokens of a reply for each record besides its label, if there is a line for each
+    most_tokens: int = 0  # the most tokens of a leaf's text; 0: as many as fit
+    stops: bool = False  # whether reading stops when the answer is found, the most promising chunks first
+    by_number: bool = False  # whether a leaf gets few records, numbered, if the text is made of records
     overlap: bool = False  # whether chunks overlap, since a cut could hide an answer
     needs_rule: bool = False  # whether it needs a rule of pairs; one call reads it from the question if none is given
     adapt: Callable[[Task, PlanBuilder], Task] = lambda task, builder: task  # returns the task for this text
@@ -91,10 +98,6 @@ def find_task(
 _REDUCE, _LEAF = prompts.REDUCE_INSTRUCTIONS, prompts.LEAF_INSTRUCTIONS
 
 
-def _found() -> Filter:
-    return Filter(Pure(lambda reply: not found_nothing(reply), 'str -> bool', 'Found', lambda reply: reply))
-
-
 def _distinct() -> Pure:
     return Pure(distinct, '[str] -> [str]', 'Distinct', lambda texts: texts)
 
@@ -103,40 +106,46 @@ def _distinct() -> Pure:
     'search',
     'find a fact, a name, a number or a passage: the answer stands in one place of the text',
     reply_tokens=200,
+    most_tokens=1500,
+    stops=True,
     overlap=True,
 )
 def search(builder: PlanBuilder) -> Combinator:
     "Find a fact: the answer is in one place of the text."
     return (
         builder.chunks()
-        >> Map(builder.leaf(_LEAF['search']))
-        >> _found()
+        >> builder.best_first()
+        >> UntilFound(builder.quoting(_LEAF['search']), bool)
         >> _distinct()
         >> builder.reduce(_REDUCE['search'])
     )
 
 
-@task('multi_hop', 'combine facts from several places of the text into one answer', reply_tokens=300, overlap=True)
+@task(
+    'multi_hop',
+    'combine facts from several places of the text into one answer, such as their order in time',
+    reply_tokens=300,
+    most_tokens=3000,
+    overlap=True,
+)
 def multi_hop(builder: PlanBuilder) -> Combinator:
     "Combine facts from several places of the text."
+    facts = Pure(lambda lists: join_facts(lists, builder.query), '[[str]] -> [str]', 'Facts', lambda lists: lists)
+    found = Filter(Pure(bool, 'str -> bool', 'Found', lambda reply: reply))
     return (
         builder.chunks()
-        >> Map(builder.leaf(_LEAF['multi_hop']))
-        >> _found()
+        >> Map(builder.quoting_lines(_LEAF['multi_hop']))
+        >> facts
+        >> found
         >> builder.reduce(_REDUCE['multi_hop'], always=True)
     )
 
 
-@task('extract', 'list every item of some kind that the text holds', ratio=1.0, overlap=True)
+@task('extract', 'list every item of some kind that the text holds', ratio=1.0, most_tokens=3000, overlap=True)
 def extract(builder: PlanBuilder) -> Combinator:
     "List every item of some kind."
-    items = builder.leaf(_LEAF['extract'], whole=True) >> Pure(_items, 'str -> [str]', 'Items')
+    items = builder.quoting_lines(_LEAF['extract'], whole=True)
     return builder.chunks() >> Map(items) >> Pure(lambda lists: distinct(sum(lists, [])), '[[str]] -> [str]', 'Merge')
-
-
-def _items(reply: str) -> list[str]:
-    lines = [re.sub(r'^\s*(?:[-*•]|\d+[.)])\s+', '', line).strip() for line in reply.splitlines()]
-    return [line for line in lines if line and not found_nothing(line)]
 
 # %% ../../nbs/plan/03_tasks.ipynb #ee72d3a7
 def _read_all(name: str, about: str, **kwargs: Any) -> None:
@@ -183,29 +192,61 @@ def _with_edges(pair: tuple[str, str]) -> str:
     'give every record of the text, or the whole text, a label',
     ratio=0.8,
     per_record=8,
-    adapt=lambda task, builder: replace(task, ratio=0.0, per_record=0, reply_tokens=40) if builder.vote else task,
+    by_number=True,
+    adapt=lambda task, builder: (
+        replace(task, ratio=0.0, per_record=0, by_number=False, reply_tokens=40) if builder.vote else task
+    ),
 )
 def classify(builder: PlanBuilder) -> Combinator:
     "Label every record, or the whole text."
-    if not builder.vote:
+    if builder.vote:
         return (
             builder.split
-            >> Map(builder.leaf(_LEAF['classify'], whole=True) >> Pure(str.strip, 'str -> str', 'Strip'))
-            >> Concat('\n')
+            >> Map(builder.leaf(_LEAF['label'], whole=True))
+            >> Pure(lambda replies: majority(replies, builder.labels), '[str] -> str', 'Majority')
         )
+    if builder.by_number():
+        return _labelled(builder) >> Pure(_write_labels, '[(record, str)] -> str', 'Lines')
+    lines = builder.leaf(_LEAF['classify'], whole=True) >> Pure(str.strip, 'str -> str', 'Strip')
+    return builder.split >> Map(lines) >> Concat('\n')
+
+
+def _labelled(builder: PlanBuilder, code: Iterable[str] = ()) -> Combinator:  # str -> [(record, str)]
+    "Label the records of all chunks by number."
+    instruction = _LEAF['label_records' if builder.labels or builder.reserved else 'name_records']
+    label = builder.label_records(instruction, code)
     return (
         builder.split
-        >> Map(builder.leaf(_LEAF['label'], whole=True))
-        >> Pure(lambda replies: majority(replies, builder.labels), '[str] -> str', 'Majority')
+        >> Map(label)
+        >> Pure(lambda lists: sum(lists, []), '[[(record, str)]] -> [(record, str)]', 'Join')
     )
 
+
+def _write_labels(labelled: list[Labelled]) -> Answer:  # its value has the labels in order
+    lines = [f'{one_line(record.text, 80)} | {label}' for record, label in labelled]
+    return Answer('\n'.join(lines), value=[label for _, label in labelled])
+
 # %% ../../nbs/plan/03_tasks.ipynb #9de389db
-@task('aggregate', 'count how often things or labels occur in the whole text', reply_tokens=400)
+@task('aggregate', 'count how often things or labels occur in the whole text', reply_tokens=400, by_number=True)
 def aggregate(builder: PlanBuilder) -> Combinator:
     "Count things or labels in the whole text."
+    if builder.by_number():
+        return _from_labels(builder)
     leaf = builder.leaf(_LEAF['aggregate'], whole=True)
     counts = Both(leaf, Identity()) >> builder.read(parse_counts, 'counts', 'Counts')
     return builder.split >> Map(counts) >> Reduce(add_counts, 64, 'counts', {}, 'Add')
+
+
+def _from_labels(builder: PlanBuilder) -> Combinator:
+    "Answer from the labels of all records: code computes what counts answer, a model reads the counts for the rest."
+
+    def compute(labelled: list[Labelled]) -> Answer:
+        return compute_answer(builder.query, labelled, builder.labels)
+
+    answer = _labelled(builder) >> Pure(compute, '[(record, str)] -> str', 'Compute', lambda labelled: Unknown(400))
+    if question_kind(builder.query, builder.labels, builder.reader.names):
+        return answer
+    return answer >> builder.reading(_REDUCE['aggregate'])
 
 
 @task(
@@ -213,16 +254,12 @@ def aggregate(builder: PlanBuilder) -> Combinator:
     'list the pairs of users, or of other keys, whose records have something in common',
     ratio=1.0,
     per_record=16,
+    by_number=True,
     needs_rule=True,
 )
 def pairwise(builder: PlanBuilder) -> Combinator:
     "List the pairs of keys whose records match a rule."
-    rows = Both(builder.leaf(_LEAF['pairwise'], whole=True), Identity()) >> builder.read(parse_rows, '[row]', 'Rows')
-    users = (
-        builder.split
-        >> Map(rows)
-        >> Pure(lambda lists: profiles(row for rows in lists for row in rows), '[[row]] -> [user]', 'Users')
-    )
+    users = _users_by_number(builder) if builder.key_field() else _users_by_line(builder)
 
     # Each list keeps only the users that one side of the rule holds for, so that Cross makes few useless pairs.
     def side(name: str) -> Filter:
@@ -234,6 +271,30 @@ def pairwise(builder: PlanBuilder) -> Combinator:
         >> Filter(Pure(lambda pair: pair[0] != pair[1] and builder.rule(*pair), '(user, user) -> bool', 'rule'))
     )
     return users >> pairs >> Pure(_keys, '[(user, user)] -> [(key, key)]', 'Keys')
+
+
+def _users_by_number(builder: PlanBuilder) -> Combinator:  # str -> [user]
+    "Label records by number; their keys and dates are read by code."
+    key, dates = builder.key_field(), builder.date_fields()
+
+    def users(labelled: list[Labelled]) -> list[Profile]:
+        days = [[day for name in dates if (day := parse_date(record.fields[name]))] for record, _ in labelled]
+        return profiles(
+            Row(as_key(record.fields[key]), label, day[0] if day else None)
+            for (record, label), day in zip(labelled, days)
+        )
+
+    return _labelled(builder, [key, *dates]) >> Pure(users, '[(record, str)] -> [user]', 'Users')
+
+
+def _users_by_line(builder: PlanBuilder) -> Combinator:  # str -> [user]
+    "Let leaves read key, label and date of each record."
+    rows = Both(builder.leaf(_LEAF['pairwise'], whole=True), Identity()) >> builder.read(parse_rows, '[row]', 'Rows')
+    return (
+        builder.split
+        >> Map(rows)
+        >> Pure(lambda lists: profiles(row for rows in lists for row in rows), '[[row]] -> [user]', 'Users')
+    )
 
 
 def _side(rule: Callable, name: str, user: Any) -> bool:

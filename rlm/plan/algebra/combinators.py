@@ -15,18 +15,16 @@ from .composition import Combinator, fits, function_type, parse_type, resolve, T
 from .pricing import Droppable, Interpreter, is_known, max_tokens_of, Unknown
 
 # %% auto #0
-__all__ = ['write_parts', 'M', 'Map', 'Filter', 'even_groups', 'Reduce', 'Pure', 'combinator', 'Split', 'Peek', 'Concat', 'Cross',
-           'Identity', 'Both']
+__all__ = ['MOST_IN_WAVE', 'write_parts', 'M', 'Map', 'Filter', 'UntilFound', 'even_groups', 'Reduce', 'Pure', 'combinator',
+           'Split', 'Peek', 'Concat', 'Cross', 'Identity', 'Both']
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #2ac95eb0
 def write_parts(
     value: str | Sequence[str],  # a text, or a list of parts
 ) -> str:  # for a prompt
-    "Write a value as a model reads it: parts with numbers, chunks with their header."
-    if isinstance(value, Chunk):
-        return value.shown
+    "Write a value as a model reads it: parts with numbers, chunks with their header, answers with their quotation."
     if isinstance(value, str):
-        return value
+        return getattr(value, 'shown', value)
     return '\n\n'.join(f'[{number}] {write_parts(part)}' for number, part in enumerate(value, 1))
 
 
@@ -46,6 +44,7 @@ class M(Combinator):
         many: bool = False,  # whether it takes a list of parts instead of one text
         whole: bool = False,  # whether a reply that was cut at `reply_tokens` is a failure
         values: Mapping[str, str] | None = None,  # texts for further slots, by name; read when a prompt is made
+        params: Callable[[Any], dict[str, Any]] | None = None,  # parameters of the call, such as response_format
     ):
         if '{text}' not in template:
             raise BadInput(f'The template {template[:40]!r} has no slot {{text}}: add it where the text belongs.')
@@ -55,6 +54,7 @@ class M(Combinator):
         self.role = role
         self.whole = whole
         self.values = values if values is not None else {}
+        self._params = params
         self.type = parse_type('[str] -> str' if many else 'str -> str')
 
     @property
@@ -68,6 +68,13 @@ class M(Combinator):
     ) -> str:  # as the model reads it
         "Fill the template."
         return fill(self.template, text=write_parts(value), **self.values)
+
+    def params(
+        self,
+        value: Any,  # a text, or a list of parts
+    ) -> dict[str, Any]:  # parameters of the call besides `max_tokens`
+        "Return the parameters of the call about a value."
+        return self._params(value) if self._params else {}
 
     def blank(
         self,
@@ -106,10 +113,12 @@ class Filter(Combinator):
     def __init__(
         self,
         keep: Combinator,  # decides about each item; its result is a bool
+        or_all: bool = False,  # whether all items are kept if it would keep none
     ):
         if not fits(keep.target, Type('bool'), {}):
             raise BadInput(f'Filter needs a combinator that gives bool, and {keep.label} gives {keep.target}.')
         self.keep = keep
+        self.or_all = or_all
         self.asks = keep.asks
         self.type = function_type(Type('list', (keep.source,)), Type('list', (keep.source,)))
 
@@ -127,7 +136,7 @@ class Filter(Combinator):
                 kept.append(item if isinstance(item, Droppable) else Droppable(item))
             elif verdict:
                 kept.append(item)
-        return kept
+        return kept or (items if self.or_all else [])
 
 
 def _listed(
@@ -141,6 +150,68 @@ def _listed(
             'ask the model for each item of a list that Split or Python code makes.'
         )
     return list(value)
+
+# %% ../../../nbs/plan/algebra/03_combinators.ipynb #untl0002
+MOST_IN_WAVE = 16  # the most items that `UntilFound` asks about at once
+
+
+class UntilFound(Combinator):
+    """Apply a combinator to the items of a list, a few at a time, until a result is what is looked for.
+
+    Example: `UntilFound(leaf, bool, first=2)` asks about 2 items, then about the next 4, then 8, and stops after the
+    first wave with a reply that is not empty.
+    """
+
+    def __init__(
+        self,
+        each: Combinator,  # applied to each item
+        found: Callable[[Any], bool],  # whether a result is what is looked for
+        first: int = 2,  # number of items in the first wave; each further wave is twice as large
+        most: int = MOST_IN_WAVE,  # the most items in a wave
+    ):
+        check('first', first, int, least=1)
+        check('most', most, int, least=first)
+        self.each = each
+        self.found = found
+        self.first = first
+        self.most = most
+        self.asks = each.asks
+        self.type = function_type(Type('list', (each.source,)), Type('list', (each.target,)))
+
+    def expr(self, argument: str, depth: int = 0) -> str:
+        return f'{self.label}({self.each.closed(depth)}, {argument})'
+
+    def waves(
+        self,
+        items: Sequence,  # any items
+    ) -> list[list]:  # the same items in order
+        "Divide items into waves."
+        divided = []
+        start = 0
+        size = self.first
+        while start < len(items):
+            divided.append(list(items[start : start + size]))
+            start += size
+            size = min(2 * size, self.most)
+        return divided
+
+    async def apply(self, value: Any, interpreter: Interpreter) -> list:
+        "Return the results of the wave in which something was found, without those of which `found` is false."
+        kept: list = []
+        is_live = True
+        for wave in self.waves(_listed(self, value)):
+            if not is_live:
+                wave = [item if isinstance(item, Droppable) else Droppable(item) for item in wave]
+            results = await interpreter.each(self.each, wave)
+            is_live = all(map(is_known, results))
+            if not is_live:
+                # While a program is priced, the largest wave stands for the one in which something is found.
+                kept = max(kept, results, key=len)
+                continue
+            kept = [result for result in results if self.found(result)]
+            if kept:
+                break
+        return [one if isinstance(one, Droppable) or is_live else Droppable(one) for one in kept]
 
 # %% ../../../nbs/plan/algebra/03_combinators.ipynb #05c29b9d
 def even_groups(
