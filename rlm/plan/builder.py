@@ -327,7 +327,7 @@ class PlanBuilder:
         notes = list(dict.fromkeys(self.notes))
         if self.unproved:
             notes.append(
-                f'{len(self.unproved)} answers do not stand in the part that their leaf read, and were left out, such as '
+                f'{len(self.unproved)} answers do not stand in the part that was read, and were left out, such as '
                 f'{self.unproved[0][:80]!r}.'
             )
         if self.unlabelled:

@@ -246,7 +246,13 @@ def _from_labels(builder: PlanBuilder) -> Combinator:
     answer = _labelled(builder) >> Pure(compute, '[(record, str)] -> str', 'Compute', lambda labelled: Unknown(400))
     if question_kind(builder.query, builder.labels, builder.reader.names):
         return answer
-    return answer >> builder.reading(_REDUCE['aggregate'])
+    asked = Both(builder.reading(_REDUCE['closing']), Identity())
+    return answer >> asked >> Pure(_with_counts, '(str, str) -> str', 'WithCounts')
+
+
+def _with_counts(pair: tuple[str, Answer]) -> Answer:
+    reply, counts = pair
+    return Answer(reply.strip(), value=counts.value)
 
 
 @task(
