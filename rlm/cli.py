@@ -205,7 +205,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     model = 'any LiteLLM name (default: offline/extractive, which needs no key and only quotes sentences)'
     parser.add_argument('--model', default='offline/extractive', help=model)
     parser.add_argument('--sub-model', help='model of the sub-calls (default: the same)')
-    task = 'for --method lambda: search, classify, summarise, ... (default: found with one model call, guessed by plan)'
+    task = 'for --method lambda: search, classify, summarise, ... (default: by the words of the question, else found with one model call)'
     parser.add_argument('--task', help=task)
     parser.add_argument('--api-base', metavar='URL', help='address of your own server')
     parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')

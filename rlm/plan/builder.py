@@ -16,10 +16,18 @@ from ..base.split import Chunk
 from .algebra.combinators import Both, Filter, Identity, M, Map, Pure, Reduce
 from .algebra.pricing import Unknown
 from .algebra.composition import Combinator
-from .evidence import Answer, check_answer, check_lines, found_nothing
+from .leaves.evidence import Answer, check_answer, check_lines, found_nothing
 from .optimise import FILTER_REPLY
 from .pairs import normal_label, parse_date
-from .records import fields_to_show, label_schema, LabelRecords, NumberedRecords, Record, RecordReader
+from rlm.plan.leaves.records import (
+    fields_to_show,
+    label_schema,
+    LabelRecords,
+    NumberedRecords,
+    Record,
+    RecordReader,
+    write_examples,
+)
 from ..shell.search import SearchIndex
 
 # %% auto #0
@@ -171,6 +179,7 @@ class PlanBuilder:
         text: str = '',  # the whole text
         records: bool = False,  # whether the text is made of records
         reader: RecordReader | None = None,  # reads the records; None: the text has none
+        examples: Mapping[str, str] | None = None,  # records with their labels, to show a leaf
         most_records: int = 10,  # the most records of a leaf that labels them
         vote: bool | None = None,  # whether the whole text gets one label; None: unless it is made of records
     ):
@@ -180,6 +189,7 @@ class PlanBuilder:
         self.arity = arity
         self.labels = tuple(labels)
         self.definitions = dict(labels) if isinstance(labels, Mapping) else {}
+        self.examples = dict(examples or {})
         self.most_records = most_records
         self.rule = rule
         self.filter = filter
@@ -256,7 +266,7 @@ class PlanBuilder:
 
     def label_records(
         self,
-        instruction: str,  # what to say of each record; or a template with {text}, and {request} or {query}
+        template: str,  # the prompt, with the slots {text}, {request} and {examples}
         code: Iterable[str] = (),  # names of fields that code reads, so that a leaf need not see them
     ) -> LabelRecords:  # str -> [(record, label)]
         "Make a leaf that labels the records of a chunk by number."
@@ -264,7 +274,8 @@ class PlanBuilder:
         def schema(part: NumberedRecords) -> dict[str, Any]:
             return dict(response_format=label_schema(part.records, self.labels))
 
-        leaf = M(_template(instruction), self.reply_tokens, 'leaf', values=self.values, params=schema)
+        self.values['examples'] = write_examples(self.examples)
+        leaf = M(template, self.reply_tokens, 'leaf', values=self.values, params=schema)
         shown = fields_to_show(self.reader, self.query, code)
         return LabelRecords(leaf, self.reader, lambda: self.labels, shown, self.unlabelled)
 

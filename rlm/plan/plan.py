@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from fastcore.basics import patch
 from ..base import prompts
@@ -22,8 +22,8 @@ from .algebra.composition import Combinator, fits, Type
 from .builder import PlanBuilder
 from .optimise import Accuracy, Sizing, choose_sizing, SizingProblem, estimate_sizing
 from .pairs import make_rule, normal_label, PairRule
-from .records import find_labels, RecordReader
-from .tasks import find_task, guess_task, Task, task_prompt
+from .leaves.records import find_labels, RecordReader
+from .tasks import find_task, guess_task, Task, task_prompt, TASKS
 from ..runs.settings import Settings
 from ..runs.strategy import Strategy
 from ..runs.result import Result
@@ -39,10 +39,13 @@ class LambdaSettings(Settings):
     Example: `LambdaSettings(task='classify', labels=['spam', 'ham'])`.
     """
 
-    task: str | Task | None = None  # kind of work: "search", "summarise", ...; None: found with one model call
+    task: str | Task | None = (
+        None  # kind of work: "search", "summarise", ...; None: by the words of the question, or found with one model call
+    )
     query: str | None = None  # the question, if a call gives none
     # The labels that records can have, or a dict from a label to its definition; empty: those that the text lists.
     labels: Sequence[str] | Mapping[str, str] = ()
+    examples: Mapping[str, str] = field(default_factory=dict)  # records with their labels, shown to every leaf
     records: int = 10  # the most records of a leaf that labels them
     leaf_tokens: int | None = None  # the most tokens of a leaf's text; None: set by the task
     language: str | None = None  # language of the answer
@@ -83,6 +86,7 @@ class LambdaSettings(Settings):
         if {'max_tokens', 'max_completion_tokens'} & set(self.sampling_args or {}):
             raise BadInput('max_tokens in sampling_args: give reply_tokens= instead, since the plan is made with it.')
         self._check_labels()
+        check('examples', self.examples, Mapping, give='a dict from a record to its label')
         if self.task is not None:
             self.task = find_task(self.task)
         if self.predicate is not None:
@@ -172,7 +176,7 @@ class Plan:
     sizing: Sizing  # the number and size of leaves that were chosen
     problem: SizingProblem  # the numbers that the choice was made from
     models: PlanModels  # the models that are asked
-    origin: str = 'given'  # how the task was found: "given", "guessed" or "asked"
+    origin: str = 'given'  # how the task was found: "given", "words", "asked", or "guessed"
     strategy: Strategy | None = None  # the `LambdaRLM` that made the plan, and runs it
     context: Any = None  # the context as the user gave it; None: the outline's text
 
@@ -299,6 +303,7 @@ def _make_builder(
         text=outline.text,
         records=outline.structure in RECORDS,
         reader=reader,
+        examples=settings.examples,
         vote=settings.vote,
         **sizes,
     )
@@ -471,13 +476,15 @@ def make_plan(
     query: str,  # the question
     models: PlanModels,  # the models that are asked
     settings: LambdaSettings,  # settings of the plan
-    task: Task | None = None,  # the kind of work; None: the settings' task, else guessed from the question
+    task: Task | None = None,  # the kind of work; None: the settings' task, else by the words of the question
     origin: str | None = None,  # "asked" if a model call found the task, which is then part of the plan
 ) -> Plan:  # with its calls and cost; nothing was spent
     "Plan a run on the real chunks. Raises `BadInput` if no plan is possible."
     outline = context if isinstance(context, Outline) else make_outline(context, settings.structure)
-    origin = origin or ('given' if task or settings.task else 'guessed')
-    task = task or settings.task or guess_task(query)
+    given = task or settings.task
+    by_words = None if given else guess_task(query)
+    origin = origin or ('given' if given else 'words' if by_words else 'guessed')
+    task = given or by_words or TASKS['general']
     _check_predicate(task, settings)
     reader = RecordReader(outline) if task.by_number and outline.structure in RECORDS else None
     count = cached_counter(models.leaf_lm.count_tokens)
@@ -543,7 +550,8 @@ def _dollars(amount: float | None) -> str:
 
 _ORIGINS = dict(
     given='given',
-    guessed='guessed from the question\'s words; a run asks the model, which is one call more',
+    words='by the words of the question',
+    guessed='a guess: a run asks the model, which is one call more',
     asked='by the model, one call',
 )
 

@@ -19,7 +19,7 @@ from ..models.lm import as_lm, LM
 from .algebra.combinators import M
 from .algebra.pricing import LiveInterpreter
 from .builder import describe_place, LeafFailed
-from .evidence import Answer, found_nothing
+from .leaves.evidence import Answer, found_nothing
 from .pairs import make_rule
 from .plan import DETECT_REPLY, LambdaSettings, make_plan, Plan, PlanModels, RULE_REPLY
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
@@ -245,8 +245,9 @@ async def _prepare(self: LambdaRun) -> Plan:  # ready to run
     "Detect the task, plan, check the limits, read the rule."
     if self.plan is None:
         settings = self.strategy.settings
-        task = settings.task or await self._detect()
-        origin = None if settings.task else 'asked'
+        task = settings.task or guess_task(self.query)
+        origin = None if settings.task else 'words' if task else 'asked'
+        task = task or await self._detect()
         # Counting the tokens of a long text takes a while: in a thread, so that other runs go on.
         self.plan = await asyncio.to_thread(
             make_plan, self.context, self.query, self.strategy.models, settings, task, origin
@@ -290,16 +291,15 @@ async def _ask_once(self: LambdaRun, stage: str, prompt: str, reply_tokens: int)
 
 
 @patch
-async def _detect(self: LambdaRun) -> Task:  # guessed from the question's words if the reply names none
+async def _detect(self: LambdaRun) -> Task:  # the general one if the reply names none
     "Ask the model which kind of work the question asks for."
     reply = await self._ask_once('detect', task_prompt(self.query, as_text(self.context)), DETECT_REPLY)
     task = read_task(reply)
     if task is None:
-        task = guess_task(self.query)
+        task = TASKS['general']
         self.write(
             'notice',
-            text=f'The model did not name a task ({reply[:60]!r}). By its words the question is of the kind '
-            f'{task.name}; give task= to choose another.',
+            text=f'The model did not name a task ({reply[:60]!r}), so the task is general; give task= to choose another.',
         )
     return task
 

@@ -15,14 +15,15 @@ from .algebra.combinators import Both, Concat, Cross, Filter, Identity, Map, Pur
 from .algebra.composition import Combinator
 from .algebra.pricing import Unknown
 from .builder import add_counts, distinct, PlanBuilder, majority, parse_counts
-from .evidence import Answer, join_facts
+from .leaves.evidence import Answer, join_facts
 from .pairs import as_key, key_order, PairRule, parse_date, parse_rows, Profile, profiles, Row
-from .records import compute_answer, Labelled, question_kind
+from .leaves.label_answers import compute_answer, question_kind
+from .leaves.records import Labelled
 from ..trace.text import one_line
 
 # %% auto #0
 __all__ = ['TASKS', 'ALIASES', 'Task', 'task', 'find_task', 'search', 'multi_hop', 'extract', 'translate', 'classify',
-           'aggregate', 'pairwise', 'task_prompt', 'read_task', 'guess_task']
+           'aggregate', 'pairwise', 'guess_task', 'task_prompt', 'read_task']
 
 # %% ../../nbs/plan/03_tasks.ipynb #f4858e96
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _distinct() -> Pure:
     'search',
     'find a fact, a name, a number or a passage: the answer stands in one place of the text',
     reply_tokens=200,
-    most_tokens=1500,
+    most_tokens=1000,
     stops=True,
     overlap=True,
 )
@@ -213,8 +214,8 @@ def classify(builder: PlanBuilder) -> Combinator:
 
 def _labelled(builder: PlanBuilder, code: Iterable[str] = ()) -> Combinator:  # str -> [(record, str)]
     "Label the records of all chunks by number."
-    instruction = _LEAF['label_records' if builder.labels or builder.reserved else 'name_records']
-    label = builder.label_records(instruction, code)
+    template = prompts.LABEL_RECORDS if builder.labels or builder.reserved else prompts.NAME_RECORDS
+    label = builder.label_records(template, code)
     return (
         builder.split
         >> Map(label)
@@ -313,6 +314,29 @@ def _keys(pairs: list) -> list[tuple]:  # each pair once, the lower key first
     found = {tuple(sorted((one.key, other.key), key=key_order)) for one, other in pairs}
     return sorted(found, key=lambda pair: tuple(map(key_order, pair)))
 
+# %% ../../nbs/plan/03_tasks.ipynb #adf7a623
+_GUESSES = dict(  # task -> words of a question; the first that fits
+    pairwise=r'\bpairs? of\b|\ball pairs\b',
+    translate=r'\btranslat',
+    summarise=r'\bsummar|\boverview\b|in (a few|one|two|three) sentences|\bgist\b',
+    multi_hop=r'\border of (time|dates?)\b|\bchronolog|\btimeline\b|\bearliest first\b|\boldest first\b',
+    aggregate=r'\bhow (many|often)\b|\bcount\b|\bnumber of\b|(most|least) (common|frequent|often)\b',
+    classify=r'\bclassif|\blabel (each|every|all)|sentiment|\bcategor',
+    extract=r'\b(list|extract|find|collect|name|give) (me )?(all|every|each)\b|\bextract\b',
+    analyse=r'\banaly[sz]|\bcompare\b|\bevaluate\b|\bassess|\bdiscuss|^why\b|\bhow do(es)? .* (differ|change|develop)',
+    search=r'^\W*(who|whom|whose|what|which|when|where|find)\b|\?\s*$',
+)
+
+
+def guess_task(
+    query: str,  # the question
+) -> Task | None:  # None: its words do not say
+    "Find the task that the words of a question name; no model is asked."
+    for name, pattern in _GUESSES.items():
+        if name in TASKS and re.search(pattern, query, re.I):
+            return TASKS[name]
+    return None
+
 # %% ../../nbs/plan/03_tasks.ipynb #e0e0f1a9
 def task_prompt(
     query: str,  # the question
@@ -334,25 +358,3 @@ def read_task(
     if len(names) == 1:
         return TASKS[names.pop()]
     return TASKS[first] if first in TASKS and len(words) < 4 else None
-
-# %% ../../nbs/plan/03_tasks.ipynb #adf7a623
-_GUESSES = dict(  # task -> words of a question; the first that fits
-    pairwise=r'\bpairs? of\b|\ball pairs\b',
-    translate=r'\btranslat',
-    summarise=r'\bsummar|\boverview\b|in (a few|one|two|three) sentences|\bgist\b',
-    aggregate=r'\bhow (many|often)\b|\bcount\b|\bnumber of\b|(most|least) (common|frequent)',
-    classify=r'\bclassif|\blabel (each|every|all)|sentiment|\bcategor',
-    extract=r'\b(list|extract|find|collect|name|give) (me )?(all|every|each)\b|\bextract\b',
-    analyse=r'\banaly[sz]|\bcompare\b|\bevaluate\b|\bassess|\bdiscuss|^why\b|\bhow do(es)? .* (differ|change|develop)',
-)
-
-
-def guess_task(
-    query: str,  # the question
-) -> Task:  # the most likely one
-    "Guess the task from the words of a question; no model is asked."
-    for name, pattern in _GUESSES.items():
-        if name in TASKS and re.search(pattern, query, re.I):
-            return TASKS[name]
-    is_question = re.search(r'^\W*(who|whom|whose|what|which|when|where|find)\b|\?\s*$', query, re.I)
-    return TASKS['search' if is_question else 'general']
