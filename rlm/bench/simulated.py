@@ -27,6 +27,8 @@ _STARTS = [
     ('rule', prompts.PAIR_RULE_PROMPT),
     ('direct', prompts.DIRECT_PROMPT),
     ('judge', prompts.JUDGE_PROMPT),
+    ('leaf label_records', prompts.LABEL_RECORDS),
+    ('leaf name_records', prompts.NAME_RECORDS),
     *((f'leaf {name}', text) for name, text in prompts.LEAF_INSTRUCTIONS.items()),
     *((f'reduce {name}', text) for name, text in prompts.REDUCE_INSTRUCTIONS.items()),
 ]
@@ -135,6 +137,8 @@ def right_reply(
         return 'NO'
     if task == 'filter':
         return 'YES' if _is_relevant(key, text) else 'NO'
+    if task in ('label_records', 'name_records'):
+        return _labels(key, text)
     if task == 'aggregate':
         return _lines(key.counts(text)) or prompts.NOT_IN_PART
     if task == 'pairwise':
@@ -155,6 +159,12 @@ def _is_relevant(key: Key, text: str) -> bool:
     if key.labels:
         return bool(key.records(text))
     return bool(key.facts(text) if 'person' in key.meta else key.evidence(text))
+
+
+def _labels(key: Key, text: str) -> str:
+    "The labels of numbered records, as JSON."
+    numbered = re.findall(r'(?m)^(\d+)\. (?:.*Instance: )?(.+)$', text)
+    return json.dumps({number: key.labels[instance] for number, instance in numbered if instance in key.labels})
 
 
 def _lines(counts: Mapping[str, int]) -> str:
@@ -298,6 +308,8 @@ def wrong_reply(
         return 'NO' if right == 'YES' else 'YES'
     if right.startswith('```repl'):
         return f'```repl\nFINAL("simulated wrong answer {dice.randint(1, 9)}")\n```'
+    if right.startswith('{"'):
+        return _mislabelled(json.loads(right), dice)
     lines = right.split('\n')
     place = dice.randrange(len(lines))
     if all(map(_FACT.fullmatch, lines)):
@@ -315,6 +327,12 @@ def wrong_reply(
     else:
         return f'simulated wrong answer {dice.randint(1, 9)}'
     return '\n'.join(lines)
+
+
+def _mislabelled(labels: dict[str, str], dice: random.Random) -> str:
+    "The same labels, but for one of them."
+    number = dice.choice(sorted(labels))
+    return json.dumps(labels | {number: _another(labels[number], list(labels.values()), dice)})
 
 
 def _misdated(lines: Sequence[str], place: int, dice: random.Random) -> str:

@@ -216,6 +216,9 @@ class PlanBuilder:
         if self.definitions:
             labels = ''.join(f'\n- {label}: {self.definitions.get(label, "")}' for label in self.labels)
         self.values['request'] = prompts.request_lines(self.query, labels=labels, **self._answer_form)
+        # Labels that are explained need no question; without it, other questions get the same prompts from a cache.
+        is_explained = self.definitions or self.examples
+        self.values['labels'] = f'Labels: {labels}' if is_explained else self.values['request']
 
     def leaf(
         self,
@@ -266,7 +269,7 @@ class PlanBuilder:
 
     def label_records(
         self,
-        template: str,  # the prompt, with the slots {text}, {request} and {examples}
+        template: str,  # the prompt, with the slots {text}, {labels} and {examples}
         code: Iterable[str] = (),  # names of fields that code reads, so that a leaf need not see them
     ) -> LabelRecords:  # str -> [(record, label)]
         "Make a leaf that labels the records of a chunk by number."

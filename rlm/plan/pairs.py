@@ -15,7 +15,7 @@ from ..base.errors import BadInput
 
 # %% auto #0
 __all__ = ['parse_date', 'normal_label', 'Row', 'as_key', 'parse_rows', 'Profile', 'profiles', 'key_order', 'UserRule',
-           'PairRule', 'make_rule', 'find_pairs']
+           'PairRule', 'rule_schema', 'make_rule', 'find_pairs']
 
 # %% ../../nbs/plan/01_pairs.ipynb #1b42b51e
 _DATE_FORMS = ('%Y-%m-%d', '%Y/%m/%d', '%d.%m.%Y', '%b %d, %Y', '%B %d, %Y', '%d %b %Y', '%d %B %Y', '%m/%d/%Y')
@@ -233,6 +233,41 @@ class PairRule:
         return defined
 
 # %% ../../nbs/plan/01_pairs.ipynb #a3f15280
+_PARTS = dict(counts=('label', 'how', 'number'), dates=('label', 'when', 'day'))
+
+
+def _user_rule(given: Mapping) -> UserRule:
+    "Make the conditions of one user; a count and a date may be lists or dicts with names."
+    found = dict(given)
+    for name, parts in _PARTS.items():
+        found[name] = tuple(
+            tuple(one[part] for part in parts) if isinstance(one, Mapping) else tuple(one)
+            for one in given.get(name) or ()
+        )
+    return UserRule(**found)
+
+
+def rule_schema(
+    labels: Sequence[str] = (),  # the labels that records can have; empty: any text
+) -> dict[str, Any]:  # the value of `response_format`
+    "Return the JSON schema of a rule, to hold a model's reply to it."
+    label: dict[str, Any] = dict(type='string', enum=list(labels)) if labels else dict(type='string')
+    count = dict(label=label, how=dict(type='string', enum=list(_COMPARE)), number=dict(type='integer'))
+    day = dict(label=label, when=dict(type='string', enum=['after', 'before']), day=dict(type='string'))
+    user = _object(
+        any_of=dict(type='array', items=label),
+        counts=dict(type='array', items=_object(**count)),
+        dates=dict(type='array', items=_object(**day)),
+    )
+    labelled = dict(type='array', items=label)
+    schema = _object(one=user, other=dict(anyOf=[user, dict(type='null')]), labels=labelled)
+    return dict(type='json_schema', json_schema=dict(name='rule', schema=schema, strict=True))
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return dict(type='object', properties=properties, required=list(properties), additionalProperties=False)
+
+
 def make_rule(
     given: PairRule | Mapping | str | Callable,  # a rule, a dict, JSON in a text, or a function of two profiles
 ) -> PairRule | Callable:  # a function of two profiles
@@ -258,10 +293,10 @@ def make_rule(
         if not isinstance(part, Mapping) or set(part) - known:
             raise BadInput(f'{str(part)[:80]} is not a valid rule for a user: give {", ".join(sorted(known))}.')
     try:
-        one = UserRule(**given['one'])
-        other = UserRule(**given['other']) if given.get('other') else None
+        one = _user_rule(given['one'])
+        other = _user_rule(given['other']) if given.get('other') else None
         return PairRule(one, other, _checked_labels(given.get('labels')))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise BadInput(f'{str(given)[:80]} is not a valid rule: {error}') from None
 
 # %% ../../nbs/plan/01_pairs.ipynb #a77e712a

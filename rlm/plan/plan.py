@@ -29,7 +29,8 @@ from ..runs.strategy import Strategy
 from ..runs.result import Result
 
 # %% auto #0
-__all__ = ['DETECT_REPLY', 'RULE_REPLY', 'NUMBER_TOKENS', 'LambdaSettings', 'PlanModels', 'Plan', 'cached_counter', 'make_plan']
+__all__ = ['DETECT_REPLY', 'RULE_REPLY', 'RULE_PROBLEM', 'NUMBER_TOKENS', 'LambdaSettings', 'PlanModels', 'Plan',
+           'cached_counter', 'make_plan']
 
 # %% ../../nbs/plan/05_plan.ipynb #044b673e
 @dataclass(kw_only=True)
@@ -39,9 +40,8 @@ class LambdaSettings(Settings):
     Example: `LambdaSettings(task='classify', labels=['spam', 'ham'])`.
     """
 
-    task: str | Task | None = (
-        None  # kind of work: "search", "summarise", ...; None: by the words of the question, or found with one model call
-    )
+    # Kind of work: "search", "summarise", ...; None: by the words of the question, or found with one model call.
+    task: str | Task | None = None
     query: str | None = None  # the question, if a call gives none
     # The labels that records can have, or a dict from a label to its definition; empty: those that the text lists.
     labels: Sequence[str] | Mapping[str, str] = ()
@@ -383,6 +383,7 @@ def _sizing_problem(
 # %% ../../nbs/plan/05_plan.ipynb #7490052b
 DETECT_REPLY = 32  # the most tokens of the reply that names a task
 RULE_REPLY = 600  # the most tokens of the reply that gives a rule
+RULE_PROBLEM = 200  # the most tokens of the sentence that says what is wrong with a rule
 
 
 def _calls_before(
@@ -396,6 +397,9 @@ def _calls_before(
     if task.needs_rule and settings.predicate is None:
         tokens = models.count(prompts.fill(prompts.PAIR_RULE_PROMPT, text=query), 'rule')
         calls.append(PricedCall('rule', 'rule', tokens, RULE_REPLY, certain=True))
+        # A reply that is not a valid rule is asked for once more, with what is wrong with it.
+        again = tokens + RULE_REPLY + RULE_PROBLEM
+        calls.append(PricedCall('rule again', 'rule', again, RULE_REPLY, certain=False))
     return CostEstimate(tuple(calls))
 
 
@@ -655,7 +659,7 @@ def _reduction_lines(self: Plan) -> list[str]:  # the last stage first
     for stage, calls in reversed(self.estimate.stages.items()):
         if stage == 'leaf':
             break
-        if stage in ('detect', 'rule', 'filter', 'leaf again'):
+        if stage in ('detect', 'rule', 'rule again', 'filter', 'leaf again'):
             continue
         branch = '   ' * len(lines) + ('└─ ' if lines else '')
         count = f'{len(calls):,} call{"s" if len(calls) != 1 else ""}'

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from fastcore.basics import patch
@@ -20,8 +20,8 @@ from .algebra.combinators import M
 from .algebra.pricing import LiveInterpreter
 from .builder import describe_place, LeafFailed
 from .leaves.evidence import Answer, found_nothing
-from .pairs import make_rule
-from .plan import DETECT_REPLY, LambdaSettings, make_plan, Plan, PlanModels, RULE_REPLY
+from .pairs import make_rule, rule_schema, UserRule
+from .plan import DETECT_REPLY, LambdaSettings, make_plan, Plan, PlanModels, RULE_PROBLEM, RULE_REPLY
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
 from ..runs.actions.cited import cite_answer, Cited
 from ..runs.call_tree import CallTree
@@ -286,8 +286,10 @@ def _write_plan(self: LambdaRun) -> None:
 
 # %% ../../nbs/plan/06_strategy.ipynb #70a77bb7
 @patch
-async def _ask_once(self: LambdaRun, stage: str, prompt: str, reply_tokens: int) -> str:
-    return await self._send(M('{text}', reply_tokens, stage), prompt, prompt, stage)
+async def _ask_once(self: LambdaRun, stage: str, prompt: str, reply_tokens: int, **params: Any) -> str:
+    return await self._send(
+        M('{text}', reply_tokens, stage.split()[0], params=lambda text: params), prompt, prompt, stage
+    )
 
 
 @patch
@@ -299,7 +301,7 @@ async def _detect(self: LambdaRun) -> Task:  # the general one if the reply name
         task = TASKS['general']
         self.write(
             'notice',
-            text=f'The model did not name a task ({reply[:60]!r}), so the task is general; give task= to choose another.',
+            text=f'The model did not name a task ({reply[:60]!r}), so it is general; give task= to choose another.',
         )
     return task
 
@@ -310,12 +312,20 @@ async def _read_rule(self: LambdaRun) -> None:
     builder = self.plan.builder
     model = self.strategy.lm.name
     count = self.plan.models.count
-    reply = await self._ask_once('rule', prompts.fill(prompts.PAIR_RULE_PROMPT, text=self.query), RULE_REPLY)
+    prompt = prompts.fill(prompts.PAIR_RULE_PROMPT, text=self.query)
+    reply = await self._ask_once('rule', prompt, RULE_REPLY, response_format=rule_schema(builder.labels))
     try:
-        rule = make_rule(reply)
-        labels = rule.check(builder.labels)
+        rule, labels = _check_rule(reply, builder.labels)
     except BadInput as error:
-        raise ModelError(f'{model} gave no valid rule for the question: {error} Or give predicate=.', model) from None
+        wrong = _longest_start(f'This is not a valid rule: {error}', RULE_PROBLEM, lambda text: count(text, 'rule'))
+        again = f'{prompt}\n\n{reply}\n\n{wrong}'
+        reply = await self._ask_once('rule again', again, RULE_REPLY, response_format=rule_schema(builder.labels))
+        try:
+            rule, labels = _check_rule(reply, builder.labels)
+        except BadInput as error:
+            raise ModelError(
+                f'{model} gave no valid rule for the question: {error} Or give predicate=.', model
+            ) from None
     written = ', '.join(labels)
     if builder.reserved and count(written, 'leaf') > count(builder.reserved, 'leaf'):
         raise ModelError(
@@ -326,6 +336,14 @@ async def _read_rule(self: LambdaRun) -> None:
     builder.rule = rule
     builder.labels = tuple(labels)
     builder.set_labels()
+
+
+def _check_rule(reply: str, labels: Sequence[str]) -> tuple[Callable, tuple[str, ...]]:
+    "Read a rule and its labels. Raises `BadInput` for one that is not valid, or that has no condition."
+    rule = make_rule(reply)
+    if rule.one == UserRule() and rule.other in (None, UserRule()):
+        raise BadInput('It has no condition.')
+    return rule, rule.check(labels)
 
 # %% ../../nbs/plan/06_strategy.ipynb #2b0a3685
 @patch
