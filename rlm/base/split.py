@@ -19,8 +19,8 @@ from .errors import BadInput
 from .python_source import syntax_tree
 
 # %% auto #0
-__all__ = ['RANKS', 'STRUCTURES', 'RECORDS', 'Chunk', 'join_chunks', 'Outline', 'detect_structure', 'make_outline', 'Ruler',
-           'split']
+__all__ = ['RANKS', 'STRUCTURES', 'RECORDS', 'FILE_LINE', 'Chunk', 'join_chunks', 'Outline', 'detect_structure', 'make_outline',
+           'Ruler', 'split']
 
 # %% ../../nbs/base/09_split.ipynb #3e9cff46
 class Chunk(str):
@@ -308,6 +308,21 @@ def _has_head(text: str, starts: list[int]) -> bool:
     return len(first) < 2000 and not re.search(r'(?<![\w.])\d+(?:\.\d+)?(?![\w])', first)
 
 
+# A line above a file in a text that joins several: "# ==== src/user.py ====", "--- notes.md ---", "file: notes.md"
+FILE_LINE = re.compile(
+    r'^[ \t]*[#/*;<!]{0,4}[ \t]*(?:[=\-*#]{3,}|(?:file|path|source|document)(?:name)?[ \t]*[:=])[ \t]*["\'`]?'
+    r'([\w./\\-]{1,200}\.[A-Za-z]\w{0,7})["\'`>]?[ \t=\-*#>/]*$',
+    re.M | re.I,
+)
+
+
+def _file_headers(text: str) -> list[tuple[int, int, str]]:  # as `Outline.headers`
+    "The lines that name the files of a text that joins several, for chunks that begin inside of a file."
+    lines = [(line.start(), line[0].strip()) for line in FILE_LINE.finditer(text)]
+    ends = [start for start, _ in lines[1:]] + [len(text)]
+    return [(start, end, f'{line} (continued)\n') for (start, line), end in zip(lines, ends)] if len(lines) > 1 else []
+
+
 def make_outline(
     context: Any,  # a text, a dict of files, or a list of documents
     structure: str | None = None,  # a key of `STRUCTURES`; None: detected
@@ -319,6 +334,8 @@ def make_outline(
     if not isinstance(context, (dict, list, tuple)):
         outline = Outline(text, structure or detect_structure(text))
         _add_part(outline, text, 0, outline.structure)
+        if outline.structure not in RECORDS:
+            outline.headers += _file_headers(text)
         return outline
     named = context.items() if isinstance(context, dict) else [('', item) for item in context]
     outline, place = Outline(text, 'files' if isinstance(context, dict) else 'documents'), 0

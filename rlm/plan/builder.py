@@ -16,7 +16,7 @@ from ..base.split import Chunk
 from .algebra.combinators import Both, Filter, Identity, M, Map, Pure, Reduce
 from .algebra.pricing import Unknown
 from .algebra.composition import Combinator
-from .leaves.evidence import Answer, check_answer, check_lines, found_nothing
+from .leaves.evidence import Answer, check_answer, check_facts, check_lines, found_nothing
 from .optimise import FILTER_REPLY
 from .pairs import normal_label, parse_date
 from rlm.plan.leaves.records import (
@@ -244,6 +244,13 @@ class PlanBuilder:
         "Make a leaf whose answer has to stand in its part of the text."
         return self._proved(instruction, 'str', self._look_up)
 
+    def pointing(
+        self,
+        instruction: str,  # which sentences to copy
+    ) -> Combinator:  # str -> [str]
+        "Make a leaf that points at sentences of its part; they are the result, in the words of the text."
+        return self._proved(instruction, '[str]', self._look_up_facts)
+
     def quoting_lines(
         self,
         instruction: str,  # what to list, and how to quote
@@ -261,6 +268,11 @@ class PlanBuilder:
         if unproved:
             self.unproved.append(unproved)
         return answer or ''
+
+    def _look_up_facts(self, pair: tuple[str, str]) -> list[Answer]:
+        facts, unproved = check_facts(*pair)
+        self.unproved += unproved
+        return facts
 
     def _look_up_lines(self, pair: tuple[str, str]) -> list[Answer]:
         answers, unproved = check_lines(*pair)

@@ -343,6 +343,9 @@ def _check_rule(reply: str, labels: Sequence[str]) -> tuple[Callable, tuple[str,
     rule = make_rule(reply)
     if rule.one == UserRule() and rule.other in (None, UserRule()):
         raise BadInput('It has no condition.')
+    # A small model writes empty conditions for the other user where both users have to meet the same ones.
+    if rule.other == UserRule():
+        rule = replace(rule, other=None)
     return rule, rule.check(labels)
 
 # %% ../../nbs/plan/06_strategy.ipynb #2b0a3685

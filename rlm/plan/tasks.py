@@ -126,7 +126,7 @@ def search(builder: PlanBuilder) -> Combinator:
     'multi_hop',
     'combine facts from several places of the text into one answer, such as their order in time',
     reply_tokens=300,
-    most_tokens=3000,
+    most_tokens=1500,
     overlap=True,
 )
 def multi_hop(builder: PlanBuilder) -> Combinator:
@@ -135,7 +135,7 @@ def multi_hop(builder: PlanBuilder) -> Combinator:
     found = Filter(Pure(bool, 'str -> bool', 'Found', lambda reply: reply))
     return (
         builder.chunks()
-        >> Map(builder.quoting_lines(_LEAF['multi_hop']))
+        >> Map(builder.pointing(_LEAF['multi_hop']))
         >> facts
         >> found
         >> builder.reduce(_REDUCE['multi_hop'], always=True)
@@ -324,7 +324,7 @@ _GUESSES = dict(  # task -> words of a question; the first that fits
     classify=r'\bclassif|\blabel (each|every|all)|sentiment|\bcategor',
     extract=r'\b(list|extract|find|collect|name|give) (me )?(all|every|each)\b|\bextract\b',
     analyse=r'\banaly[sz]|\bcompare\b|\bevaluate\b|\bassess|\bdiscuss|^why\b|\bhow do(es)? .* (differ|change|develop)',
-    search=r'^\W*(who|whom|whose|what|which|when|where|find)\b|\?\s*$',
+    search=r'\b(who|whom|whose|which|when|where)\b|^\W*(what|find)\b|\?\s*$',
 )
 
 

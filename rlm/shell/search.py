@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from fastcore.basics import patch
 from ..base.describe import as_text
 from ..base.errors import BadInput, check, RLMError
-from ..base.split import detect_structure, make_outline, RANKS, RECORDS, split
+from ..base.split import FILE_LINE, detect_structure, make_outline, RANKS, RECORDS, split
 
 # %% auto #0
-__all__ = ['COMMON_WORDS', 'FILE_LINE', 'Passage', 'Passages', 'SearchIndex']
+__all__ = ['COMMON_WORDS', 'Passage', 'Passages', 'SearchIndex']
 
 # %% ../../nbs/shell/06_search.ipynb #srch0006
 class Passage(str):
@@ -362,14 +362,6 @@ def _names(query: str) -> list[re.Pattern]:
     return [re.compile(rf'(?<!\w){re.escape(word)}(?!\w)') for word in special]
 
 # %% ../../nbs/shell/06_search.ipynb #srchhd02
-# A line above a file in a text that joins several: "# ==== src/user.py ====", "--- notes.md ---", "file: notes.md"
-FILE_LINE = re.compile(
-    r'^[ \t]*[#/*;<!]{0,4}[ \t]*(?:[=\-*#]{3,}|(?:file|path|source|document)(?:name)?[ \t]*[:=])[ \t]*["\'`]?'
-    r'([\w./\\-]{1,200}\.[A-Za-z]\w{0,7})["\'`>]?[ \t=\-*#>/]*$',
-    re.M | re.I,
-)
-
-
 @patch
 def _file_lines(self: SearchIndex, number: int) -> list[tuple[int, str]]:
     "The lines of a source that name the file below them: where each ends, and the file."

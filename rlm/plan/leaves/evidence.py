@@ -10,11 +10,11 @@ from typing import Any
 from ...base import prompts
 from ...base.split import Chunk
 from ..pairs import normal_label, parse_date
-from ...runs.actions.citations import check_quotations, sentence_around
+from ...runs.actions.citations import check_quotations, find_citations, sentence_around
 from ...runs.actions.cited import read_cited
 
 # %% auto #0
-__all__ = ['Answer', 'found_nothing', 'find_words', 'check_answer', 'check_lines', 'sort_by_time', 'join_facts']
+__all__ = ['Answer', 'found_nothing', 'find_words', 'check_answer', 'check_lines', 'check_facts', 'sort_by_time', 'join_facts']
 
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0007
 class Answer(str):
@@ -83,6 +83,15 @@ def _find_sentence(words: str, part: str) -> tuple[str, int] | None:  # as for `
     return (text[low:high], offset + low) if has_all else None
 
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0013
+_IDENTIFIER = re.compile(r'[\w-]*[A-Za-z][\w-]*(?:[./\\_][\w-]*[A-Za-z][\w-]*)+')  # such as `app.py` or `read_all`
+
+
+def _has_identifiers(answer: str, part: str) -> bool:
+    "Whether every file name and identifier of an answer stands in the part, or in the header above it."
+    shown = getattr(part, 'shown', part)
+    return all(name in shown for name in _IDENTIFIER.findall(answer))
+
+
 def check_answer(
     reply: str,  # an answer and a quotation, or the answer alone
     part: str,  # what the leaf has read
@@ -94,6 +103,8 @@ def check_answer(
     text = re.sub(r'\A\W*answer\W*:\s*', '', str(answer), flags=re.I).strip()
     if not text or found_nothing(text):
         return None, ''
+    if not _has_identifiers(text, part):
+        return None, text
     for quotation in quotations:
         place = find_words(quotation, part)
         if place:
@@ -123,6 +134,29 @@ def check_lines(
         else:
             unproved.append(text)
     return found, unproved
+
+# %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0021
+def check_facts(
+    reply: str,  # one fact on each line, copied from the part or told in other words
+    part: str,  # what the leaf has read
+    most: int = 5,  # sentences that stand for one line
+) -> tuple[list[Answer], list[str]]:  # sentences of the part, with their places; and lines that have no place in it
+    "Read a leaf's reply line by line, and find the sentences of the part that it tells."
+    text = str(part)
+    offset = part.start - part.overlap if isinstance(part, Chunk) else 0
+    facts: dict[int, Answer] = {}
+    unproved = []
+    for line in reply.splitlines():
+        told = _BULLET.sub('', line).strip()
+        if not told or found_nothing(told) or told.startswith('```'):
+            continue
+        places = [(one.start, one.end) for one in find_citations(told, [text], text, most)]
+        if not places:
+            unproved.append(told)
+        for start, end in places:
+            low, high = sentence_around(text, start, end)
+            facts[low] = Answer(text[low:high], text[low:high], offset + low)
+    return [facts[low] for low in sorted(facts)], unproved
 
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0019
 _IN_TIME = re.compile(

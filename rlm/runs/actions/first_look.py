@@ -9,8 +9,8 @@ __all__ = ['keywords', 'first_look']
 import re
 from collections.abc import Collection
 from typing import Any
-from ...base.split import detect_structure, RECORDS
-from ...shell.search import COMMON_WORDS, FILE_LINE
+from ...base.split import detect_structure, FILE_LINE, RECORDS
+from ...shell.search import COMMON_WORDS
 
 # %% ../../../nbs/runs/actions/05_first_look.ipynb #look0007
 _TASK_WORDS = frozenset(
