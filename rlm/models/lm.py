@@ -5,12 +5,15 @@
 # %% ../../nbs/models/03_lm.ipynb #02ae5928
 from __future__ import annotations
 import asyncio
+import contextlib
 import difflib
 import functools
 import hashlib
 import importlib.util
 import inspect
+import itertools
 import json
+import math
 import os
 import re
 import time
@@ -23,13 +26,16 @@ from fastcore.basics import patch
 from ..base.errors import BadInput, check, hide, ModelError, redact, RLMError
 from ..base.event_loop import event_loop, on_loop, run_in_thread, run_sync, with_timeout
 from ..base.registry import PROVIDERS
+from .lane.accepts import Accepts, accepts, join_content, window_in
+from .lane.address import Address, at_path, find_address, is_chat_request
+from .lane.chat_completions import complete, Fields, send
+from .lane.model_map import count_text_tokens, find_facts, ModelFacts
 from .ledger import Ledger, Usage
-from .offline import accepted_arguments, count_tokens, find_model, thinking_of
-from .retries import EmptyReply, explain, may_pass, Throttle, try_again, UselessReply
-import contextlib
+from .offline import accepted_arguments, count_tokens, find_model, text_of, thinking_of
+from .retries import EmptyReply, explain, may_pass, Retries, Throttle, UselessReply
 
 # %% auto #0
-__all__ = ['RESERVED_OUTPUT', 'ToolCall', 'Reply', 'merge_roles', 'LM', 'as_lm', 'load_litellm']
+__all__ = ['RESERVED_OUTPUT', 'ToolCall', 'Reply', 'merge_roles', 'LM', 'as_lm', 'load_litellm', 'PromptTooLong']
 
 # %% ../../nbs/models/03_lm.ipynb #d060eebd
 @dataclass(frozen=True)
@@ -90,25 +96,15 @@ def merge_roles(
         last = merged[-1] if merged else {}
         plain = set(message) <= {'role', 'content'} and set(last) <= {'role', 'content'}
         if plain and last.get('role') == message['role'] != 'tool':
-            merged[-1] = dict(last, content=_join(last['content'], message['content']))
+            merged[-1] = dict(last, content=join_content(last['content'], message['content']))
         else:
             merged.append(dict(message))
     return merged
 
-
-def _join(first: str | list, second: str | list) -> str | list:
-    if isinstance(first, str) and isinstance(second, str):
-        return f'{first}\n\n{second}'
-    return _as_parts(first) + _as_parts(second)
-
-
-def _as_parts(content: str | list | None) -> list:
-    return [dict(type='text', text=content)] if isinstance(content, str) else list(content or [])
-
 # %% ../../nbs/models/03_lm.ipynb #13009a5f
 _PRICES = ('input_cost_per_token', 'output_cost_per_token')
 # Settings of an LM, which cannot be changed for one call
-_OURS = ('api_base', 'api_key', 'max_concurrency', 'timeout', 'num_retries', 'cache')
+_OURS = ('api_base', 'api_key', 'max_concurrency', 'timeout', 'num_retries', 'cache', 'lane')
 _NOT_ACCEPTED = dict(
     base_url='is called api_base= here',
     max_retries='is called num_retries= here',
@@ -158,6 +154,8 @@ def _check_settings(settings: dict[str, Any], params: dict[str, Any]) -> None:
     check('timeout', settings['timeout'], float, above=0, give='the seconds that one attempt may take, above 0')
     check('num_retries', settings['num_retries'], int, least=0)
     _check_address(settings['api_base'])
+    if settings['lane'] not in (None, 'litellm'):
+        raise BadInput(f"lane={settings['lane']!r}: give 'litellm', or None for the direct way where there is one.")
     _check_params(params)
     for name in params:
         if near := difflib.get_close_matches(name, _OURS, 1, 0.85):
@@ -192,10 +190,16 @@ class LM:
         timeout: float = 600,  # seconds that one attempt may take
         num_retries: int = 3,  # further attempts after a failure that may pass
         cache: str | os.PathLike | None = None,  # folder of a reply cache; needs `pip install 'rlm[cache]'`
+        lane: str | None = None,  # 'litellm': through LiteLLM also where the server could be asked directly
         **params: Any,  # sent with every call: temperature, extra_body, response_format, ...
     ):
         settings = dict(
-            model=model, api_base=api_base, max_concurrency=max_concurrency, timeout=timeout, num_retries=num_retries
+            model=model,
+            api_base=api_base,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            num_retries=num_retries,
+            lane=lane,
         )
         _check_settings(settings, params)
         hide(api_key)
@@ -215,6 +219,9 @@ class LM:
         self.params = params
         self._model = model
         self._api_key = api_key
+        self._lane = lane
+        self._accepts = accepts(self.name, api_base) if isinstance(model, str) else Accepts(self.name)
+        self._asked_window = False
         self._given_prices = None if None in prices else prices
         self._throttle = Throttle(max_concurrency)
         self._cache = _open_cache(cache) if cache else None
@@ -239,10 +246,21 @@ class LM:
         **params: Any,  # for this call only: temperature, max_tokens, ...
     ) -> Reply:  # text, tool calls, usage
         "Call the model. Raises `ModelError` without a usable reply, and `LimitExceeded` if a limit forbids the call."
-        call = self._call(prompt, tools, ledger, params)
-        if asyncio.get_running_loop() is event_loop():
-            return await call
-        return await on_loop(call)
+        if asyncio.get_running_loop() is not event_loop():
+            return await on_loop(self.acall(prompt, tools, ledger, **params))
+        call = _Call(self, prompt, tools, ledger, params)
+        if found := await call.cached():
+            return found
+        await call.prepare()
+        while not call.reply:
+            try:
+                call.reply = await self._attempt(call)
+            except (RLMError, asyncio.CancelledError) as error:
+                wait = call.wait_after(error)
+                if wait is None:
+                    raise
+                await asyncio.sleep(wait)
+        return await call.kept()
 
     def batch(
         self,
@@ -263,7 +281,7 @@ class LM:
         "Call the model for every prompt at once, up to `max_concurrency` in flight; a failed item is its exception."
         if isinstance(prompts, str):
             raise BadInput('prompts= is one text: put it into a list.')
-        calls = [self._call_or_error(prompt, tools, ledger, params) for prompt in prompts]
+        calls = [self._reply_or_error(prompt, tools, ledger, params) for prompt in prompts]
         return await on_loop(_all(calls))
 
     def with_model(
@@ -271,7 +289,7 @@ class LM:
         model: str | Callable[..., Any],  # as for `LM(model)`
     ) -> LM:  # with default settings otherwise
         "Another model at the same address, with the same key."
-        return LM(model, api_base=self.api_base, api_key=self._api_key)
+        return LM(model, api_base=self.api_base, api_key=self._api_key, lane=self._lane)
 
     @property
     def model(self) -> str | Callable[..., Any]:
@@ -280,10 +298,17 @@ class LM:
 
     @property
     def kind(self) -> str:
-        '"offline": a model of `rlm.offline`; "function": another callable; "litellm": a name that LiteLLM calls.'
+        '"offline": a model of `rlm.offline`; "function": another callable; "litellm": a name that LiteLLM knows.'
         if self.name.startswith('offline/'):
             return 'offline'
         return 'litellm' if isinstance(self._model, str) else 'function'
+
+    @property
+    def lane(self) -> str:
+        '"http": the server is asked directly; "litellm": through LiteLLM; otherwise as `kind`.'
+        if self.kind != 'litellm':
+            return self.kind
+        return 'litellm' if self._find_address(self.params) is None else 'http'
 
     @property
     def max_concurrency(self) -> int:
@@ -308,37 +333,47 @@ class LM:
     @property
     def prices(self) -> tuple[float, float] | None:  # USD per token in and out
         "The prices that calls are counted with: those given, or the model's own; None: not known."
-        prices = self._given_prices or self._facts.get('prices')
-        return None if not prices or None in prices else tuple(prices)
+        return self._given_prices or self._facts.prices
 
     @property
     def window(self) -> int | None:  # tokens
-        "How many tokens the model reads at most; None: not known."
-        return self._facts.get('window')
+        "How many tokens the model reads at most, as far as that is known here; `find_window` asks the server too."
+        return self._accepts.window or self._facts.window
+
+    def find_window(self) -> int | None:  # tokens
+        "Ask the model's own server how many tokens it reads, once; otherwise as `window`."
+        return run_sync(self.afind_window())
+
+    async def afind_window(self) -> int | None:  # tokens
+        "The coroutine twin of `find_window`."
+        if not (self._asked_window or self._accepts.window or self.kind != 'litellm'):
+            self._asked_window = True
+            await on_loop(self._ask_window())
+        return self.window
 
     @property
     def max_output(self) -> int | None:  # tokens
         "How many tokens the model writes at most; None: not known."
-        return self._facts.get('max_output')
+        return self._facts.max_output
 
     def price_of(
         self,
         usage: Usage,  # tokens in and out
     ) -> float | None:  # USD; None: the price is not known
         "What a number of tokens costs."
-        prices = self.prices
-        return None if prices is None else usage.input * prices[0] + usage.output * prices[1]
+        if self._given_prices is None:
+            return self._facts.cost(usage.input, usage.output, usage.cached, usage.reasoning)
+        return usage.input * self._given_prices[0] + usage.output * self._given_prices[1]
 
     def count_tokens(
         self,
         content: str | list[dict],  # a text or messages
         tools: list | None = None,  # tool schemas that are sent along
     ) -> int:  # tokens
-        "Count by LiteLLM's tokenizer for the model; a quarter of the characters for callables and offline models."
+        "Count by a tokenizer in this process; a quarter of the characters for callables and offline models."
         if self.kind != 'litellm':
             return count_tokens(content)
-        counted = dict(text=content) if isinstance(content, str) else dict(messages=content, tools=tools)
-        return load_litellm().token_counter(model=self.name, **counted)
+        return count_text_tokens(self.name, content, tools)
 
 
 def as_lm(
@@ -377,45 +412,45 @@ def _lacks_mcp() -> bool:
 
 # %% ../../nbs/models/03_lm.ipynb #82848a74
 @patch
-async def _send(self: LM, messages: list[dict], tools: list | None, params: dict) -> Reply:
-    "One request and its reply, without retries."
-    is_function = self.kind == 'function'
-    request = self._function_request if is_function else self._litellm_request
-    read = self._read_function if is_function else self._read_response
-    started = time.perf_counter()
-    try:
-        reply = read(await request(messages, tools, params)(), messages)
-    except (SystemExit, KeyboardInterrupt) as error:
-        # Raised by a model in this process; on an event loop they would end more than this call.
-        raise RuntimeError(f'{type(error).__name__} {error}'.strip()) from None
-    reply = replace(reply, seconds=time.perf_counter() - started, model=self.name)
-    if not reply.text.strip() and not reply.tool_calls:
-        raise self._useless(
-            f'sent an empty reply (finish_reason: {reply.finish_reason}); ask again, or raise max_tokens '
-            'if it spent them on thinking.',
-            reply.usage,
-            kind=EmptyReply,
-        )
-    return reply
+def _find_address(self: LM, params: dict) -> Address | None:
+    "Where the server is asked directly; None: LiteLLM is asked."
+    if self._lane == 'litellm' or not is_chat_request(params):
+        return None
+    return find_address(self.name, self.api_base, self._api_key)
 
 
 @patch
-def _litellm_request(self: LM, messages: list[dict], tools: list | None, params: dict) -> Callable[[], Any]:
+def _ask(self: LM, address: Address | None, sent: dict) -> Any:  # a coroutine
+    "One request to the model, without retries."
+    rest = {name: value for name, value in sent.items() if name != 'messages'}
+    if self.kind != 'litellm':
+        return self._ask_function(sent['messages'], rest)
+    rest.pop('sample', None)
+    if address:
+        return complete(address, sent['messages'], rest, self.timeout)
+    return self._litellm_request(sent['messages'], rest)()
+
+
+@patch
+def _litellm_request(self: LM, messages: list[dict], params: dict) -> Callable[[], Any]:
     "LiteLLM's `acompletion` with all its arguments."
-    request = self.params | params | self._address()
-    if tools:
-        request['tools'] = tools
-        if _lacks_mcp():
-            request['_skip_mcp_handler'] = True
-    if self.kind != 'offline':
-        request.pop('sample', None)
+    request = params | self._litellm_address()
+    if params.get('tools') and _lacks_mcp():
+        request['_skip_mcp_handler'] = True
     # The attempt is ended by our own timeout. LiteLLM's timeout also counts time in which this process was suspended.
     request |= dict(model=self.name, messages=messages, timeout=2 * self.timeout, max_retries=0)
-    return functools.partial(load_litellm().acompletion, **request)
+    ask = functools.partial(load_litellm().acompletion, **request)
+    return functools.partial(_join_stream, ask) if params.get('stream') else ask
+
+
+async def _join_stream(ask: Callable[[], Any]) -> Any:
+    "A streamed reply of LiteLLM, joined."
+    pieces = [piece async for piece in await ask()]
+    return load_litellm().stream_chunk_builder(pieces)
 
 
 @patch
-def _address(self: LM) -> dict[str, str]:
+def _litellm_address(self: LM) -> dict[str, str]:
     "`api_base` and `api_key`, unless LiteLLM finds them in the environment."
     address = dict(api_base=self.api_base) if self.api_base else {}
     if self._api_key:
@@ -430,27 +465,46 @@ def _address(self: LM) -> dict[str, str]:
 # %% ../../nbs/models/03_lm.ipynb #f5b730fb
 @patch
 def _read_response(self: LM, raw: Any, messages: list[dict]) -> Reply:
-    "LiteLLM's response as a `Reply`; raises `ModelError` for a refusal and for a response without choices."
-    usage = self._read_usage(raw)
+    "A chat completion as a `Reply`; raises `ModelError` for a refusal and for a response without choices."
+    usage = self._read_usage(raw, messages)
     if not getattr(raw, 'choices', None):
         raise self._useless(f'sent a malformed reply without choices: {str(raw)[:200]}', usage, 502, UselessReply)
     choice = raw.choices[0]
-    message = choice.message
+    message = getattr(choice, 'message', None) or Fields()
     provider_fields = getattr(message, 'provider_specific_fields', None) or {}
     if refusal := getattr(message, 'refusal', None) or provider_fields.get('refusal'):
         raise self._useless(f'refused: {refusal}', usage)
-    if choice.finish_reason == 'content_filter' and not message.content:
+    content, reason = getattr(message, 'content', None), getattr(choice, 'finish_reason', None)
+    if reason == 'content_filter' and not content:
         raise self._useless('refused: its content filter stopped the reply.', usage)
-    calls = tuple(
-        ToolCall(call.id, call.function.name or '', call.function.arguments or '') for call in message.tool_calls or ()
-    )
-    said = dict(finish_reason=choice.finish_reason, raw=raw, thinking=thinking_of(vars(message)))
-    return Reply(message.content or '', calls, usage, **said)
+    calls = tuple(map(_tool_call, getattr(message, 'tool_calls', None) or ()))
+    fields_ = message if isinstance(message, dict) else vars(message)
+    said = dict(finish_reason=reason, raw=raw, thinking=thinking_of(fields_))
+    return Reply(_text_in(content), calls, usage, **said)
+
+
+def _text_in(content: Any) -> str:
+    "What a message says; some servers send a list of parts."
+    return text_of(content) if isinstance(content, list) else content or ''
+
+
+def _tool_call(call: Any) -> ToolCall:
+    "A tool call of a chat completion; some servers send the arguments as an object."
+    function = call.function
+    arguments = getattr(function, 'arguments', None) or ''
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    return ToolCall(getattr(call, 'id', None) or '', getattr(function, 'name', None) or '', arguments)
 
 
 @patch
-def _read_usage(self: LM, raw: Any) -> Usage:
+def _read_usage(self: LM, raw: Any, messages: list[dict]) -> Usage:
+    "What a reply used; estimated from the characters where the server does not say."
     counted = getattr(raw, 'usage', None)
+    choices = getattr(raw, 'choices', None)
+    if not counted and choices:
+        told = getattr(getattr(choices[0], 'message', None), 'content', None)
+        counted = Fields(prompt_tokens=count_tokens(messages), completion_tokens=count_tokens(_text_in(told)))
     prompt_details = getattr(counted, 'prompt_tokens_details', None)
     completion_details = getattr(counted, 'completion_tokens_details', None)
     usage = Usage(
@@ -462,8 +516,10 @@ def _read_usage(self: LM, raw: Any) -> Usage:
     )
     cost = None
     if self._given_prices is None:
+        # LiteLLM's own figure; OpenRouter's own figure.
         cost = (getattr(raw, '_hidden_params', None) or {}).get('response_cost')
-    return replace(usage, cost=self.price_of(usage) if cost is None else cost)
+        cost = getattr(counted, 'cost', None) if cost is None else cost
+    return replace(usage, cost=cost if isinstance(cost, (int, float)) else self.price_of(usage))
 
 
 @patch
@@ -475,67 +531,93 @@ def _useless(self: LM, problem: str, usage: Usage, status: int | None = None, ki
 
 # %% ../../nbs/models/03_lm.ipynb #13b82f74
 @patch
-def _function_request(self: LM, messages: list[dict], tools: list | None, params: dict) -> Callable[[], Any]:
-    "The callable with all its arguments, as a coroutine function."
+def _ask_function(self: LM, messages: list[dict], params: dict) -> Any:  # a coroutine
+    "One call of a callable, or of an offline model."
+    if self.kind == 'offline':
+        model = find_model(self.name) if isinstance(self._model, str) else self._model
+        return model.acall(messages, **{name: value for name, value in params.items() if value is not None})
     function: Any = self._model
-    given = accepted_arguments(function, self.params | params | dict(tools=tools))
+    given = accepted_arguments(function, dict(tools=None) | params)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, '__call__', None)):
-        return functools.partial(function, messages, **given)
-    return functools.partial(run_in_thread, function, messages, **given)
+        return function(messages, **given)
+    return run_in_thread(function, messages, **given)
 
 
 @patch
 def _read_function(self: LM, raw: Any, messages: list[dict]) -> Reply:
     "What a callable returned, as a `Reply`; raises `ModelError` for anything but a text or a dict."
     answer = dict(text=raw) if isinstance(raw, str) else raw
-    if not isinstance(answer, dict) or not isinstance(answer.get('text', ''), str):
+    if not isinstance(answer, dict) or not isinstance(answer.get('text') or '', str):
         raise ModelError(
             f'{self.name} returned {type(answer).__name__}: a callable model returns a str, or a dict with "text".',
             self.name,
         )
     text = answer.get('text') or ''
-    calls = tuple(ToolCall(**call) if isinstance(call, dict) else call for call in answer.get('tool_calls') or ())
-    counted = dict(calls=1, input=count_tokens(messages), output=count_tokens(text), cost=None)
-    usage = Usage(**(counted | (answer.get('usage') or {})))
+    calls = tuple(itertools.starmap(_given_call, enumerate(answer.get('tool_calls') or (), 1)))
+    written = text + ''.join(call.arguments for call in calls)
+    counted = dict(calls=1, input=count_tokens(messages), output=count_tokens(written), cost=None)
+    used = {name: value for name, value in (answer.get('usage') or {}).items() if value is not None}
+    usage = Usage(**(counted | used))
     usage = replace(usage, cost=answer.get('cost', self.price_of(usage)))
-    said = dict(finish_reason=answer.get('finish_reason', 'stop'), raw=answer, thinking=thinking_of(answer))
-    return Reply(text, calls, usage, **said)
+    reason = answer.get('finish_reason') or ('tool_calls' if calls else 'stop')
+    return Reply(text, calls, usage, finish_reason=reason, raw=answer, thinking=thinking_of(answer))
+
+
+def _given_call(number: int, call: dict | ToolCall) -> ToolCall:
+    "A tool call as a callable gives it: its id may be missing, and its arguments may be a dict."
+    if isinstance(call, ToolCall):
+        return call
+    arguments = call.get('arguments') or ''
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    return ToolCall(call.get('id') or f'call_{number}', call['name'], arguments)
 
 # %% ../../nbs/models/03_lm.ipynb #093e8b0b
-RESERVED_OUTPUT = 8192  # tokens reserved for a reply if neither the caller nor LiteLLM's map limits it
-
-
-@functools.cache
-def _listed(name: str) -> dict[str, Any]:  # window, max_output (tokens), prices (USD per token)
-    "What LiteLLM's map says about a model."
-    _register_provider(name.split('/')[0])
-    try:
-        info = load_litellm().get_model_info(name)
-    # The map raises its own error, a ValueError or a plain Exception, depending on LiteLLM's version.
-    except Exception:
-        return {}
-    return dict(
-        window=info.get('max_input_tokens'),
-        max_output=info.get('max_output_tokens'),
-        prices=(info.get('input_cost_per_token'), info.get('output_cost_per_token')),
-    )
+RESERVED_OUTPUT = 8192  # tokens reserved for a reply if neither the caller nor the map limits it
 
 
 @patch(as_prop=True)
-def _facts(self: LM) -> dict[str, Any]:
+def _facts(self: LM) -> ModelFacts:
     "What is known about the model, by the model itself or by LiteLLM's map."
     if hasattr(self._model, 'prices'):
-        return dict(window=getattr(self._model, 'window', None), prices=self._model.prices)
-    return {} if self.kind == 'function' else _listed(self.name)
+        return ModelFacts(window=getattr(self._model, 'window', None), prices=self._model.prices)
+    return ModelFacts() if self.kind == 'function' else find_facts(self.name)
+
+
+@patch
+async def _ask_window(self: LM) -> None:
+    "Ask the model's own server how much it reads; a server that does not say is not asked again."
+    address = self._find_address({})
+    if address is None or address.is_default:
+        return
+    root = re.sub(r'/v\d+/?$', '', address.base.partition('?')[0].rstrip('/'))
+    about = json.dumps(dict(model=address.model)).encode()
+    places = ('GET', f'{root}/props', None), ('GET', at_path(address.base, '/models'), None)
+    places += ('POST', f'{root}/api/show', about), ('GET', f'{root}/api/v0/models', None)
+    for method, url, body in places:
+        try:
+            status, _, text = await with_timeout(send(method, url, address.headers, body, 5), 5)
+            told = json.loads(text) if status == 200 else None
+        except (OSError, ValueError, asyncio.TimeoutError, ModelError):
+            continue
+        if isinstance(told, dict) and (window := window_in(told, address.model)):
+            self._accepts.window = window
+            return
 
 # %% ../../nbs/models/03_lm.ipynb #9cac18e4
+class PromptTooLong(ModelError, BadInput):
+    "The prompt has more tokens than the model reads; it was not sent."
+
+
 @patch
 def _need(self: LM, input_tokens: int, params: dict, ledger: Ledger) -> tuple[Usage, dict]:
     "The most that a call can use within the ledger's limits, and the parameters that keep it to that."
     limits, spent = ledger.limits, ledger.spent
-    sent = self.params | params
-    asked = {name: sent[name] for name in ('max_tokens', 'max_completion_tokens') if sent.get(name)}
+    asked = {name: params[name] for name in ('max_tokens', 'max_completion_tokens') if params.get(name)}
     most = max(asked.values(), default=0) or self.max_output or RESERVED_OUTPUT
+    if self._accepts.window:
+        # The server's window holds prompt and reply, and our count of the prompt is an estimate.
+        most = min(most, self._accepts.window - input_tokens - input_tokens // 10 - 16)
     if limits.max_tokens is not None:
         most = min(most, limits.max_tokens - spent.tokens - input_tokens)
     if limits.max_cost is not None:
@@ -545,7 +627,7 @@ def _need(self: LM, input_tokens: int, params: dict, ledger: Ledger) -> tuple[Us
                 f'The price of {self.name} is not known, so max_cost cannot be kept; '
                 f'give LM(..., {_PRICES[0]}=..., {_PRICES[1]}=...) or limit max_tokens instead.'
             )
-        each = self.price_of(Usage(1, 0, 1))
+        each = self.price_of(Usage(1, input_tokens, 1)) - price
         if each:
             most = min(most, int((limits.max_cost - (spent.cost or 0) - price) / each))
     most = max(1, most)
@@ -556,28 +638,66 @@ def _need(self: LM, input_tokens: int, params: dict, ledger: Ledger) -> tuple[Us
 
 @patch
 async def _reserve(
-    self: LM, messages: list[dict], tools: list | None, params: dict, ledger: Ledger
-) -> tuple[int, dict]:  # the reservation's number, and the parameters to send
-    "Reserve what the call can use."
-    if ledger.limits.max_tokens is None and ledger.limits.max_cost is None:
-        return await ledger.reserve(Usage(1, cost=None)), params
-    try:
-        if self.kind == 'litellm':
-            # A tokenizer takes long for a long text: in a thread, so that other calls go on.
-            input_tokens = await asyncio.to_thread(self.count_tokens, messages, tools)
-        else:
-            input_tokens = self.count_tokens(messages)
-    except Exception as error:
-        raise self._explain(error) from None
+    self: LM, request: dict, ledger: Ledger
+) -> tuple[int, dict]:  # the reservation's number, and the request to send
+    "Reserve what the call can use; raises `PromptTooLong` for a prompt beyond the window."
+    limited = ledger.limits.max_tokens is not None or ledger.limits.max_cost is not None
+    if limited and not self._facts.window:
+        await self.afind_window()
+    if not limited and not self._may_be_too_long(request['messages']):
+        return await ledger.reserve(Usage(1, cost=None)), request
+    input_tokens = await self._count(request)
+    self._check_length(input_tokens)
+    if not limited:
+        return await ledger.reserve(Usage(1, cost=None)), request
     granted = {}
 
     def need() -> Usage:
         "Computed again after each wait, since other calls may have spent something."
-        amount, granted['params'] = self._need(input_tokens, params, ledger)
+        amount, granted['request'] = self._need(input_tokens, request, ledger)
         return amount
 
     number = await ledger.reserve(need)
-    return number, granted['params']
+    return number, granted['request']
+
+# %% ../../nbs/models/03_lm.ipynb #lmroom01
+@patch
+def _may_be_too_long(self: LM, messages: list[dict]) -> bool:
+    "Whether a prompt is long enough to be counted: a token has rarely less than half a character."
+    window = self.window
+    if window is None:
+        return False
+    return sum(len(text_of(message.get('content'))) for message in messages) > window // 2
+
+
+@patch
+async def _count(self: LM, request: dict) -> int:  # tokens
+    "The tokens of a request; a text far beyond the window is not worth a tokenizer."
+    messages = request['messages']
+    chars = sum(len(text_of(message.get('content'))) for message in messages)
+    if self.kind != 'litellm' or self.window and chars > 16 * self.window:
+        return count_tokens(messages)
+    try:
+        # A tokenizer takes long for a long text: in a thread, so that other calls go on.
+        counting = self.count_tokens, messages, request.get('tools')
+        return await asyncio.to_thread(*counting) if chars > 20_000 else counting[0](*counting[1:])
+    except Exception as error:
+        raise self._explain(error) from None
+
+
+@patch
+def _check_length(self: LM, tokens: int) -> None:
+    "Raise `PromptTooLong` for a prompt that the model cannot read."
+    window = self.window
+    # Where the map does not know the model, its tokenizer is not known either: a close case is left to the server.
+    if window is None or tokens <= window * (1 if self._facts.window else 1.25):
+        return
+    raise PromptTooLong(
+        f'The prompt has about {tokens:,} tokens, {tokens - window:,} more than {self.name} reads: split the text into '
+        f'{math.ceil(1.5 * tokens / window)} parts or more.',
+        self.name,
+        exceeds_window=True,
+    )
 
 # %% ../../nbs/models/03_lm.ipynb #d16e7be6
 def _open_cache(folder: str | os.PathLike) -> Any:  # a diskcache.Cache
@@ -635,36 +755,62 @@ def _to_json(reply: Reply) -> str:
     return json.dumps(said, default=str)
 
 # %% ../../nbs/models/03_lm.ipynb #b86399b6
-@patch
-async def _call(self: LM, prompt: str | list[dict], tools: list | None, ledger: Ledger | None, params: dict) -> Reply:
-    "The whole call, on the event loop that the throttle's queue and LiteLLM's connections belong to."
-    _check_params(params)
-    messages = merge_roles(_as_messages(prompt))
-    ledger = ledger or Ledger()
-    key = self._cache_key(messages, tools, params)
-    if key and (found := await self._use_cache(self._cached, key)):
-        ledger.settle(-1, found.usage, self.name)
+class _Call:
+    "One call of a model, with all its attempts."
+
+    def __init__(self, lm: LM, prompt: str | list[dict], tools: list | None, ledger: Ledger | None, params: dict):
+        _check_params(params)
+        self.lm, self.ledger = lm, ledger or Ledger()
+        self.request: dict[str, Any] = {**lm.params, **params, 'messages': merge_roles(_as_messages(prompt))}
+        if tools:
+            self.request['tools'] = tools
+        self.key = lm._cache_key(self.request['messages'], tools, params)
+        self.reply: Reply | None = None
+        self.spent: list[Usage] = []  # by each attempt
+        self.sent: dict[str, Any] = {}  # the request of the last attempt
+        self.address: Address | None = None
+        self.retries = Retries(lm.num_retries, lm.timeout, lambda: lm._throttle.answers)
+
+    async def cached(self) -> Reply | None:
+        "The reply from the cache."
+        found = await self.lm._use_cache(self.lm._cached, self.key) if self.key else None
+        if found:
+            self.ledger.settle(-1, found.usage, self.lm.name)
         return found
-    if self.kind != 'function':
-        await self._load()
-    spent: list[Usage] = []  # by each attempt
-    attempt = functools.partial(self._attempt, messages, tools, params, ledger, spent)
-    try:
-        reply = await try_again(attempt, self.num_retries, longest=self.timeout, answers=lambda: self._throttle.answers)
-    except (RLMError, asyncio.CancelledError) as error:
-        error.usage = sum(spent, Usage())
-        raise
-    if key:
-        await self._use_cache(self._cache.set, key, _to_json(reply))
-    return replace(reply, usage=sum(spent, Usage()))
+
+    async def prepare(self) -> None:
+        "Find the server, or load LiteLLM."
+        lm = self.lm
+        if lm.kind == 'litellm':
+            self.address = lm._find_address({**self.request, 'messages': None})
+            if self.address is None:
+                await lm._load()
+
+    def wait_after(self, error: BaseException) -> float | None:  # seconds; None: the call has failed
+        "Whether and when to try again after a failure."
+        error.usage = sum(self.spent, Usage())
+        if isinstance(error, asyncio.CancelledError):
+            return None
+        other = self.lm._accepts.learn(error, self.sent)
+        if other is None:
+            return self.retries.wait_after(error)
+        # What was learned for good is applied to each request; how much this reply may hold is kept here.
+        self.request |= {name: other[name] for name in ('max_tokens', 'max_completion_tokens') if name in other}
+        return 0
+
+    async def kept(self) -> Reply:
+        "The reply, with what all attempts used; it goes into the cache."
+        if self.key:
+            await self.lm._use_cache(self.lm._cache.set, self.key, _to_json(self.reply))
+        return replace(self.reply, usage=sum(self.spent, Usage()))
 
 
 @patch
-async def _call_or_error(
+async def _reply_or_error(
     self: LM, prompt: str | list[dict], tools: list | None, ledger: Ledger | None, params: dict
 ) -> Reply | RLMError:
     try:
-        return await self._call(prompt, tools, ledger, params)
+        return await self.acall(prompt, tools, ledger, **params)
     except RLMError as error:
         return error
 
@@ -693,35 +839,54 @@ def _as_messages(prompt: str | list[dict]) -> list[dict]:
 
 # %% ../../nbs/models/03_lm.ipynb #3b5ee4e4
 @patch
-def _explain(self: LM, error: Exception) -> ModelError:
-    return explain(error, self.name, self.timeout, self.api_base, remote=self.kind != 'function')
+def _explain(self: LM, error: Exception, address: Address | None = None) -> ModelError:
+    where = address.base if address and not address.is_default else self.api_base
+    return explain(error, self.name, self.timeout, where, remote=self.kind == 'litellm')
 
 
 @patch
-async def _attempt(
-    self: LM, messages: list[dict], tools: list | None, params: dict, ledger: Ledger, spent: list[Usage]
-) -> Reply:
-    "One request, after waiting for a place; what it used goes to the ledger and is added to `spent`."
+async def _attempt(self: LM, call: _Call) -> Reply:
+    "One request, after waiting for a place; what it used goes to the ledger and is added to what the call spent."
     reply = failure = None
     place = await self._throttle.enter()
     try:
-        held, params = await self._reserve(messages, tools, params, ledger)
-        used = Usage(1)
+        held, request = await self._reserve(call.request, call.ledger)
+        used, started = Usage(1), time.perf_counter()
         try:
-            reply = await with_timeout(self._send(messages, tools, params), self.timeout)
+            call.sent = self._accepts.mended(request)
+            raw = await with_timeout(self._ask(call.address, call.sent), self.timeout)
+            reply = self._read(raw, call.sent['messages'], time.perf_counter() - started)
             used = reply.usage
         except RLMError as error:
             failure, used = error, getattr(error, 'usage', used)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # Raised by a model in this process; on an event loop they would end more than this call.
+            failure = self._explain(RuntimeError(f'{type(error).__name__} {error}'.strip()))
         except Exception as error:
-            failure = self._explain(error)
+            failure = self._explain(error, call.address)
             used = failure.usage
         finally:
-            ledger.settle(held, used, self.name)
-            spent.append(used)
+            call.ledger.settle(held, used, self.name)
+            call.spent.append(used)
     finally:
         crowded = getattr(failure, 'status', None) == 429 and may_pass(failure, self.timeout)
         self._throttle.leave(place, crowded, reply is not None, wait=getattr(failure, 'retry_after', None))
     # Raised here, it does not keep LiteLLM's exception alive, which holds the request with its key.
     if failure:
         raise failure
+    return reply
+
+
+@patch
+def _read(self: LM, raw: Any, messages: list[dict], seconds: float) -> Reply:
+    "What came back as a `Reply`; raises `EmptyReply` for a reply without text or tool calls."
+    reply = self._read_response(raw, messages) if self.kind == 'litellm' else self._read_function(raw, messages)
+    reply = replace(reply, seconds=seconds, model=self.name)
+    if not reply.text.strip() and not reply.tool_calls:
+        raise self._useless(
+            f'sent an empty reply (finish_reason: {reply.finish_reason}); ask again, or raise max_tokens '
+            'if it spent them on thinking.',
+            reply.usage,
+            kind=EmptyReply,
+        )
     return reply
