@@ -782,7 +782,7 @@ class _Call:
         "Find the server, or load LiteLLM."
         lm = self.lm
         if lm.kind == 'litellm':
-            self.address = lm._find_address({**self.request, 'messages': None})
+            self.address = lm._find_address(self.request)
             if self.address is None:
                 await lm._load()
 

@@ -164,7 +164,7 @@ RULES = [
         as_json_object,
         'takes no JSON schema: any JSON object is asked for',
     ),
-    # LM Studio: 'response_format.type' must be 'json_schema' or 'text'; OpenAI: 'messages' must contain the word 'json'.
+    # LM Studio: 'response_format.type' must be 'json_schema' or 'text'; OpenAI: must contain the word 'json'.
     # https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/189
     Rule(
         'response_format',
@@ -199,7 +199,7 @@ RULES = [
 # %% ../../../nbs/models/lane/03_accepts.ipynb #6163000b
 # OpenAI and vLLM: This model's maximum context length is 4097 tokens. However, you requested 4430 tokens (3430 in the
 # messages, 1000 in the completion); your request has 24235 input tokens; your prompt contains at least 100 input
-# tokens; llama-server: the request exceeds the available context size (8192 tokens); n_ctx; Anthropic: 212000 tokens > 200000.
+# tokens; llama-server: the request exceeds the available context size (8192 tokens); Anthropic: 212000 tokens > 200000.
 _WINDOW = re.compile(
     r'(?i)(?:maximum context length (?:is|of) |context (?:size|length|window)[^.]{0,20}\(|tokens > |n_ctx\W{1,4})'
     r'([\d,]{3,})'
