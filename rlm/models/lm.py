@@ -311,6 +311,11 @@ class LM:
         return 'litellm' if self._find_address(self.params) is None else 'http'
 
     @property
+    def given_lane(self) -> str | None:
+        "The lane that this LM was made with; None: it chooses."
+        return self._lane
+
+    @property
     def max_concurrency(self) -> int:
         "Calls in flight at once, at most."
         return self._throttle.most

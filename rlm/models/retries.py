@@ -189,7 +189,8 @@ def explain(
     elif unreachable := _unreachable(name, address, chain):
         return unreachable
     elif broken := next((one for one in chain if isinstance(one, json.JSONDecodeError)), None):
-        status, text = 502, f'the reply is not valid JSON ({broken.msg}): {broken.doc[:200]!r}'
+        page = _PAGE.search(broken.doc)
+        status, text = 502, page[0] if page else f'the reply is not valid JSON ({broken.msg}): {broken.doc[:200]!r}'
     elif status in _OF_A_PROXY:
         text += _proxy_hint(address)
     code = f' ({status})' if status else ''
