@@ -114,14 +114,14 @@ def known_providers() -> frozenset[str]:
 _CHAT_PARAMETERS = frozenset(
     'messages temperature top_p n stop max_tokens max_completion_tokens presence_penalty frequency_penalty '
     'logit_bias user response_format seed tools tool_choice parallel_tool_calls logprobs top_logprobs '
-    'reasoning_effort verbosity service_tier store prediction modalities audio prompt_cache_key '
-    'safety_identifier functions function_call extra_body extra_headers top_k min_p typical_p repetition_penalty repeat_penalty repeat_last_n length_penalty '
-    'min_tokens stop_token_ids ignore_eos skip_special_tokens include_stop_str_in_output chat_template '
-    'chat_template_kwargs add_generation_prompt guided_json guided_regex guided_choice guided_grammar '
-    'structured_outputs use_beam_search prompt_logprobs priority mm_processor_kwargs grammar json_schema cache_prompt '
-    'id_slot n_predict mirostat mirostat_tau mirostat_eta dynatemp_range dynatemp_exponent xtc_probability '
-    'xtc_threshold dry_multiplier samplers reasoning_format reasoning_budget include_reasoning reasoning provider '
-    'models route transforms plugins top_a sample'.split()
+    'reasoning_effort verbosity service_tier store prediction modalities audio prompt_cache_key safety_identifier '
+    'functions function_call extra_body extra_headers top_k min_p typical_p repetition_penalty repeat_penalty '
+    'repeat_last_n length_penalty min_tokens stop_token_ids ignore_eos skip_special_tokens '
+    'include_stop_str_in_output chat_template chat_template_kwargs add_generation_prompt guided_json guided_regex '
+    'guided_choice guided_grammar structured_outputs use_beam_search prompt_logprobs priority mm_processor_kwargs '
+    'grammar json_schema cache_prompt id_slot n_predict mirostat mirostat_tau mirostat_eta dynatemp_range '
+    'dynatemp_exponent xtc_probability xtc_threshold dry_multiplier samplers reasoning_format reasoning_budget '
+    'include_reasoning reasoning provider models route transforms plugins top_a sample'.split()
 )
 
 
