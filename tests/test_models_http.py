@@ -98,6 +98,8 @@ def bodies():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
+            if not self.path.endswith('/chat/completions'):
+                return self.send_error(404)
             seen.append(dict(body=body, headers={name.lower(): value for name, value in self.headers.items()}))
             message = {'role': 'assistant', 'content': 'ok'}
             answer = json.dumps(
@@ -384,7 +386,7 @@ def test_an_unknown_model_is_named(server):
     'mode, came_back',
     [
         ('malformed', "a web page came instead of a reply ('Bad gateway')"),
-        ('no_choices', 'choices=[]'),
+        ('no_choices', 'a malformed reply without choices'),
         ('truncated', 'chatcmpl-1'),
     ],
 )

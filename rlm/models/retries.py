@@ -13,15 +13,16 @@ import random
 import re
 import ssl
 import time
+import urllib.parse
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 from fastcore.basics import patch
-from ..base.errors import ModelError
+from ..base.errors import ModelError, redact
+from .lane.address import find_proxy, is_private
 from .ledger import Usage
 
 # %% auto #0
-__all__ = ['UselessReply', 'EmptyReply', 'Unreachable', 'explain', 'may_pass', 'wait_seconds', 'try_again', 'Throttle']
+__all__ = ['UselessReply', 'EmptyReply', 'Unreachable', 'explain', 'may_pass', 'wait_seconds', 'Retries', 'Throttle']
 
 # %% ../../nbs/models/02_retries.ipynb #7eaa9ef6
 class UselessReply(ModelError):
@@ -40,8 +41,11 @@ class Unreachable(ModelError):
     usage = Usage(1)
 
 # %% ../../nbs/models/02_retries.ipynb #9e153bbe
-_CONNECTION = {'APIConnectionError', 'ConnectError', 'ClientConnectorError'}  # raised by LiteLLM's HTTP clients
-_NOT_SENT = {'ClientConnectorError', 'InvalidURL', 'httpcore.ConnectError'}
+_CONNECTION = {  # raised by aiohttp, and by LiteLLM's HTTP clients
+    *('APIConnectionError', 'ConnectError', 'ClientConnectionError', 'ClientPayloadError', 'BadHttpMessage'),
+    *('InvalidURL', 'ClientResponseError'),
+}
+_NOT_SENT = {'ClientConnectorError', 'ConnectionTimeoutError', 'InvalidURL', 'httpcore.ConnectError'}
 _NO_TLS = {'WRONG_VERSION_NUMBER', 'RECORD_LAYER_FAILURE', 'HTTP_REQUEST', 'PACKET_LENGTH_TOO_LONG', 'UNKNOWN_PROTOCOL'}
 
 
@@ -82,6 +86,19 @@ def _connection_problem(chain: list[BaseException]) -> str:
     return message[:200] or type(chain[-1]).__name__
 
 
+def _proxy_hint(address: str | None) -> str:  # '' where no proxy stands in the way
+    "What to do if a server nearby is asked through a proxy."
+    proxy = find_proxy(address) if address and is_private(address) else None
+    if proxy is None:
+        return ''
+    host = urllib.parse.urlsplit(address).hostname
+    return f'; the request went through the proxy {redact(_without_password(proxy))}: set NO_PROXY={host} to reach it'
+
+
+def _without_password(address: str) -> str:
+    return re.sub(r'//[^/@]*@', '//', address)
+
+
 def _unreachable(
     name: str,  # of the model
     address: str | None,  # of the server; None: the provider's default
@@ -91,7 +108,7 @@ def _unreachable(
     if not names & _CONNECTION:
         return None
     where = address or 'its address'
-    problem = _connection_problem(chain)
+    problem = _connection_problem(chain) + _proxy_hint(address)
     if names & _NOT_SENT:
         error = Unreachable(
             f'{name} cannot be reached at {where} ({problem}): check the address and the network.', name
@@ -142,6 +159,9 @@ def _retry_after(error: Exception) -> float | None:  # seconds
 _TOO_LONG = re.compile(r'(?i)maximum context length|context (?:size|length|window)|prompt is too long|too many tokens')
 
 
+_OF_A_PROXY = (403, 407, 502, 503, 504)  # statuses of a proxy that does not reach the server
+
+
 def explain(
     error: Exception,  # raised by LiteLLM or by a callable model
     name: str,  # the model's name
@@ -155,7 +175,8 @@ def explain(
     status = getattr(error, 'status_code', None)
     sent = True
     chain = _causes(error) if remote else []
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)) or type(error).__name__ == 'Timeout':
+    late = isinstance(error, (TimeoutError, asyncio.TimeoutError)) or type(error).__name__ == 'Timeout'
+    if late and 'ConnectionTimeoutError' not in _class_names(chain):
         status, text = 408, f'no reply within the timeout of {timeout:g} s'
     elif _MISSING_KEY.search(text):
         # LiteLLM reports some missing keys as a server error; trying again would not find them.
@@ -168,7 +189,10 @@ def explain(
     elif unreachable := _unreachable(name, address, chain):
         return unreachable
     elif broken := next((one for one in chain if isinstance(one, json.JSONDecodeError)), None):
-        status, text = 502, f'the reply is not valid JSON ({broken.msg}): {broken.doc[:200]!r}'
+        page = _PAGE.search(broken.doc)
+        status, text = 502, page[0] if page else f'the reply is not valid JSON ({broken.msg}): {broken.doc[:200]!r}'
+    elif status in _OF_A_PROXY:
+        text += _proxy_hint(address)
     code = f' ({status})' if status else ''
     too_long = type(error).__name__ == 'ContextWindowExceededError' or bool(_TOO_LONG.search(text))
     message = f'{name} failed{code}: {_shorten(text)}'
@@ -216,37 +240,52 @@ def wait_seconds(
 _REFUSALS_PER_RETRY = 10  # 429s that one call bears
 
 
-async def try_again(
-    attempt: Callable[[], Awaitable[Any]],  # sends one request
-    num_retries: int,  # further attempts after a failure that may pass
-    longest: float,  # seconds to wait at most for another attempt
-    answers: Callable[[], int] = lambda: 0,  # how many calls the server has answered so far
-) -> Any:  # the result of the first attempt that succeeds
-    "Call `attempt` until it succeeds; raises the error of the last attempt."
-    failures = 0  # attempts that failed for another reason than a 429
-    refusals = 0  # 429s
-    in_vain = 0  # 429s in a row during which the server answered nobody
-    useless = 0  # replies that were paid for and cannot be used
-    answered = answers()
+class Retries:
+    """Decides after each failure of one call whether to try again, and when.
+
+    retries = Retries(num_retries=3, longest=600)
     while True:
         try:
             return await attempt()
         except Exception as error:
-            before, answered = answered, answers()
-            if answered > before:
-                in_vain = 0
-            if getattr(error, 'status', None) != 429:
-                failures += 1
-            else:
-                refusals += 1
-                in_vain += answered == before
-            useless += isinstance(error, UselessReply)
-            spent = failures + in_vain  # attempts that count against `num_retries`
-            enough = spent > num_retries or refusals > _REFUSALS_PER_RETRY * num_retries or useless > 1
-            if enough or not may_pass(error, longest):
+            wait = retries.wait_after(error)
+            if wait is None:
                 raise
-            wait = wait_seconds(error, max(1, spent))
         await asyncio.sleep(wait)
+    """
+
+    def __init__(
+        self,
+        num_retries: int,  # further attempts after a failure that may pass
+        longest: float,  # seconds to wait at most for another attempt
+        answers: Callable[[], int] = lambda: 0,  # how many calls the server has answered so far
+    ):
+        self.num_retries, self.longest, self.answers = num_retries, longest, answers
+        self.failures = 0  # attempts that failed for another reason than a 429
+        self.refusals = 0  # 429s
+        self.in_vain = 0  # 429s in a row during which the server answered nobody
+        self.useless = 0  # replies that were paid for and cannot be used
+        self._answered = answers()
+
+    def wait_after(
+        self,
+        error: BaseException,  # raised by the last attempt
+    ) -> float | None:  # seconds until the next attempt; None: there is no other
+        "Count a failure, and say when to try again."
+        before, self._answered = self._answered, self.answers()
+        if self._answered > before:
+            self.in_vain = 0
+        if getattr(error, 'status', None) != 429:
+            self.failures += 1
+        else:
+            self.refusals += 1
+            self.in_vain += self._answered == before
+        self.useless += isinstance(error, UselessReply)
+        spent = self.failures + self.in_vain  # attempts that count against `num_retries`
+        most_refusals = _REFUSALS_PER_RETRY * self.num_retries
+        if spent > self.num_retries or self.refusals > most_refusals or self.useless > 1:
+            return None
+        return wait_seconds(error, max(1, spent)) if may_pass(error, self.longest) else None
 
 # %% ../../nbs/models/02_retries.ipynb #2f6de1de
 class Throttle:

@@ -101,7 +101,7 @@ def _rebuild_model(
         raise BadInput(
             f'{name}: {kept["name"]} was called with {lost[0]}, which a journal cannot hold; give {name}=LM(...) again.'
         )
-    names = ('api_base', 'max_concurrency', 'timeout', 'num_retries')
+    names = ('api_base', 'max_concurrency', 'timeout', 'num_retries', 'lane')
     settings = {key: kept[key] for key in names if key in kept} | params
     if not is_replay:
         _check_place(kept, name)

@@ -4,15 +4,13 @@
 
 # %% ../../nbs/runs/09_direct.ipynb #95a88f6d
 from __future__ import annotations
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
-from fastcore.basics import patch
 from ..base import prompts
 from ..base.errors import BadInput, check, RLMError
-from ..models.lm import LM
+from ..models.lm import LM, PromptTooLong
 from .actions.cited import cite_answer
 from .call_tree import CallTree
 from .compat import native_settings, pop_models
@@ -86,11 +84,12 @@ class Direct(Strategy):
         tree.journal.write('message', run, role='user', content=prompt)
         reason, answer, problem = 'cancelled', None, None
         try:
-            await self._check_size(prompt)
             tree.journal.write('turn_start', run, turn=1)
             messages = [dict(role='user', content=prompt)]
             reply = await tree.ask(run, self.lm, messages, 'turn', None, settings.sampling_args, turn=1)
             reason, answer = 'final', plain_answer(reply.text, name)
+        except PromptTooLong as error:
+            reason, problem = 'model', BadInput(f'{error} Use RLM, which reads a long text in parts.')
         except RLMError as error:
             reason, problem = getattr(error, 'stop_reason', 'model'), error
         except Exception as error:
@@ -104,16 +103,3 @@ class Direct(Strategy):
                 problem.result = result
             raise problem
         return result
-
-# %% ../../nbs/runs/09_direct.ipynb #77b6a363
-@patch
-async def _check_size(self: Direct, prompt: str) -> None:
-    "Raise `BadInput` for a prompt that is longer than the window, as far as that is known."
-    # Facts on a model may have to be loaded first, and a long prompt takes a while to count: in threads.
-    window = await asyncio.to_thread(lambda: self.lm.window)
-    tokens = await asyncio.to_thread(self.lm.count_tokens, prompt) if window else 0
-    if window and tokens > window:
-        raise BadInput(
-            f'The prompt has {tokens:,} tokens and {self.lm.name} reads at most {window:,}: '
-            'use RLM, which reads a long text in parts.'
-        )

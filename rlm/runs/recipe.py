@@ -64,7 +64,9 @@ def _keep_model(lm: LM) -> dict:
         timeout=lm.timeout,
         num_retries=lm.num_retries,
     )
-    if lm.kind != 'litellm':
+    if lm.kind == 'litellm':
+        kept['lane'] = lm.given_lane
+    else:
         kept['window'] = getattr(lm.model, 'window', None)
         kept['prices'] = getattr(lm.model, 'prices', None)
     kept['lm_prices'] = None if lm.given_prices is None else list(lm.given_prices)

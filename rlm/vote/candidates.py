@@ -6,14 +6,12 @@
 from __future__ import annotations
 import copy
 import functools
-import importlib.util
-import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from ..base import prompts
 from ..base.errors import BadInput, RLMError
+from ..models.lane.model_map import model_map
 from ..models.ledger import Ledger, Usage
 from ..models.lm import LM, Reply
 from ..runs.call_tree import CallTree
@@ -83,15 +81,8 @@ _STRICT_PROVIDERS = ('openai', 'azure')  # their reasoning models refuse a tempe
 
 @functools.cache
 def _names_without_temperature() -> frozenset[str]:
-    "Read LiteLLM's map; nothing is known where it cannot be read."
-    spec = importlib.util.find_spec('litellm')
-    if spec is None or not spec.origin:
-        return frozenset()
-    path = Path(spec.origin).with_name('model_prices_and_context_window_backup.json')
-    try:
-        listed = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return frozenset()
+    "The models of LiteLLM's map that are sampled by their own rules."
+    listed = model_map()
     return frozenset(name for name, about in listed.items() if _refuses_temperature(name, about, listed))
 
 
