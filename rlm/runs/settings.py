@@ -133,9 +133,11 @@ class RLMSettings(Settings):
     final_patterns: Any = None
     first_look: bool = True  # open the transcript with a look at the context that costs no call
     persistent: bool = False  # keep the shell between questions
-    compaction: bool = False  # summarise the transcript when it nears the window
+    # summarise the transcript when it nears the window; None: where leaving out old outputs gains too little;
+    # False: never
+    compaction: bool | None = None
     compaction_threshold_pct: float = 0.85  # share of the window at which the transcript is summarised
-    context_window: int | None = None  # tokens of the model's window; None: LiteLLM's figure, or 128,000
+    context_window: int | None = None  # tokens of the model's window; None: as the model or its server says
     max_output_chars: int = 4000  # characters of a cell's output that the model sees; longer output is offloaded
     preview_chars: int = 400  # characters of offloaded output that the model sees
     cell_timeout: float | None = 300  # seconds a cell may run, not counting its wait for sub-calls
@@ -156,7 +158,7 @@ class RLMSettings(Settings):
         self._check_amounts()
         check_patterns(self.final_patterns)
         for name in ('tool_calls', 'first_look', 'persistent', 'compaction'):
-            check(name, getattr(self, name), bool)
+            check(name, getattr(self, name), bool, optional=name == 'compaction')
         for name in ('system_prompt', 'child_system_prompt', 'final_prompt', 'setup_code', 'user_prologue'):
             check(name, getattr(self, name), str, optional=True)
 
