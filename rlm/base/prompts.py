@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['RLM_SYSTEM_PROMPT', 'REPL_SYSTEM_PROMPT', 'CHILD_SYSTEM_PROMPT', 'DIRECT_PROMPT', 'FIRST_MESSAGE',
            'FIRST_LOOK_MESSAGE', 'NEXT_CONTEXT_MESSAGE', 'NEXT_QUERY_MESSAGE', 'CELL_MESSAGE', 'NEXT_STEP_MESSAGE',
-           'NO_OUTPUT_MESSAGE', 'NO_ACTION_MESSAGE', 'REPEATED_CODE_MESSAGE', 'CUT_MESSAGE', 'EMPTY_MESSAGE',
-           'CONFIRM_MESSAGE', 'MISSING_VARIABLE_MESSAGE', 'BAD_ARGUMENTS_MESSAGE', 'UNKNOWN_TOOL_MESSAGE',
-           'FINAL_PROMPT', 'CITE_PROMPT', 'COMPACTION_PROMPT', 'COMPACTED_MESSAGE', 'NO_QUERY', 'SOLO_SYSTEM_PROMPT',
-           'SOLO_REPL_SYSTEM_PROMPT', 'NO_SUBCALLS_PROMPT', 'CONFIDENCE_PROMPT', 'JUDGE_PROMPT', 'LAMBDA_PROMPT',
-           'NOT_IN_PART', 'LEAF_INSTRUCTIONS', 'REDUCE_INSTRUCTIONS', 'TASK_PROMPT', 'PAIR_RULE_PROMPT', 'fill',
-           'first_message', 'request_lines']
+           'NO_OUTPUT_MESSAGE', 'NO_ACTION_MESSAGE', 'REPEATED_CODE_MESSAGE', 'CUT_MESSAGE', 'CUT_SUBCALLS_MESSAGE',
+           'EMPTY_MESSAGE', 'CONFIRM_MESSAGE', 'MISSING_VARIABLE_MESSAGE', 'BAD_ARGUMENTS_MESSAGE',
+           'UNKNOWN_TOOL_MESSAGE', 'FINAL_PROMPT', 'CITE_PROMPT', 'COMPACTION_PROMPT', 'COMPACTED_MESSAGE', 'NO_QUERY',
+           'SOLO_SYSTEM_PROMPT', 'SOLO_REPL_SYSTEM_PROMPT', 'NO_SUBCALLS_PROMPT', 'CONFIDENCE_PROMPT', 'JUDGE_PROMPT',
+           'LAMBDA_PROMPT', 'NOT_IN_PART', 'LEAF_INSTRUCTIONS', 'REDUCE_INSTRUCTIONS', 'TASK_PROMPT',
+           'PAIR_RULE_PROMPT', 'fill', 'first_message', 'request_lines']
 
 # %% ../../nbs/base/05_prompts.ipynb #e3d95b7a
 import re
@@ -163,6 +163,9 @@ REPEATED_CODE_MESSAGE = '''This is the code of your last reply again, and the sa
 search for other words, print another part of the context, or call FINAL with the answer.'''
 
 CUT_MESSAGE = '''Your reply was too long and was cut off, so its last block did not run. Write a shorter one.'''
+
+CUT_SUBCALLS_MESSAGE = '''[Replies to sub-calls of this cell that ended at their token limit, so that their end \
+is missing: {number}. Ask for less at once.]'''
 
 EMPTY_MESSAGE = '''Your reply was empty. Go on with the task, or give your answer.'''
 

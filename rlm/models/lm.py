@@ -25,6 +25,7 @@ from ..base.event_loop import event_loop, on_loop, run_in_thread, run_sync, with
 from ..base.registry import PROVIDERS
 from .ledger import Ledger, Usage
 from .offline import accepted_arguments, count_tokens, find_model, thinking_of
+from .outgoing import without_surrogates
 from .retries import EmptyReply, explain, may_pass, Throttle, try_again, UselessReply
 import contextlib
 
@@ -337,6 +338,7 @@ class LM:
         "Count by LiteLLM's tokenizer for the model; a quarter of the characters for callables and offline models."
         if self.kind != 'litellm':
             return count_tokens(content)
+        content = without_surrogates(content)
         counted = dict(text=content) if isinstance(content, str) else dict(messages=content, tools=tools)
         return load_litellm().token_counter(model=self.name, **counted)
 
@@ -639,7 +641,7 @@ def _to_json(reply: Reply) -> str:
 async def _call(self: LM, prompt: str | list[dict], tools: list | None, ledger: Ledger | None, params: dict) -> Reply:
     "The whole call, on the event loop that the throttle's queue and LiteLLM's connections belong to."
     _check_params(params)
-    messages = merge_roles(_as_messages(prompt))
+    messages = without_surrogates(merge_roles(_as_messages(prompt)))
     ledger = ledger or Ledger()
     key = self._cache_key(messages, tools, params)
     if key and (found := await self._use_cache(self._cached, key)):

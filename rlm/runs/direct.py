@@ -48,6 +48,9 @@ class _DirectArguments(DirectSettings, LimitArguments):
     model: str | Callable | LM
 
 
+_CUT = 'The answer ended at the token limit of the reply, so its end may be missing: raise max_tokens of the LM.'
+
+
 class Direct(Strategy):
     """One call with the whole context in the prompt.
 
@@ -91,6 +94,8 @@ class Direct(Strategy):
             messages = [dict(role='user', content=prompt)]
             reply = await tree.ask(run, self.lm, messages, 'turn', None, settings.sampling_args, turn=1)
             reason, answer = 'final', plain_answer(reply.text, name)
+            if reply.finish_reason == 'length':
+                tree.journal.write('notice', run, text=_CUT)
         except RLMError as error:
             reason, problem = getattr(error, 'stop_reason', 'model'), error
         except Exception as error:

@@ -28,8 +28,8 @@ from .actions.subcalls import PlainSubcalls
 from .actions.tool_calls import call_tool, known_tool, read_arguments, tool_schema
 from .actions.window import shorten_transcript, TranscriptWindow
 from .call_tree import CallTree
-from .parse.blocks import find_blocks, without_calls
-from .parse.repeats import same_reply, shorten_reply
+from .parse.blocks import find_blocks, find_calls, without_calls
+from .parse.repeats import for_transcript, same_reply
 from .parse.clean import clean_reply, find_final
 from .parse.finals import FinalText
 from .recipe import read_literal
@@ -89,6 +89,7 @@ class Trajectory:
         self._said = ''  # the last reply
         self._last_did: tuple[str, str] | None = None  # the last reply, and what came of it
         self._repeats = self._empty_replies = 0  # how often in a row
+        self._cut_subcalls = 0  # replies of this cell's sub-calls that ended at their token limit
         self._answerer = self._make_answerer()
         self._open_shell(shell)
 
@@ -362,6 +363,10 @@ def _adopt_cell(self: Trajectory, cell: Cell) -> None:
 def _show(self: Trajectory, cell: Cell) -> str:  # for the model
     "The output of a cell as the model reads it."
     text = view(self.shell, cell, self.settings.max_output_chars, self.settings.preview_chars)
+    if self._cut_subcalls:
+        note = self.settings.text('CUT_SUBCALLS_MESSAGE')
+        text += '\n' + prompts.fill(note, number=self._cut_subcalls)
+        self._cut_subcalls = 0
     self._shown.append(text)
     return text
 
@@ -373,7 +378,9 @@ def _make_answerer(self: Trajectory) -> PlainSubcalls:
 
     async def ask(lm: LM, messages: list[dict], prompt: str | list[dict]) -> Reply:
         where = dict(turn=self.turn, cell=self.cells, prompt=prompt)
-        return await self.tree.ask(self.run, lm, messages, 'subcall', None, settings.sub_sampling_args, **where)
+        reply = await self.tree.ask(self.run, lm, messages, 'subcall', None, settings.sub_sampling_args, **where)
+        self._cut_subcalls += reply.finish_reason == 'length'
+        return reply
 
     return PlainSubcalls(
         self.sub_lm,
@@ -420,7 +427,7 @@ async def _ask_child(self: Trajectory, lm: LM, prompt: str | list[dict], context
 @patch
 async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
     "Carry out what a reply asks for, and look for an answer."
-    self.messages.append(replace(reply, text=shorten_reply(reply.text)).message)
+    self.messages.append(for_transcript(reply))
     self._said = reply.text
     cut = reply.finish_reason == 'length'
     outputs = []
@@ -430,7 +437,8 @@ async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
         cells = await self._run_blocks(reply.text, cut)
         if cells:
             outputs.append(self._outputs_of(cells))
-    acted = bool(cells or reply.tool_calls)
+        outputs += await self._run_written_calls(reply.text)
+    acted = bool(outputs or reply.tool_calls)
     self._count_repeats(reply.text, '\n'.join(outputs))
     if cut:
         outputs.append(self.settings.text('CUT_MESSAGE'))
@@ -444,6 +452,17 @@ def _outputs_of(self: Trajectory, cells: list[Cell]) -> str:  # for the model
     if all(one == NO_OUTPUT for one in shown):
         shown = [self.settings.text('NO_OUTPUT_MESSAGE')]
     return prompts.fill(self.settings.text('CELL_MESSAGE'), cells='\n'.join(shown))
+
+
+@patch
+async def _run_written_calls(self: Trajectory, text: str) -> list[str]:  # what the model reads of each
+    "Carry out calls of the user's tools that the model wrote into its text instead of making them."
+    results = []
+    for call in find_calls(text) if self.functions else ():
+        name = known_tool(call.name, self.functions)
+        if name and name != 'run_repl':
+            results.append(f'{name}: {await self._use_tool(ToolCall("", name, call.arguments))}')
+    return results
 
 # %% ../../nbs/runs/07_trajectory.ipynb #4a3eb560
 @patch
