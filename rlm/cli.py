@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 from . import __version__
-from .base.errors import BadInput, LimitExceeded, exit_code
+from .base.errors import BadInput, Interrupted, LimitExceeded, exit_code
 from .base.inputs import read_context
 from .base.registry import STRATEGIES
 from .models.lm import LM
@@ -73,7 +73,7 @@ def ask(
     strategy = _strategy_of(args)
     try:
         result, problem = strategy(context, args.question), None
-    except LimitExceeded as error:
+    except (LimitExceeded, Interrupted) as error:
         result, problem = error.result, error
     _print_result(result, args.json, args.cite)
     if getattr(result, 'choice', None):
@@ -308,7 +308,7 @@ def _resume(args: argparse.Namespace) -> int:
     try:
         result = Strategy.resume(args.journal, _given_context(args), verbose=not args.quiet, **_changes(args))
         problem = None
-    except LimitExceeded as error:
+    except (LimitExceeded, Interrupted) as error:
         result, problem = error.result, error
     _print_result(result, args.json)
     if result and not args.quiet:

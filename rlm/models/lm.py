@@ -677,9 +677,9 @@ async def _all(coroutines: list[Any]) -> list[Any]:
 
 @patch
 async def _load(self: LM) -> None:
-    # The import takes seconds: in a thread, so that other calls go on.
+    # The import takes seconds: in a thread that neither holds up other calls nor the end of the process.
     if not load_litellm.cache_info().currsize:
-        await asyncio.to_thread(load_litellm)
+        await run_in_thread(load_litellm)
     _register_provider(self.name.split('/')[0])
 
 

@@ -4,7 +4,6 @@
 
 # %% ../../nbs/runs/09_direct.ipynb #95a88f6d
 from __future__ import annotations
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -12,6 +11,7 @@ from typing import Any
 from fastcore.basics import patch
 from ..base import prompts
 from ..base.errors import BadInput, check, RLMError
+from ..base.event_loop import run_in_thread
 from ..models.lm import LM
 from .actions.cited import cite_answer
 from .call_tree import CallTree
@@ -115,8 +115,8 @@ class Direct(Strategy):
 async def _check_size(self: Direct, prompt: str) -> None:
     "Raise `BadInput` for a prompt that is longer than the window, as far as that is known."
     # Facts on a model may have to be loaded first, and a long prompt takes a while to count: in threads.
-    window = await asyncio.to_thread(lambda: self.lm.window)
-    tokens = await asyncio.to_thread(self.lm.count_tokens, prompt) if window else 0
+    window = await run_in_thread(lambda: self.lm.window)
+    tokens = await run_in_thread(self.lm.count_tokens, prompt) if window else 0
     if window and tokens > window:
         raise BadInput(
             f'The prompt has {tokens:,} tokens and {self.lm.name} reads at most {window:,}: '

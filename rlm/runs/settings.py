@@ -8,8 +8,10 @@ __all__ = ['CALLBACKS', 'P', 'Settings', 'LimitArguments', 'takes', 'RLMSettings
 # %% ../../nbs/runs/03_settings.ipynb #62b372dd
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 from fastcore.basics import patch
 from ..base import prompts
@@ -63,6 +65,7 @@ class Settings:
         check(
             'trace', self.trace, (str, os.PathLike, Journal), optional=True, give='a path ending in .jsonl, or a folder'
         )
+        _check_trace(self.trace)
         check('keep_context', self.keep_context, int, least=0, give='a whole number of characters')
         check('sources', self.sources, Mapping, optional=True, give='a dict such as {"files": ["a.txt"]}')
         check('verbose', self.verbose, bool)
@@ -71,6 +74,18 @@ class Settings:
             raise BadInput(f'logger={self.logger!r}: give an RLMLogger.')
         if self.on_limit not in ('raise', 'return'):
             raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
+
+
+def _check_trace(where: Any) -> None:
+    "Raise `BadInput` for what looks like a file and would become a folder, such as run.json."
+    if not isinstance(where, (str, os.PathLike)) or str(where).endswith(('/', os.sep)):
+        return
+    path = Path(where)
+    if re.fullmatch(r'\.[A-Za-z]\w*', path.suffix) and path.suffix != '.jsonl' and not path.is_dir():
+        raise BadInput(
+            f'trace={str(where)!r}: a trace is a file whose name ends in .jsonl, or a folder: '
+            f'give {str(path.with_suffix(".jsonl"))!r}, or {str(where) + "/"!r}.'
+        )
 
 # %% ../../nbs/runs/03_settings.ipynb #df48c46e
 @dataclass(kw_only=True)

@@ -19,6 +19,7 @@ from fastcore.basics import patch
 from ..base import prompts
 from ..base.describe import describe_tools
 from ..base.python_source import UNPARSABLE
+from ..base.event_loop import run_in_thread
 from ..base.errors import IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.lm import LM, Reply, ToolCall
 from ..models.retries import EmptyReply
@@ -692,7 +693,7 @@ async def _find_window(self: Trajectory) -> int | None:  # tokens
     if self.window.size is None and not self._knows_window:
         self._knows_window = True
         # Facts on a model may have to be loaded first.
-        self.window.size = await asyncio.to_thread(lambda: self.lm.window)
+        self.window.size = await run_in_thread(lambda: self.lm.window)
     return self.window.size
 
 
