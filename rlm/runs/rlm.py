@@ -126,6 +126,8 @@ async def _continue_session(self: RLM, tree: CallTree, context: Any, query: str 
         shell['history'] = list(self._session)
         trajectory = Trajectory(tree, self.settings, self.lm, self.sub_lm, shell['context'], query, shell=shell)
         result = await trajectory.solve(first)
+        # The transcript of each question, by the name that the `rlms` engine gives it.
+        shell[f'history_{tree.asked_before}'] = list(trajectory.messages)
         self._session.append(dict(role='user', content=query or ''))
         self._session.append(dict(role='assistant', content=result.answer or ''))
         return result

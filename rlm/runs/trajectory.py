@@ -29,6 +29,7 @@ from .actions.subcalls import PlainSubcalls
 from .actions.tool_calls import call_tool, known_tool, read_arguments, tool_schema
 from .actions.window import shorten_transcript, TranscriptWindow
 from .call_tree import CallTree
+from .compat import backend_of
 from .parse.blocks import find_blocks, find_calls, without_calls
 from .parse.repeats import for_transcript, same_reply
 from .parse.clean import clean_reply, find_final
@@ -271,6 +272,8 @@ def _about(self: Trajectory) -> dict[str, Any]:
         max_depth=limits.max_depth or 1,
         max_iterations=self.max_iterations,
         environment_type=self.shell.env,
+        environment_kwargs=dict(self.settings.env_kwargs) or None,
+        backend=backend_of(self.lm),
         limits=vars(limits),
         api_base=self.lm.api_base,
     )
