@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec
 from fastcore.basics import patch
 from ..base import prompts
 from ..base.errors import BadInput, check
+from ..base.inputs import copy_of
 from ..models.ledger import Limits
 from ..models.lm import LM
 from ..shell.environments import choose_env, ENVIRONMENTS, open_shell
@@ -185,9 +186,11 @@ class RLMSettings(Settings):
         subcalls: Callable | None = None,  # answers sub-calls
     ) -> BaseShell:  # with the context in it
         "A shell in the environment that the settings ask for; raises `BadInput` when that cannot run here."
+        env = choose_env(self.env, *lms)
         return open_shell(
-            choose_env(self.env, *lms),
-            context,
+            env,
+            # Other environments have a copy in any case.
+            copy_of(context) if env == 'local' else context,
             subcalls=subcalls,
             tools=tools,
             timeout=self.cell_timeout,
