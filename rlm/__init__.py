@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .base.errors import CallsExceeded as CallsExceeded
     from .base.errors import Cancelled as Cancelled
     from .base.errors import ErrorsExceeded as ErrorsExceeded
+    from .base.errors import Interrupted as Interrupted
     from .base.errors import IterationsExceeded as IterationsExceeded
     from .base.errors import LimitExceeded as LimitExceeded
     from .base.errors import ModelError as ModelError
@@ -43,7 +44,7 @@ _HOMES = dict(
     Result='runs.result', Strategy='runs.strategy', Shell='tools', Journal='trace', RLMLogger='logger',
     RLMError='base.errors', BadInput='base.errors', ModelError='base.errors', LimitExceeded='base.errors',
     BudgetExceeded='base.errors', CallsExceeded='base.errors', Cancelled='base.errors', ErrorsExceeded='base.errors',
-    IterationsExceeded='base.errors', TimeExceeded='base.errors', TokensExceeded='base.errors')
+    Interrupted='base.errors', IterationsExceeded='base.errors', TimeExceeded='base.errors', TokensExceeded='base.errors')
 __all__ = ['__version__', *_HOMES]
 
 # What lower rooms find by name; nothing is imported until it is asked for.

@@ -6,6 +6,7 @@
 __all__ = ['run', 'advanced_toolloop', 'RLM', 'DirectSettings', 'Direct']
 
 # %% ../nbs/00_core.ipynb #95a88f6d
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from .base.errors import BadInput
@@ -21,6 +22,9 @@ from .shell.view import BaseShell
 
 # %% ../nbs/00_core.ipynb #coreall
 _all_ = ['RLM', 'DirectSettings', 'Direct']
+# The engine has `RLM` in `rlm.core.rlm`.
+sys.modules[f'{__name__}.rlm'] = sys.modules[RLM.__module__]
+setattr(sys.modules[__name__], 'rlm', sys.modules[RLM.__module__])
 
 # %% ../nbs/00_core.ipynb #7a7339b4
 def run(

@@ -9,7 +9,7 @@ import os
 import shlex
 from pathlib import Path
 from typing import Any
-from .base.errors import BadInput, LimitExceeded, ModelError, RLMError
+from .base.errors import BadInput, Interrupted, LimitExceeded, ModelError, RLMError
 from .base.inputs import read_context
 from .cli import LIMIT_OPTIONS, METHOD_HELP, add_limits, make_strategy, method_names
 from .trace.viewer import read_run, View
@@ -137,7 +137,7 @@ def _ask(
     strategy = _strategy(session, options)
     try:
         result, problem = strategy(context, cell.strip()), None
-    except (LimitExceeded, ModelError) as error:
+    except (LimitExceeded, ModelError, Interrupted) as error:
         result, problem = error.result, error
     if result is not None:
         session.last = result

@@ -173,6 +173,48 @@ def test_ctrl_c_ends_with_what_there_is(server, book, tmp_path):
     assert (events[-1]['type'], events[-1]['stop_reason']) == ('run_end', 'cancelled')
 
 
+@pytest.mark.parametrize('presses', [1, 2])
+def test_ctrl_c_while_something_is_imported(book, tmp_path, presses):
+    # The import ends only when it is allowed to; the command has to end before.
+    (tmp_path / 'litellm.py').write_text(
+        'import pathlib, sys, time\n'
+        f'there = pathlib.Path({str(tmp_path)!r})\n'
+        '(there / "begun").touch()\n'
+        'while not (there / "go on").exists(): time.sleep(0.01)\n'
+    )
+    command = [sys.executable, '-m', 'rlm', 'ask', 'Who?', str(book), '--model', 'openai/x', '--env', 'local']
+    path = os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', ''), os.getcwd()])
+    process = subprocess.Popen(
+        command, env=os.environ | {'PYTHONPATH': path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / 'begun').exists():
+        assert process.poll() is None, process.communicate()
+    for _ in range(presses):
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=600)
+    (tmp_path / 'go on').touch()
+    assert (process.returncode, out, 'Traceback' in err) == (3, '', False), err
+
+
+def test_a_reader_that_leaves_gets_no_traceback(book):
+    command = [
+        sys.executable,
+        '-m',
+        'rlm',
+        'ask',
+        'Who was the master?',
+        str(book),
+        '--json',
+        '--quiet',
+        '--env',
+        'local',
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ''
+    assert process.wait() == 1
+
+
 def test_the_embedded_model_needs_no_key_and_no_network(book):
     done = rlm('ask', 'Who was the master of the ship?', book)
     assert done.returncode == 0 and 'Anna Brand' in done.stdout and 'is not a language model' in done.stderr

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['hide', 'redact', 'RLMError', 'BadInput', 'suggest', 'ModelError', 'LimitExceeded', 'IterationsExceeded',
-           'BudgetExceeded', 'TokensExceeded', 'CallsExceeded', 'TimeExceeded', 'ErrorsExceeded', 'Cancelled', 'check',
-           'exit_code']
+           'BudgetExceeded', 'TokensExceeded', 'CallsExceeded', 'TimeExceeded', 'ErrorsExceeded', 'Cancelled',
+           'Interrupted', 'check', 'exit_code']
 
 # %% ../../nbs/base/01_errors.ipynb #e78739ca
+import contextlib
 import difflib
 import os
 import re
@@ -201,6 +202,34 @@ class Cancelled(LimitExceeded):
 
     stop_reason = 'cancelled'
 
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a synchronous call; `result` has everything up to that point.
+
+    It is a `KeyboardInterrupt`, so that Ctrl-C also ends a loop over documents that goes on after errors and limits:
+
+        for document in documents:
+            try:
+                print(rlm(document, question))
+            except (LimitExceeded, ModelError) as error:
+                print(error)
+    """
+
+    stop_reason = 'cancelled'
+
+    def __init__(
+        self,
+        message: str,  # what was stopped
+        result: Any = None,  # the run's result so far
+    ):
+        super().__init__(redact(message))
+        self.result = result
+
+    @property
+    def partial_answer(self) -> str | None:  # None: there was no answer yet
+        "The best answer that the run had when it was stopped."
+        return getattr(self.result, 'answer', None)
+
 # %% ../../nbs/base/01_errors.ipynb #checkco1
 def check(
     name: str,  # name of the setting, as the user writes it
@@ -252,10 +281,24 @@ def exit_code(
 ) -> int:  # 0 success, 1 another failure, 2 wrong usage, 3 a limit was reached or Ctrl-C, 4 the model failed
     "Run `command` and turn what it raises into one sentence on standard error and an exit code."
     try:
-        return command()
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return _end_of_pipe()
     except RLMError as error:
         print(f'rlm: {error}', file=sys.stderr)
         return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), 1)
-    except KeyboardInterrupt:
-        print('rlm: stopped before there was an answer.', file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f'rlm: {error}' if str(error) else 'rlm: stopped before there was an answer.', file=sys.stderr)
         return 3
+
+
+def _end_of_pipe() -> int:  # exit code
+    "End quietly when the reader of standard output has left, as `head` does."
+    # What is still in the buffer would raise again when Python ends.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return 1

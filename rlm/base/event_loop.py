@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
-from .errors import Cancelled, RLMError
+from .errors import Cancelled, Interrupted, RLMError
 
 # %% auto #0
 __all__ = ['event_loop', 'run_sync', 'on_loop', 'start_on_loop', 'with_timeout', 'run_in_thread']
@@ -58,7 +58,9 @@ if hasattr(os, 'register_at_fork'):
 def run_sync(
     coroutine: Coroutine,  # work for the event loop
 ) -> Any:  # what it returns
-    "Run `coroutine` on the event loop and wait for it; raises `RLMError` on the loop's own thread."
+    """Run `coroutine` on the event loop and wait for it; raises `RLMError` on the loop's own thread.
+
+    Ctrl-C cancels it and raises `Interrupted`, a `KeyboardInterrupt` that has the result so far."""
     loop, outcome = event_loop(), Future()
     tasks: list[asyncio.Task] = []
     if _running_loop() is loop:
@@ -84,8 +86,12 @@ def run_sync(
         return outcome.result()
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             outcome.result()
+        except RLMError as stopped:
+            raise Interrupted(str(stopped), getattr(stopped, 'result', None)) from None
+        except asyncio.CancelledError:
+            pass
         raise
 
 

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/base/03_inputs.ipynb #9c5c313b
 from __future__ import annotations
+import codecs
 import glob
 import inspect
 import os
@@ -14,7 +15,7 @@ from typing import Any
 from .errors import BadInput
 
 # %% auto #0
-__all__ = ['read_text', 'read_context', 'read_input']
+__all__ = ['read_text', 'read_context', 'read_input', 'copy_of']
 
 # %% ../../nbs/base/03_inputs.ipynb #5ad7cb89
 def read_text(
@@ -28,20 +29,54 @@ def read_text(
         raise BadInput(f'{path} does not exist; check the path.') from None
     except OSError as error:
         raise BadInput(f'{path} cannot be read ({error.strerror}): check the path and its permissions.') from None
-    if b'\0' in data[:8192] and not encoding.lower().startswith(('utf-16', 'utf-32', 'utf_16', 'utf_32')):
+    return _decode(data, encoding, str(path))
+
+
+_MARKS = (
+    (codecs.BOM_UTF8, 'utf-8'),
+    (codecs.BOM_UTF32_LE, 'utf-32'),
+    (codecs.BOM_UTF32_BE, 'utf-32'),
+    (codecs.BOM_UTF16_LE, 'utf-16'),
+    (codecs.BOM_UTF16_BE, 'utf-16'),
+)  # the byte order marks that a text can begin with, and what they say
+
+
+def _decode(data: bytes, encoding: str, name: str) -> str:
+    "The text in some bytes, without a byte order mark; raises `BadInput` that names the probable encoding."
+    try:
+        codec = codecs.lookup(encoding).name
+    except LookupError:
+        raise BadInput(f'Unknown encoding {encoding!r}: give one that Python has, such as utf-8 or latin-1.') from None
+    if codec == 'utf-8':
+        # Programs of Windows write UTF-16, and say so by its mark.
+        codec = next((own for mark, own in _MARKS if data.startswith(mark)), codec)
+    if b'\0' in data[:8192] and not codec.startswith(('utf-16', 'utf-32')):
         raise BadInput(
-            f'{path} is a binary file: convert it to text first (pdftotext, pandoc, ...), '
+            f'{name} is a binary file: convert it to text first (pdftotext, pandoc, ...), '
             'or name its encoding, such as utf-16.'
         )
     try:
-        return data.decode(encoding)
-    except LookupError:
-        raise BadInput(f'Unknown encoding {encoding!r}: give one that Python has, such as utf-8 or latin-1.') from None
+        return data.decode(codec).removeprefix('\ufeff')
     except UnicodeDecodeError as error:
+        guess = _probable_encoding(data)
+        advice = f'it is probably {guess}' if guess else 'such as latin-1 or cp1252'
         raise BadInput(
-            f'{path} is not {encoding} (byte 0x{data[error.start]:02x} at {error.start:,}): '
-            'name its encoding, such as latin-1 or cp1252.'
+            f'{name} is not {encoding} (byte 0x{data[error.start]:02x} at {error.start:,}): '
+            f'name its encoding, {advice}.'
         ) from None
+
+
+def _probable_encoding(data: bytes) -> str | None:  # None: no encoding fits
+    "The encoding that a text was probably written in."
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data[:100_000]).best()
+    # Many old encodings read the same text; the usual ones are named first. UTF-16 without a mark is a bad guess.
+    possible = [] if best is None or len(data) < 50 else [best.encoding, *best.could_be_from_charset]
+    for usual in ('cp1252', 'latin_1', *possible[:1]):
+        if usual in possible and not usual.startswith(('utf', 'ascii')):
+            return codecs.lookup(usual).name
+    return None
 
 # %% ../../nbs/base/03_inputs.ipynb #8b050351
 def _is_hidden(path: Path) -> bool:
@@ -73,7 +108,7 @@ def read_context(
 ) -> tuple[str | dict[str, str], list[str]]:  # the context, and the paths that were skipped
     "Read a context from files: one file is a text, several are a dict. Raises `BadInput` when there is no text."
     if list(names) == ['-']:
-        return sys.stdin.read(), []
+        return _read_standard_input(encoding), []
     texts, skipped = {}, []
     for name in names:
         for path in _files_of(name):
@@ -90,6 +125,14 @@ def read_context(
     if len(texts) == 1 and not any(map(_names_many, names)):
         return next(iter(texts.values())), skipped
     return texts, skipped
+
+
+def _read_standard_input(encoding: str) -> str:
+    "All of standard input, in the same encoding as files would have."
+    stream = getattr(sys.stdin, 'buffer', None)
+    if stream is None:
+        return sys.stdin.read()  # replaced by an object that has text
+    return _decode(stream.read(), encoding, 'Standard input')
 
 # %% ../../nbs/base/03_inputs.ipynb #97e6c6f7
 def read_input(
@@ -151,4 +194,46 @@ def _read_file(file: Any) -> str | bytes:
             f'There is nothing left to read in {name}: give a file that is not empty, '
             'or go back to its beginning with seek(0) if it was read before.'
         )
-    return content
+    return content.removeprefix('\ufeff') if isinstance(content, str) else content
+
+# %% ../../nbs/base/03_inputs.ipynb #cop00002
+_IMMUTABLE = (str, bytes, int, float, complex, bool, type(None))
+
+
+class _TooManyItems(Exception):
+    "A context is too large to be copied."
+
+
+def copy_of(
+    value: Any,  # a context
+    most: int = 100_000,  # items in all
+) -> Any:  # `value` itself where it is no container of Python, or larger
+    "Copy lists, dicts and sets, and those in them; other objects are shared."
+    known: dict[int, Any] = {}
+    left = most
+
+    def copied(one: Any) -> Any:
+        nonlocal left
+        kind = type(one)
+        if kind in _IMMUTABLE:
+            return one
+        if id(one) in known:
+            return known[id(one)]
+        if kind not in (list, dict, set, tuple, bytearray):
+            return one
+        left -= len(one) if kind is not bytearray else len(one) // 64
+        if left < 0:
+            raise _TooManyItems
+        if kind is tuple:
+            return tuple(map(copied, one))
+        new = known[id(one)] = kind() if kind in (list, dict) else kind(one)
+        if kind is list:
+            new.extend(map(copied, one))
+        elif kind is dict:
+            new.update((key, copied(item)) for key, item in one.items())
+        return new
+
+    try:
+        return copied(value)
+    except (_TooManyItems, RecursionError):
+        return value

@@ -62,6 +62,7 @@ def recorded_error(
     if not issubclass(kind, ModelError):
         return kind(event['error'])
     error = kind(event['error'], model, details.get('status'), details.get('retry_after'))
+    error.exceeds_window = bool(details.get('exceeds_window'))
     error.usage = recorded_usage(event)
     return error
 

@@ -223,6 +223,14 @@ class RunRecord:
             self.journal.publish(event)
         return child.end
 
+    def next_step(
+        self,
+        run: str,  # id of the trajectory
+    ) -> dict | None:  # None: what follows is new
+        "Return the step that comes next in the record of a trajectory."
+        trajectory = self.trajectories.get(run)
+        return trajectory.next_step if trajectory else None
+
     def said(
         self,
         run: str,  # id of the trajectory

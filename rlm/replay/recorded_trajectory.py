@@ -19,7 +19,7 @@ __all__ = ['STEP_TYPES', 'STOP_ERRORS', 'RecordedTrajectory', 'read_trajectories
 
 # %% ../../nbs/replay/01_recorded_trajectory.ipynb #f3726bfe
 # Events that follow each other in one trajectory; a `reply` to a turn belongs to them too.
-STEP_TYPES = ('run_start', 'message', 'turn_start', 'turn_end', 'cell_start', 'cell', 'run_end')
+STEP_TYPES = ('run_start', 'message', 'window', 'turn_start', 'turn_end', 'cell_start', 'cell', 'run_end')
 
 _STOP_KINDS = (
     errors.BudgetExceeded,

@@ -74,6 +74,13 @@ class NoRecord:
         "The recorded end of a child."
         return None
 
+    def next_step(
+        self,
+        run: str,  # the trajectory
+    ) -> dict | None:  # an event of the journal; None: what follows is new
+        "What comes next in the record."
+        return None
+
     def said(
         self,
         run: str,  # the trajectory
@@ -276,8 +283,8 @@ def _about_reply(kind: str, reply: Reply | None, problem: BaseException | None, 
     about |= dict(cost=reply.usage.cost, error=_words_of(problem))
     if problem is not None:
         about['failure'] = dict(type=type(problem).__name__)
-        for name in ('status', 'retry_after'):
-            if getattr(problem, name, None) is not None:
+        for name in ('status', 'retry_after', 'exceeds_window'):
+            if getattr(problem, name, None) not in (None, False):
                 about['failure'][name] = getattr(problem, name)
     elif reply.finish_reason not in (None, 'stop', 'tool_calls'):
         about['finish_reason'] = reply.finish_reason

@@ -5,6 +5,7 @@
 # %% ../../nbs/runs/02_compat.ipynb #e1dce4be
 from __future__ import annotations
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,7 +14,8 @@ from ..models.ledger import Limits
 from ..models.lm import LM
 
 # %% auto #0
-__all__ = ['BACKENDS', 'RENAMED', 'ENVIRONMENTS', 'IGNORED', 'lm_of_backend', 'EngineArguments', 'native_settings', 'pop_models']
+__all__ = ['BACKENDS', 'RENAMED', 'ENVIRONMENTS', 'IGNORED', 'lm_of_backend', 'backend_of', 'EngineArguments', 'native_settings',
+           'pop_models']
 
 # %% ../../nbs/runs/02_compat.ipynb #a4faeb53
 BACKENDS = dict(
@@ -21,6 +23,7 @@ BACKENDS = dict(
     vllm='hosted_vllm',
     azure_openai='azure',
     vercel='vercel_ai_gateway',
+    portkey='openai',
 )  # the engine's backend -> LiteLLM's prefix, where they differ
 
 
@@ -35,10 +38,36 @@ def lm_of_backend(
         raise BadInput(f'backend={backend!r} needs a model: give backend_kwargs={{"model_name": "..."}}.')
     renamed = dict(base_url='api_base', default_extra_body='extra_body', max_retries='num_retries')
     settings = {renamed.get(key, key): value for key, value in given.items() if value not in (None, {})}
+    if backend == 'portkey':
+        _add_portkey(settings)
     prefix = BACKENDS.get(backend, backend)
     if isinstance(name, str) and prefix and not name.startswith((prefix + '/', 'offline/')):
         name = f'{prefix}/{name}'
     return LM(name, **settings)
+
+
+_PORTKEY = 'https://api.portkey.ai/v1'  # an OpenAI-compatible gateway, which takes its key in a header
+
+
+def _add_portkey(settings: dict[str, Any]) -> None:
+    "Give an `LM` the address of Portkey, and the key in the header that it reads."
+    key = settings.get('api_key') or os.environ.get('PORTKEY_API_KEY')
+    if not key:
+        raise BadInput('backend="portkey" needs a key: set PORTKEY_API_KEY, or give backend_kwargs={"api_key": "..."}.')
+    settings.setdefault('api_base', _PORTKEY)
+    settings['api_key'] = key
+    settings['extra_headers'] = {'x-portkey-api-key': key} | dict(settings.get('extra_headers') or {})
+
+
+def backend_of(
+    lm: LM,  # a model
+) -> str:  # "openai", "vllm", ...; "offline" or "function" for what runs in this process
+    "The backend that the `rlms` engine would call a model's."
+    if lm.kind != 'litellm':
+        return lm.kind
+    prefix, slash, _ = lm.name.partition('/')
+    names = {prefix: backend for backend, prefix in BACKENDS.items() if prefix and backend != 'portkey'}
+    return names.get(prefix, prefix) if slash else 'openai'
 
 # %% ../../nbs/runs/02_compat.ipynb #cbc77bde
 RENAMED = dict(

@@ -84,6 +84,7 @@ class Result:
     citations: tuple[Citation, ...] = field(default=(), repr=False)  # passages of the context that the answer rests on
     # cite=True: whether a quotation that the model gave stands in the context; None: it was not asked for any
     cited: bool | None = field(default=None, repr=False)
+    given_prompt: Any = field(default=None, repr=False)  # what `completion` was called with; None: another call
 
     def __str__(self) -> str:
         return self.answer or ''
@@ -124,9 +125,9 @@ class Result:
         return self.answer
 
     @property
-    def prompt(self) -> str | None:  # the question
-        "Another name of `query`."
-        return self.query
+    def prompt(self) -> Any:
+        "What `completion` was called with, as in the `rlms` engine; for other calls another name of `query`."
+        return self.query if self.given_prompt is None else self.given_prompt
 
     @property
     def root_model(self) -> str:  # name
@@ -152,3 +153,9 @@ class Result:
     def total_output_tokens(self) -> int:  # tokens
         "Completion tokens of the whole tree."
         return self.usage.output
+
+    def to_dict(self) -> dict[str, Any]:  # root_model, prompt, response, usage_summary, execution_time, metadata
+        "In the form of the `rlms` engine."
+        about = dict(root_model=self.root_model, prompt=self.prompt, response=self.response)
+        about |= dict(usage_summary=self.usage_summary.to_dict(), execution_time=self.execution_time)
+        return about | (dict(metadata=self.metadata) if self.trace else {})

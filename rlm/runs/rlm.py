@@ -11,6 +11,7 @@ from typing import Any
 from fastcore.basics import patch
 from ..base import prompts
 from ..base.errors import BadInput
+from ..base.inputs import copy_of
 from ..models.lm import as_lm, LM
 from .call_tree import CallTree
 from .compat import EngineArguments, native_settings, pop_models
@@ -126,6 +127,8 @@ async def _continue_session(self: RLM, tree: CallTree, context: Any, query: str 
         shell['history'] = list(self._session)
         trajectory = Trajectory(tree, self.settings, self.lm, self.sub_lm, shell['context'], query, shell=shell)
         result = await trajectory.solve(first)
+        # The transcript of each question, by the name that the `rlms` engine gives it.
+        shell[f'history_{tree.asked_before}'] = list(trajectory.messages)
         self._session.append(dict(role='user', content=query or ''))
         self._session.append(dict(role='assistant', content=result.answer or ''))
         return result
@@ -138,7 +141,7 @@ def _next_message(self: RLM, context: Any, query: str | None) -> str | None:  # 
     if self._shell is None:
         self._shell = settings.open_shell(context, self.writers, settings.tools)
     elif context is not None:
-        number = self._shell.add_context(context)
+        number = self._shell.add_context(copy_of(context) if self._shell.env == 'local' else context)
     if not self._session:
         return None
     if context is None:

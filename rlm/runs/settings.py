@@ -8,12 +8,15 @@ __all__ = ['CALLBACKS', 'P', 'Settings', 'LimitArguments', 'takes', 'RLMSettings
 # %% ../../nbs/runs/03_settings.ipynb #62b372dd
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 from fastcore.basics import patch
 from ..base import prompts
 from ..base.errors import BadInput, check
+from ..base.inputs import copy_of
 from ..models.ledger import Limits
 from ..models.lm import LM
 from ..shell.environments import choose_env, ENVIRONMENTS, open_shell
@@ -63,6 +66,7 @@ class Settings:
         check(
             'trace', self.trace, (str, os.PathLike, Journal), optional=True, give='a path ending in .jsonl, or a folder'
         )
+        _check_trace(self.trace)
         check('keep_context', self.keep_context, int, least=0, give='a whole number of characters')
         check('sources', self.sources, Mapping, optional=True, give='a dict such as {"files": ["a.txt"]}')
         check('verbose', self.verbose, bool)
@@ -71,6 +75,18 @@ class Settings:
             raise BadInput(f'logger={self.logger!r}: give an RLMLogger.')
         if self.on_limit not in ('raise', 'return'):
             raise BadInput(f'on_limit={self.on_limit!r}: give "raise" or "return".')
+
+
+def _check_trace(where: Any) -> None:
+    "Raise `BadInput` for what looks like a file and would become a folder, such as run.json."
+    if not isinstance(where, (str, os.PathLike)) or str(where).endswith(('/', os.sep)):
+        return
+    path = Path(where)
+    if re.fullmatch(r'\.[A-Za-z]\w*', path.suffix) and path.suffix != '.jsonl' and not path.is_dir():
+        raise BadInput(
+            f'trace={str(where)!r}: a trace is a file whose name ends in .jsonl, or a folder: '
+            f'give {str(path.with_suffix(".jsonl"))!r}, or {str(where) + "/"!r}.'
+        )
 
 # %% ../../nbs/runs/03_settings.ipynb #df48c46e
 @dataclass(kw_only=True)
@@ -133,9 +149,11 @@ class RLMSettings(Settings):
     final_patterns: Any = None
     first_look: bool = True  # open the transcript with a look at the context that costs no call
     persistent: bool = False  # keep the shell between questions
-    compaction: bool = False  # summarise the transcript when it nears the window
+    # summarise the transcript when it nears the window; None: where leaving out old outputs gains too little;
+    # False: never
+    compaction: bool | None = None
     compaction_threshold_pct: float = 0.85  # share of the window at which the transcript is summarised
-    context_window: int | None = None  # tokens of the model's window; None: LiteLLM's figure, or 128,000
+    context_window: int | None = None  # tokens of the model's window; None: as the model or its server says
     max_output_chars: int = 4000  # characters of a cell's output that the model sees; longer output is offloaded
     preview_chars: int = 400  # characters of offloaded output that the model sees
     cell_timeout: float | None = 300  # seconds a cell may run, not counting its wait for sub-calls
@@ -156,7 +174,7 @@ class RLMSettings(Settings):
         self._check_amounts()
         check_patterns(self.final_patterns)
         for name in ('tool_calls', 'first_look', 'persistent', 'compaction'):
-            check(name, getattr(self, name), bool)
+            check(name, getattr(self, name), bool, optional=name == 'compaction')
         for name in ('system_prompt', 'child_system_prompt', 'final_prompt', 'setup_code', 'user_prologue'):
             check(name, getattr(self, name), str, optional=True)
 
@@ -168,9 +186,11 @@ class RLMSettings(Settings):
         subcalls: Callable | None = None,  # answers sub-calls
     ) -> BaseShell:  # with the context in it
         "A shell in the environment that the settings ask for; raises `BadInput` when that cannot run here."
+        env = choose_env(self.env, *lms)
         return open_shell(
-            choose_env(self.env, *lms),
-            context,
+            env,
+            # Other environments have a copy in any case.
+            copy_of(context) if env == 'local' else context,
             subcalls=subcalls,
             tools=tools,
             timeout=self.cell_timeout,

@@ -173,7 +173,9 @@ class Strategy:
     ) -> Result:  # `response`, `usage_summary`, `execution_time`, ...
         "The call as the `rlms` engine spells it."
         prompt = self.read(prompt, root_prompt, optional=True)
-        return run_sync(self.drive(prompt, root_prompt))
+        result = run_sync(self.drive(prompt, root_prompt))
+        result.given_prompt = prompt
+        return result
 
     async def acompletion(
         self,
@@ -182,7 +184,9 @@ class Strategy:
     ) -> Result:  # `response`, `usage_summary`, `execution_time`, ...
         "The coroutine twin of `completion`."
         prompt = self.read(prompt, root_prompt, optional=True)
-        return await on_loop(self.drive(prompt, root_prompt))
+        result = await on_loop(self.drive(prompt, root_prompt))
+        result.given_prompt = prompt
+        return result
 
     def stream(
         self,

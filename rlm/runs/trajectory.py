@@ -19,6 +19,7 @@ from fastcore.basics import patch
 from ..base import prompts
 from ..base.describe import describe_tools
 from ..base.python_source import UNPARSABLE
+from ..base.event_loop import run_in_thread
 from ..base.errors import IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.lm import LM, Reply, ToolCall
 from ..models.retries import EmptyReply
@@ -26,16 +27,18 @@ from .actions.cited import Cited, cite_answer
 from .actions.first_look import first_look
 from .actions.subcalls import PlainSubcalls
 from .actions.tool_calls import call_tool, known_tool, read_arguments, tool_schema
+from .actions.window import shorten_transcript, TranscriptWindow
 from .call_tree import CallTree
-from .parse.blocks import find_blocks, without_calls
-from .parse.repeats import same_reply, shorten_reply
+from .compat import backend_of
+from .parse.blocks import find_blocks, find_calls, without_calls
+from .parse.repeats import for_transcript, same_reply
 from .parse.clean import clean_reply, find_final
 from .parse.finals import FinalText
 from .recipe import read_literal
 from .result import Result
 from .settings import RLMSettings
 from ..shell.namespace import Answer
-from ..shell.view import BaseShell, Cell, NO_OUTPUT, view
+from ..shell.view import BaseShell, Cell, keep_text, NO_OUTPUT, view
 
 # %% ../../nbs/runs/07_trajectory.ipynb #d92ed331
 class Trajectory:
@@ -78,7 +81,9 @@ class Trajectory:
         limit = settings.child_max_iterations if self.is_child else None
         self.max_iterations = limit or settings.limits.max_iterations or 30
         self._unconfirmed: str | None = None  # an answer that was written beside code
-        self._opening = self._tokens = 0  # messages that open the transcript; tokens of the last call
+        self.window = TranscriptWindow(settings.context_window)
+        self._knows_window = False  # whether the model was asked for its window
+        self._question_end = self._opening = 0  # messages up to the question, and up to the first look
         self._compacted: list[dict] = []  # messages before the last compaction
         self._tool_cells: list[Cell] = []  # cells that the tool calls of this turn ran
         self._asking: set[asyncio.Task] = set()  # batches of sub-calls under way
@@ -86,6 +91,7 @@ class Trajectory:
         self._said = ''  # the last reply
         self._last_did: tuple[str, str] | None = None  # the last reply, and what came of it
         self._repeats = self._empty_replies = 0  # how often in a row
+        self._cut_subcalls = 0  # replies of this cell's sub-calls that ended at their token limit
         self._answerer = self._make_answerer()
         self._open_shell(shell)
 
@@ -155,16 +161,13 @@ class Trajectory:
         "One round: ask the model, run what it wrote, look for an answer, reply."
         if last:
             self.say('user', self.settings.text('FINAL_PROMPT') + self._quotations_request())
-        else:
-            await self._compact()
-        schemas = [tool_schema(function, name) for name, function in self.functions.items()]
+        schemas = [tool_schema(function, name) for name, function in self.functions.items()] or None
+        await self._make_room(schemas, last)
         params = self._sampling()
         if last and schemas:
             params['tool_choice'] = 'none'
         try:
-            reply = await self.tree.ask(
-                self.run, self.lm, self.messages, 'turn', schemas or None, params, turn=self.turn
-            )
+            reply = await self._ask(schemas, params)
         except EmptyReply:
             reply = None
         else:
@@ -255,7 +258,7 @@ def _begin(self: Trajectory, first_message: str | None = None) -> None:
         template = settings.text('FIRST_LOOK_MESSAGE' if looks else 'FIRST_MESSAGE')
         first_message = prompts.first_message(query, self.context, template)
     self.say('user', first_message + self._quotations_request())
-    self._opening = len(self.messages)
+    self._question_end = self._opening = len(self.messages)
 
 
 @patch
@@ -269,6 +272,8 @@ def _about(self: Trajectory) -> dict[str, Any]:
         max_depth=limits.max_depth or 1,
         max_iterations=self.max_iterations,
         environment_type=self.shell.env,
+        environment_kwargs=dict(self.settings.env_kwargs) or None,
+        backend=backend_of(self.lm),
         limits=vars(limits),
         api_base=self.lm.api_base,
     )
@@ -362,6 +367,10 @@ def _adopt_cell(self: Trajectory, cell: Cell) -> None:
 def _show(self: Trajectory, cell: Cell) -> str:  # for the model
     "The output of a cell as the model reads it."
     text = view(self.shell, cell, self.settings.max_output_chars, self.settings.preview_chars)
+    if self._cut_subcalls:
+        note = self.settings.text('CUT_SUBCALLS_MESSAGE')
+        text += '\n' + prompts.fill(note, number=self._cut_subcalls)
+        self._cut_subcalls = 0
     self._shown.append(text)
     return text
 
@@ -373,7 +382,9 @@ def _make_answerer(self: Trajectory) -> PlainSubcalls:
 
     async def ask(lm: LM, messages: list[dict], prompt: str | list[dict]) -> Reply:
         where = dict(turn=self.turn, cell=self.cells, prompt=prompt)
-        return await self.tree.ask(self.run, lm, messages, 'subcall', None, settings.sub_sampling_args, **where)
+        reply = await self.tree.ask(self.run, lm, messages, 'subcall', None, settings.sub_sampling_args, **where)
+        self._cut_subcalls += reply.finish_reason == 'length'
+        return reply
 
     return PlainSubcalls(
         self.sub_lm,
@@ -420,8 +431,8 @@ async def _ask_child(self: Trajectory, lm: LM, prompt: str | list[dict], context
 @patch
 async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
     "Carry out what a reply asks for, and look for an answer."
-    self.messages.append(replace(reply, text=shorten_reply(reply.text)).message)
-    self._tokens, self._said = reply.usage.tokens, reply.text
+    self.messages.append(for_transcript(reply))
+    self._said = reply.text
     cut = reply.finish_reason == 'length'
     outputs = []
     if reply.tool_calls:
@@ -430,7 +441,8 @@ async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
         cells = await self._run_blocks(reply.text, cut)
         if cells:
             outputs.append(self._outputs_of(cells))
-    acted = bool(cells or reply.tool_calls)
+        outputs += await self._run_written_calls(reply.text)
+    acted = bool(outputs or reply.tool_calls)
     self._count_repeats(reply.text, '\n'.join(outputs))
     if cut:
         outputs.append(self.settings.text('CUT_MESSAGE'))
@@ -444,6 +456,17 @@ def _outputs_of(self: Trajectory, cells: list[Cell]) -> str:  # for the model
     if all(one == NO_OUTPUT for one in shown):
         shown = [self.settings.text('NO_OUTPUT_MESSAGE')]
     return prompts.fill(self.settings.text('CELL_MESSAGE'), cells='\n'.join(shown))
+
+
+@patch
+async def _run_written_calls(self: Trajectory, text: str) -> list[str]:  # what the model reads of each
+    "Carry out calls of the user's tools that the model wrote into its text instead of making them."
+    results = []
+    for call in find_calls(text) if self.functions else ():
+        name = known_tool(call.name, self.functions)
+        if name and name != 'run_repl':
+            results.append(f'{name}: {await self._use_tool(ToolCall("", name, call.arguments))}')
+    return results
 
 # %% ../../nbs/runs/07_trajectory.ipynb #4a3eb560
 @patch
@@ -619,21 +642,151 @@ async def _use_tool(self: Trajectory, call: ToolCall) -> str:  # what the model 
             self._adopt_cell(self.shell.last)
 
 # %% ../../nbs/runs/07_trajectory.ipynb #41cf90c6
+_FULL, _HALF, _ENOUGH = 0.97, 0.5, 0.65  # shares of the window
+_NO_ROOM = (
+    'nothing more of the transcript can be left out: give the server a larger window (llama-server -c, vLLM '
+    '--max-model-len, num_ctx of Ollama), or take another model'
+)
+
+
 @patch
-async def _compact(self: Trajectory) -> None:
-    "Summarise the transcript when it nears the window."
+async def _make_room(self: Trajectory, schemas: list | None, last: bool) -> None:
+    "Shorten the transcript where it nears the window, before a call."
+    done: set[str] = set()
+    while measure := await self._next_measure(schemas, last, done):
+        done.add(measure)
+        if measure == 'summary':
+            await self._summarise()
+        else:
+            self._leave_out(schemas, measure == 'turns')
+
+
+@patch
+async def _next_measure(
+    self: Trajectory,
+    schemas: list | None,
+    last: bool,  # whether this is the last turn
+    done: set[str],  # what was done before this call
+) -> str | None:  # 'outputs', 'summary' or 'turns'; None: the transcript can be sent
+    "What to do about the length of the transcript."
+    if step := self.tree.record.next_step(self.run):
+        # A run that is repeated does what it did, whatever is known of the window by now.
+        if step['type'] == 'window':
+            return 'turns' if step['turns'] else 'outputs'
+        return 'summary' if step['type'] == 'reply' and step['kind'] == 'compaction' else None
+    wish = self.settings.compaction
+    size = await self._find_window() or (128_000 if wish else None)
+    if size is None:
+        return None
+    share = self.window.count(self.messages, schemas) / size
+    near = self.settings.compaction_threshold_pct if wish is not False else _FULL
+    if share < (_ENOUGH if 'outputs' in done and wish is not False else near):
+        return None
+    can_summarise = wish is not False and not last and 'summary' not in done
+    if can_summarise and (wish or 'outputs' in done):
+        return 'summary'
+    if 'outputs' not in done:
+        return 'outputs'
+    return 'turns' if 'turns' not in done and share >= _FULL else None
+
+
+@patch
+async def _find_window(self: Trajectory) -> int | None:  # tokens
+    "The size of the window, as far as it is known."
+    if self.window.size is None and not self._knows_window:
+        self._knows_window = True
+        # Facts on a model may have to be loaded first.
+        self.window.size = await run_in_thread(lambda: self.lm.window)
+    return self.window.size
+
+
+@patch
+async def _ask(self: Trajectory, schemas: list | None, params: dict) -> Reply:
+    "Ask the model; a transcript that the server refuses for its length is shortened and sent again."
+    while True:
+        try:
+            reply = await self.tree.ask(self.run, self.lm, self.messages, 'turn', schemas, params, turn=self.turn)
+        except ModelError as error:
+            if not error.exceeds_window:
+                raise
+            self.window.learn_refusal(self.messages, schemas, str(error))
+            if not self._leave_out(schemas, True):
+                raise self._no_room(error) from error
+        else:
+            self.window.learn(self.messages, schemas, reply.usage)
+            return reply
+
+
+@patch
+def _no_room(self: Trajectory, refusal: ModelError) -> ModelError:
+    "The error of a run that does not fit the window, however short it is made."
+    path = self.tree.journal.path
+    resume = f'; rlm resume {path} goes on from here' if path else ''
+    error = ModelError(f'{str(refusal).rstrip(".")}; {_NO_ROOM}{resume}.', self.lm.name, refusal.status)
+    error.usage = getattr(refusal, 'usage', None)
+    return error
+
+# %% ../../nbs/runs/07_trajectory.ipynb #win00001
+@patch
+def _leave_out(self: Trajectory, schemas: list | None, turns: bool) -> bool:  # False: there is nothing to leave out
+    "Shorten the transcript to half of the window, and say so in the journal."
+    step = self.tree.record.next_step(self.run) or {}
+    size, tokens = self.window.size or 128_000, self.window.count(self.messages, schemas)
+    room = step['room'] if step.get('type') == 'window' else int(_HALF * size)
+    short = shorten_transcript(
+        self.messages,
+        room,
+        lambda messages: self.window.count(messages, schemas),
+        self._question_end,
+        lambda text: keep_text(self.shell, text),
+        self._variables(),
+        turns,
+    )
+    if short == self.messages:
+        return False
+    after = self.window.count(short, schemas)
+    text = f'The transcript had about {tokens:,} tokens of the {size:,} that {self.lm.name} reads; it is shortened to '
+    self.write('window', room=room, turns=turns, tokens=tokens, size=size)
+    self.write('notice', text=f'{text}about {after:,}. What is left out stays in the trace and in variables.')
+    if len(short) != len(self.messages):
+        self._opening = self._question_end
+    self._restart(short)
+    return True
+
+
+@patch
+def _restart(self: Trajectory, messages: list[dict]) -> None:
+    "Go on with another transcript."
+    self.messages = messages
+    for index, message in enumerate(messages):
+        content = self.tree.record.said(self.run, message['role'], message['content'])
+        messages[index] = dict(message, content=content)
+        self.write('message', **messages[index], reset=index == 0)
+
+
+@patch
+def _variables(self: Trajectory) -> str:  # a sentence for the model
+    "The variables of the REPL."
+    names = [f'{name} ({about})' for name, about in self.shell.variables().items()]
+    return f'Variables in the REPL: {", ".join(names)}' if names else 'There are no variables'
+
+
+@patch
+async def _summarise(self: Trajectory) -> None:
+    "Let the model summarise the transcript, and go on from its summary; without one the transcript stays."
     settings = self.settings
-    window = settings.context_window or (self.lm.window if settings.compaction else None) or 128_000
-    if not settings.compaction or self._tokens < settings.compaction_threshold_pct * window:
-        return
-    self.shell['history'] = self._compacted + self.messages
-    self._compacted, self._tokens = self.shell['history'], 0
     request = self.messages + [dict(role='user', content=settings.text('COMPACTION_PROMPT'))]
     where = dict(turn=self.turn, prompt=request)
-    reply = await self.tree.ask(self.run, self.lm, request, 'compaction', None, settings.sampling_args, **where)
+    try:
+        reply = await self.tree.ask(self.run, self.lm, request, 'compaction', None, settings.sampling_args, **where)
+    except EmptyReply:
+        return
+    except ModelError as error:
+        if not error.exceeds_window:
+            raise
+        return self.window.learn_refusal(request, None, str(error))
+    self.shell['history'] = self._compacted + self.messages
+    self._compacted = self.shell['history']
     variables = ', '.join(f'{name} ({about})' for name, about in self.shell.variables().items())
     summary = prompts.fill(settings.text('COMPACTED_MESSAGE'), summary=clean_reply(reply.text), variables=variables)
-    self.messages = self.messages[: self._opening] + [dict(role='user', content=summary)]
-    for index, message in enumerate(self.messages):
-        message['content'] = self.tree.record.said(self.run, message['role'], message['content'])
-        self.write('message', **message, reset=index == 0)
+    self._restart(self.messages[: self._opening] + [dict(role='user', content=summary)])

@@ -17,7 +17,7 @@ from .namespace import Answer, read_tools
 from .search import Passage, SearchIndex
 
 # %% auto #0
-__all__ = ['Subcalls', 'NO_OUTPUT', 'Cell', 'BaseShell', 'view']
+__all__ = ['Subcalls', 'NO_OUTPUT', 'Cell', 'BaseShell', 'keep_text', 'view']
 
 # %% ../../nbs/shell/02_view.ipynb #0258f9e0
 @dataclass(repr=False)
@@ -192,13 +192,22 @@ class BaseShell(ABC):
 NO_OUTPUT = '(no output)'  # what the model sees of a cell that showed nothing
 
 
-def _offload(shell: BaseShell, text: str, room: int) -> str:
-    "Put `text` into the next free `_result_n`; returns its head and tail in `room` characters."
+def keep_text(
+    shell: BaseShell,  # where it becomes a variable
+    text: str,  # output that the transcript does not hold whole
+) -> str:  # name of the variable
+    "Put a text into the next free `_result_n`."
     number = 0
     while f'_result_{number}' in shell:
         number += 1
     name = f'_result_{number}'
     shell[name] = text
+    return name
+
+
+def _offload(shell: BaseShell, text: str, room: int) -> str:
+    "Put `text` into a variable; returns its head and tail in `room` characters."
+    name = keep_text(shell, text)
     head = text[: room - room // 2]
     tail = text[len(text) - room // 2 :]
     left_out = f'{len(text) - room:,} of {len(text):,} characters left out'

@@ -17,8 +17,8 @@ from typing import Any
 from ..base.python_source import syntax_tree
 
 # %% auto #0
-__all__ = ['normal_number', 'normal_text', 'answer_key', 'same_answer', 'join_pairs', 'cluster_answers', 'is_empty',
-           'is_error_text']
+__all__ = ['EQUIVALENCES', 'normal_number', 'normal_text', 'answer_key', 'same_answer', 'contains_answer', 'join_pairs',
+           'cluster_answers', 'is_empty', 'is_error_text']
 
 # %% ../../nbs/vote/01_answers.ipynb #ff41af92
 _ROUNDING = decimal.Context(prec=15)
@@ -177,6 +177,20 @@ def same_answer(
 ) -> bool:  # symmetric, and transitive
     "Return whether two answers say the same."
     return answer_key(one) == answer_key(other)
+
+
+def contains_answer(
+    one: Any,  # a text, or an object
+    other: Any,  # likewise
+) -> bool:  # symmetric, but not transitive
+    "Return whether the words of one answer stand in the other, as in `42` and `It is 42`."
+    if same_answer(one, other):
+        return True
+    short, long = sorted((normal_text(str(one)), normal_text(str(other))), key=len)
+    return bool(short) and re.search(rf'(?<!\w){re.escape(short)}(?!\w)', long) is not None
+
+
+EQUIVALENCES = dict(same=same_answer, contains=contains_answer)  # name of a way to compare -> its function
 
 # %% ../../nbs/vote/01_answers.ipynb #b4173b9e
 def join_pairs(

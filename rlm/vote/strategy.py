@@ -22,10 +22,14 @@ from .candidates import candidate_strategy
 from .vote_run import one_call_result, recorded_result, SRLMResult, SRLMSettings, VoteRun
 
 # %% auto #0
-__all__ = ['SRLM']
+__all__ = ['LM_REPL_DEFAULTS', 'SRLM']
 
 # %% ../../nbs/vote/05_strategy.ipynb #b8a61f01
 _TEMPERATURES = 'candidate_temperature', 'temperature'  # two names of one setting
+# What `SRLM` of lm-repl does unless it is told otherwise; it holds where a model is named in its way.
+LM_REPL_DEFAULTS = dict(
+    k=1, candidate_parallel=1, candidate_temperature=None, confidence_elicitation=False, equivalent='contains'
+)
 _OWN_SETTINGS = {part.name for part in fields(SRLMSettings)} - {'limits'}
 
 
@@ -68,6 +72,8 @@ class SRLM(Strategy):
         strategy = _one_of(strategy, kwargs.pop('engine', None), 'strategy', 'engine') or RLM
         count = _one_of(kwargs.pop('k', None), kwargs.pop('n_candidates', None), 'k', 'n_candidates')
         own = {name: kwargs.pop(name) for name in list(kwargs) if name in _OWN_SETTINGS}
+        if not kwargs.keys().isdisjoint(('backend', 'backend_kwargs')):
+            own = LM_REPL_DEFAULTS | own
         if count is not None:
             own['k'] = count
         if 'temperature' in kwargs:

@@ -23,7 +23,7 @@ from ..runs.recipe import answer_of
 from ..runs.result import Result
 from ..runs.settings import Settings
 from ..runs.strategy import Strategy
-from .answers import cluster_answers, is_empty, is_error_text, join_pairs, same_answer
+from .answers import cluster_answers, EQUIVALENCES, is_empty, is_error_text, join_pairs, same_answer
 from .candidates import candidate_sampling, CandidateTree, takes_temperature
 from .selection import Candidate, Choice, choose, has_looked, is_first_look, is_settled, read_confidence
 from .selection import voters_of, without_reports
@@ -63,7 +63,8 @@ class SRLMSettings(Settings):
     recursion: bool = True  # False: RLM candidates work without sub-calls
     only_looked: bool = True  # who never looked at the context votes only if nobody looked; False: all vote (the paper)
     early_stop: bool = True  # stop as soon as the remaining candidates cannot change which answer wins
-    equivalent: Callable[[Any, Any], bool] = same_answer  # whether two answers agree
+    # whether two answers agree: a function of two answers; "same", or "contains": one stands in the other
+    equivalent: Callable[[Any, Any], bool] | str = same_answer
     judge: str | Callable | LM | None = None  # a model that is asked once for each pair of clusters whether they agree
     abstain_below: float = 0.0  # share of the candidates, 0 to 1, that must agree; below it there is no answer
 
@@ -76,11 +77,17 @@ class SRLMSettings(Settings):
         check('abstain_below', self.abstain_below, float, least=0, most=1, give='a share from 0 to 1')
         for name in ('confidence_elicitation', 'recursion', 'only_looked', 'early_stop'):
             check(name, getattr(self, name), bool)
-        if not callable(self.equivalent):
-            raise BadInput(f'equivalent={self.equivalent!r}: give a function of two answers.')
+        if not callable(self.equivalent) and self.equivalent not in EQUIVALENCES:
+            known = ', '.join(f'"{name}"' for name in EQUIVALENCES)
+            raise BadInput(f'equivalent={self.equivalent!r}: give a function of two answers, or one of {known}.')
         if self.judge is not None:
             self.judge = as_lm(self.judge)
         self.temperatures = self._temperatures()
+
+    @property
+    def agrees(self) -> Callable[[Any, Any], bool]:
+        "The function that compares two answers."
+        return EQUIVALENCES[self.equivalent] if isinstance(self.equivalent, str) else self.equivalent
 
     @property
     def has_default_temperatures(self) -> bool:  # False: the user chose them
@@ -212,7 +219,7 @@ class VoteRun:
 def _rules(self: VoteRun) -> dict[str, Any]:  # keywords for `choose` and `is_settled`
     settings = self.settings
     confidence, only_looked = settings.confidence_elicitation, settings.only_looked
-    return dict(equivalent=settings.equivalent, confidence=confidence, only_looked=only_looked)
+    return dict(equivalent=settings.agrees, confidence=confidence, only_looked=only_looked)
 
 
 @patch(as_prop=True)
@@ -409,7 +416,7 @@ async def _ask_judge(self: VoteRun) -> None:
     "Let the judge join clusters; a pair for which it fails stays apart."
     candidates = [candidate for _, candidate in sorted(self.ended.items())]
     voters = voters_of(candidates, self.settings.only_looked)
-    places = cluster_answers([voter.compared for voter in voters], self.settings.equivalent)
+    places = cluster_answers([voter.compared for voter in voters], self.settings.agrees)
     groups = [[voters[place].number for place in group] for group in places]
     shortest = [min((self.ended[number].answer for number in group), key=_by_length) for group in groups]
     pairs = list(combinations(range(len(groups)), 2))

@@ -6,6 +6,7 @@
 __all__ = ['tool_name', 'tool_schema', 'read_arguments', 'call_tool', 'known_tool']
 
 # %% ../../../nbs/runs/actions/02_tool_calls.ipynb #tc00003
+import ast
 import asyncio
 import functools
 import inspect
@@ -14,6 +15,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from ...base.errors import RLMError
+from ...base.python_source import UNPARSABLE
 
 # %% ../../../nbs/runs/actions/02_tool_calls.ipynb #tc00006
 _JSON_TYPES = {str: 'string', int: 'integer', float: 'number', bool: 'boolean', list: 'array', dict: 'object'}
@@ -69,20 +71,54 @@ def read_arguments(
 ) -> dict[str, Any]:  # name -> value
     "The arguments of a tool call; raises `ValueError` that says what is wrong with them, for the model to read."
     given: Any = arguments or '{}'
-    # Some servers and models encode the JSON a second time, as a string; line breaks may stand in strings as they are.
+    # Some servers and models encode the JSON a second time, as a string.
     for _ in range(2):
         if isinstance(given, str):
-            try:
-                given = json.loads(given, strict=False)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f'they are no JSON ({error})') from None
+            given = _decoded(given, function)
     if not isinstance(given, dict):
         raise ValueError('they are no JSON object')
+    given = _renamed(given, function)
     try:
         inspect.signature(function).bind(**given)
     except TypeError as error:
         raise ValueError(str(error)) from None
     _check_types(function, given)
+    return given
+
+
+_FENCED = re.compile(r'\s*(`{3,})[\w-]*\s*\n(.*?)\s*\1\s*', re.S)
+
+
+def _decoded(written: str, function: Callable) -> Any:
+    "What a model wrote for JSON, decoded; line breaks may stand in strings as they are."
+    fenced = _FENCED.fullmatch(written)
+    body = fenced[2] if fenced else written
+    try:
+        return json.loads(body, strict=False)
+    except (ValueError, RecursionError) as error:
+        problem = error
+    if body.lstrip()[:1] == '{':
+        try:
+            return ast.literal_eval(body.strip())
+        except (*UNPARSABLE, TypeError):
+            pass
+    elif body.lstrip()[:1] not in ('[', '"', '') and (name := _only_text(function)):
+        return {name: body}
+    raise ValueError(f'they are no JSON ({problem})')
+
+
+def _only_text(function: Callable) -> str | None:  # None: it takes more, or another type
+    "The name of the only parameter of a tool, where that is a text."
+    parameters = _parameters(function)
+    name = next(iter(parameters), None)
+    return name if len(parameters) == 1 and parameters[name].annotation is str else None
+
+
+def _renamed(given: dict, function: Callable) -> dict:
+    "A single text under another name is meant for the only text that a tool takes."
+    name = _only_text(function)
+    if name and len(given) == 1 and name not in given and all(isinstance(value, str) for value in given.values()):
+        return {name: next(iter(given.values()))}
     return given
 
 

@@ -45,6 +45,9 @@ _TAGS = (
     (r'<\|channel>(?:thought\b)?', r'<channel\|>'),
     (r'<seed:think>', r'</seed:think>'),
     (r'◁think▷', r'◁/think▷'),
+    (r'<reasoning>', r'</reasoning>'),
+    (r'<\|begin_of_thought\|>', r'<\|end_of_thought\|>'),
+    (r'<unused94>(?:thought\b)?', r'<unused95>'),
 )
 _THINK = re.compile(
     '|'.join(f'(?P<open{number}>{first})|(?P<close{number}>{last})' for number, (first, last) in enumerate(_TAGS)), re.I
@@ -301,10 +304,10 @@ _TOKEN = re.compile(
     r'<\|(?:im_start|im_end|endoftext|end_of_text|eot_id|eom_id|start_header_id'
     r'|start|channel|message|constrain|end|return|call)\|>'
     r'|<(?:start|end)_of_turn>|<\|turn>|<turn\|>|<｜end▁of▁sentence｜>'
-    r'|<\|END_(?:RESPONSE|TEXT|OF_TURN_TOKEN)\|>'
+    r'|<\|END_(?:RESPONSE|TEXT|OF_TURN_TOKEN)\|>|<\|end_of_solution\|>'
 )
 _REST_OF_LINE = re.compile(r'[^\S\n]*')
-_START_OF_ANSWER = re.compile(r'\s*<\|START_(?:RESPONSE|TEXT)\|>')
+_START_OF_ANSWER = re.compile(r'\s*<\|(?:START_(?:RESPONSE|TEXT)|begin_of_solution)\|>\s*')
 _OWN_HEADER = re.compile(
     r'\s*(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|turn>)[ \t]*'
     r'(?:assistant|model)(?:<\|end_header_id\|>)?[ \t]*\r?\n'

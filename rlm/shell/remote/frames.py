@@ -5,20 +5,22 @@
 # %% ../../../nbs/shell/remote/01_frames.ipynb #1155ea05
 from __future__ import annotations
 import base64
+import contextlib
 import json
-import pickle
+import os
 import struct
 import sys
+import sysconfig
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 from ...base.errors import BadInput, RLMError
 from ..namespace import describe
 from ..search import Passage
 
 # %% auto #0
-__all__ = ['MAX_FRAME', 'FRAME_LENGTH', 'BadFrame', 'encode_frame', 'decode_frame', 'pack', 'unpack', 'write_value',
+__all__ = ['MAX_FRAME', 'FRAME_LENGTH', 'PYTHON', 'BadFrame', 'encode_frame', 'decode_frame', 'pack', 'unpack', 'write_value',
            'ContextFile']
 
 # %% ../../../nbs/shell/remote/01_frames.ipynb #7df29807
@@ -151,10 +153,67 @@ def unpack(
 _SLICE = 65_536  # characters that are encoded at once: several times quicker than large pieces
 
 
+_by_value = threading.Lock()
+_INSTALLED = tuple(
+    os.path.join(sysconfig.get_path(place), '') for place in ('stdlib', 'platstdlib', 'purelib', 'platlib')
+)
+
+
+def _is_own(module: Any) -> bool:
+    "Whether a module is the user's: neither installed, nor of Python, nor of this library."
+    path = getattr(module, '__file__', None)
+    name = getattr(module, '__name__', None)
+    if not isinstance(path, str) or not isinstance(name, str) or name.split('.')[0] == 'rlm':
+        return False
+    return sys.modules.get(name) is module and not path.startswith(_INSTALLED)
+
+
+@contextlib.contextmanager
+def _own_classes_by_value(cloudpickle: Any) -> Iterator[None]:
+    "Let the pickles that are made in this block hold the user's classes, since another process cannot import them."
+    with _by_value:
+        known = cloudpickle.list_registry_pickle_by_value()
+        added = [one for one in list(sys.modules.values()) if _is_own(one) and one.__name__ not in known]
+        for module in added:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in added:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+class _Noted:
+    "A file that notes whether a pickle needs cloudpickle to be read."
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.needs_cloudpickle = file, False
+
+    def write(self, data: Any) -> None:
+        data = bytes(data)
+        self.needs_cloudpickle = self.needs_cloudpickle or b'cloudpickle.cloudpickle' in data
+        self.file.write(data)
+
+
+def _write_pickle(value: Any, file: BinaryIO) -> str:  # "pickle", or "pickle 3.11": for this version of Python only
+    "Write an object with the classes that are the user's own."
+    import cloudpickle
+
+    noted = _Noted(file)
+    with _own_classes_by_value(cloudpickle):
+        cloudpickle.dump(value, noted)
+    return f'pickle {PYTHON}' if noted.needs_cloudpickle else 'pickle'
+
+
+PYTHON = f'{sys.version_info.major}.{sys.version_info.minor}'  # code can be read by the same version only
+
+
 def write_value(
     value: Any,  # a context, or a variable that the host sets
     file: BinaryIO,  # an empty file
-) -> dict[str, Any]:  # `kind` ("text" or "pickle"), `size` in bytes, `memory` in bytes that the worker needs for it
+) -> dict[
+    str, Any
+]:  # `kind` ("text", "pickle", "pickle 3.11"), `size` in bytes, `memory` in bytes that the worker needs for it
     "Write `value` so that the worker reads it back exactly; raises `BadInput` for objects that cannot be pickled."
     kind = 'text' if type(value) is str else 'pickle'
     if kind == 'text':
@@ -163,7 +222,7 @@ def write_value(
         memory = sys.getsizeof(value)
     else:
         try:
-            pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
+            kind = _write_pickle(value, file)
         except Exception as error:  # whatever the object's own code raises
             raise BadInput(
                 f'A {describe(value)} cannot be sent to another process ({type(error).__name__}: {str(error)[:200]}): '

@@ -27,7 +27,7 @@ from ...base.errors import RLMError
 from ...base.event_loop import event_loop
 from .. import capture
 from ..capture import start_for_host
-from .frames import decode_frame, encode_frame, FRAME_LENGTH, pack, unpack
+from .frames import decode_frame, encode_frame, FRAME_LENGTH, pack, PYTHON, unpack
 from ..ipython import CellJob, ipython_profile, ShellThread, Shell
 from .locks import apply_locks, die_with_parent
 from ..namespace import show, UnknownVariable
@@ -136,6 +136,12 @@ def read_value(
 ) -> Any:  # the same object
     "Read what `write_value` wrote; raises whatever the object's own code raises when it is unpickled."
     if kind != 'text':
+        python = kind.partition(' ')[2]
+        if python and python != PYTHON:
+            raise RLMError(
+                f'The context has objects of your own classes, which Python {python} made and Python {PYTHON} of this '
+                'environment cannot read: give plain data, or use the same version there.'
+            )
         return pickle.load(file)
     size = os.fstat(file.fileno()).st_size
     if not size:
@@ -417,6 +423,8 @@ def _problem_with(what: Any, error: Exception) -> str:
     if isinstance(error, RLMError):
         return str(error)
     details = f'{type(error).__name__}: {str(error)[:500]}'
+    if isinstance(error, ModuleNotFoundError):
+        return f'The worker could not read {what} ({details}): install that module there, or give plain data.'
     return f'The worker could not read {what} ({details}); give plain data, or more memory.'
 
 # %% ../../../nbs/shell/remote/05_worker.ipynb #f1572be5
