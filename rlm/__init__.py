@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .base.errors import RLMError as RLMError
     from .base.errors import TimeExceeded as TimeExceeded
     from .base.errors import TokensExceeded as TokensExceeded
+    from .base.keys import load_env as load_env
     from .core import RLM as RLM
     from .core import Direct as Direct
     from .core import advanced_toolloop as advanced_toolloop
@@ -42,6 +43,7 @@ _HOMES = dict(
     LM='models', Reply='models', Usage='models', Limits='models',
     Result='runs.result', Strategy='runs.strategy', Shell='tools', Journal='trace', RLMLogger='logger',
     RLMError='base.errors', BadInput='base.errors', ModelError='base.errors', LimitExceeded='base.errors',
+    load_env='base.keys',
     BudgetExceeded='base.errors', CallsExceeded='base.errors', Cancelled='base.errors', ErrorsExceeded='base.errors',
     IterationsExceeded='base.errors', TimeExceeded='base.errors', TokensExceeded='base.errors')
 __all__ = ['__version__', *_HOMES]

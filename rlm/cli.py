@@ -13,6 +13,7 @@ from typing import Any
 from . import __version__
 from .base.errors import BadInput, LimitExceeded, exit_code
 from .base.inputs import read_context
+from .base.keys import load_env
 from .base.registry import STRATEGIES
 from .models.lm import LM
 from .replay import replay
@@ -112,6 +113,8 @@ def _strategy_of(args: argparse.Namespace) -> Strategy:
 
 def _models_of(args: argparse.Namespace) -> tuple[LM, LM | None]:
     "The root's model, and that of the sub-calls where it is another one."
+    if args.env_file:
+        load_env(args.env_file)
     address = dict(api_base=args.api_base) if args.api_base else {}
     return LM(args.model, **address), LM(args.sub_model, **address) if args.sub_model else None
 
@@ -208,6 +211,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     task = 'for --method lambda: search, classify, summarise, ... (default: found with one model call, guessed by plan)'
     parser.add_argument('--task', help=task)
     parser.add_argument('--api-base', metavar='URL', help='address of your own server')
+    parser.add_argument('--env-file', metavar='FILE', help='read API keys from this file, such as .env')
     parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')
     parser.add_argument('--quiet', action='store_true', help='print no progress on standard error')
 
