@@ -27,6 +27,9 @@ __all__ = ['MAX_FRAME', 'FRAME_LENGTH', 'BadFrame', 'encode_frame', 'decode_fram
 MAX_FRAME = 64 * 2**20  # bytes of one frame, without its length
 FRAME_LENGTH = struct.Struct('>I')  # the four bytes before each frame
 _MAX_PARTS = 1_000_000  # strings, numbers, brackets and commas in one frame; so its numbers have as many digits at most
+_MAX_CONTAINERS = 120_000  # lists and dicts in one frame
+_MAX_ESCAPES = 10_000_000  # backslashes in one frame; text needs them for line ends and quotes
+_MAX_BYTES = 12 * 2**20  # of one `bytes` value
 _DEEPEST = 220  # levels of lists and dicts in a frame: `pack` makes two for each of its own, and a few lie around them
 
 
@@ -60,11 +63,14 @@ _STEP = (0, 1, -1)  # of the depth, at a character that `_BRACKETS` made
 _BRACKETS = bytes(1 if mark in b'[{' else 2 if mark in b']}' else 0 for mark in range(256))
 
 
-def _depth(body: bytes) -> int:
-    "How many lists and dicts lie in each other, found without parsing."
+def _check_nesting(body: bytes) -> None:
+    "Raise `BadFrame` for too many lists and dicts, or too many that lie in each other, without parsing them."
     outside_strings = b''.join(body.replace(b'\\\\', b'').replace(b'\\"', b'').split(b'"')[::2])
     marks = outside_strings.translate(_BRACKETS, delete=bytes(set(range(256)) - set(b'[]{}')))
-    return max(itertools.accumulate(map(_STEP.__getitem__, marks)), default=0)
+    if len(marks) > 2 * _MAX_CONTAINERS:
+        raise BadFrame('The frame is too large.')
+    if max(itertools.accumulate(map(_STEP.__getitem__, marks)), default=0) > _DEEPEST:
+        raise BadFrame('The frame is nested too deeply.')
 
 
 def decode_frame(
@@ -72,10 +78,10 @@ def decode_frame(
 ) -> dict[str, Any]:  # has an `op`
     "Decode what the other side sent; raises `BadFrame` for anything but a JSON object of bounded size with an `op`."
     has_many_parts = len(body) > _MAX_PARTS and _parts(body) > _MAX_PARTS
-    if len(body) > MAX_FRAME or has_many_parts:
+    if len(body) > MAX_FRAME or body.count(b'\\') > _MAX_ESCAPES or has_many_parts:
         raise BadFrame('The frame is too large.')
-    if body.count(b'[') + body.count(b'{') > _DEEPEST and _depth(body) > _DEEPEST:
-        raise BadFrame('The frame is nested too deeply.')
+    if body.count(b'[') + body.count(b'{') > _DEEPEST:
+        _check_nesting(body)
     try:
         frame = json.loads(body.decode('utf-8', 'surrogatepass'))
     except (ValueError, RecursionError):
@@ -113,6 +119,8 @@ def pack(
         if isinstance(value, kind):
             return {'$': kind.__name__, 'parts': _pack_all(value, depth)}
     if isinstance(value, (bytes, bytearray)):
+        if len(value) > _MAX_BYTES:
+            raise BadInput(f'{len(value):,} bytes cannot be sent in one value (at most {_MAX_BYTES:,}): give a part.')
         return {'$': 'bytes', 'parts': base64.b64encode(value).decode()}
     if getattr(value, 'shape', None) == () and hasattr(value, 'item'):
         return pack(value.item(), depth + 1)  # a NumPy number
@@ -187,6 +195,8 @@ def unpack(
     kind, parts = value['$'], value.get('parts')
     try:
         if kind == 'bytes':
+            if len(parts) > 4 * (_MAX_BYTES // 3 + 1):
+                raise ValueError
             return base64.b64decode(parts, validate=True)
         if kind == 'passage':
             return _passage(parts)
