@@ -15,6 +15,7 @@ from .base.errors import BadInput, LimitExceeded, exit_code
 from .base.inputs import read_context
 from .base.keys import load_env
 from .base.registry import STRATEGIES
+from .base.terminal import escaped_json, safe_streams
 from .models.lm import LM
 from .replay import replay
 from .runs.result import Result
@@ -152,7 +153,7 @@ def _as_json(result: Result) -> str:
         citations=[one.to_dict() for one in result.citations],
         cited=result.cited,
     )
-    return json.dumps(figures | vars(result.usage), ensure_ascii=False)
+    return escaped_json(json.dumps(figures | vars(result.usage), ensure_ascii=False))
 
 
 def plan(
@@ -348,4 +349,5 @@ def main(
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='replace')
     args = parser().parse_args(None if words is None else list(words))
-    return exit_code(lambda: args.run(args))
+    with safe_streams():
+        return exit_code(lambda: args.run(args))

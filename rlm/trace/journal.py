@@ -189,7 +189,10 @@ def _open_locked(path: Path, append: bool) -> BinaryIO:
         except FileExistsError:
             if not path.is_file():
                 raise BadInput(f'{path} is not a file: give the path of a file for the journal.') from None
-            file, created = open(path, 'r+b', buffering=0), False
+            # Not through a link: whoever put it there chose where the run is written.
+            flags = getattr(os, 'O_NOFOLLOW', 0)
+            opener = lambda name, mode: os.open(name, mode | flags)
+            file, created = open(path, 'r+b', buffering=0, opener=opener), False
     except OSError as error:
         raise BadInput(f'The journal {path} cannot be opened ({reason_of(error)}): choose another path.') from error
     try:
