@@ -1917,8 +1917,11 @@ attack(
     'devices',
     'opens devices of the host',
     '''
-for name in ('kvm', 'fuse', 'net/tun', 'uinput', 'loop-control', 'mapper/control', 'vhost-net', 'vhost-vsock', 'cuse', 'ppp', 'snd/seq', 'input/event0', 'hpet', 'cpu_dma_latency', 'mcelog', 'nvram', 'rtc0', 'watchdog', 'ptmx'):
-    if name == 'ptmx': continue
+names = (
+    'kvm fuse net/tun uinput loop-control mapper/control vhost-net vhost-vsock cuse ppp snd/seq input/event0 hpet '
+    'cpu_dma_latency mcelog nvram rtc0 watchdog'
+).split()
+for name in names:
     try: os.close(os.open('/dev/' + name, os.O_RDWR))
     except OSError: continue
     escaped('opened', name)
@@ -1990,7 +1993,8 @@ try:
         left.setblocking(False)
         for _ in range(40):
             inner = socket.socketpair()
-            left.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [inner[0].fileno(), inner[1].fileno()]))])
+            both = array.array('i', [inner[0].fileno(), inner[1].fileno()])
+            left.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, both)])
             inner[0].close(), inner[1].close()
             stashed += 2
 except OSError as error: print(error)
