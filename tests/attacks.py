@@ -1894,7 +1894,7 @@ for folder in trap['folders']:
     made = attempt(os.open, folder, os.O_TMPFILE | os.O_RDWR)
     if made is None: continue
     os.write(made, b'here')
-    attempt(os.link, f'/proc/self/fd/{made}', os.path.join(folder, trap['new_file']))
+    libc.linkat(-100, f'/proc/self/fd/{made}'.encode(), -100, os.path.join(folder, trap['new_file']).encode(), 0x400)
     os.close(made)
 ''',
 )
@@ -2091,8 +2091,8 @@ class Program(ctypes.Structure): _fields_ = [('length', ctypes.c_ushort), ('code
 allow = struct.pack('=HBBI', 6, 0, 0, 0x7FFF0000)
 libc.prctl(38, 1, 0, 0, 0)
 libc.prctl(22, 2, ctypes.byref(Program(1, allow)), 0, 0)
-opened = attempt(socket.socket)
-if opened and not os.path.isdir('/work'): escaped('a socket')
+opened = attempt(os.memfd_create, 'x')
+if opened is not None: escaped('memory without a limit')
 ''',
     gentle=False,
 )

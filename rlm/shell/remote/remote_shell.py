@@ -25,6 +25,7 @@ from ..view import BaseShell, Cell, Subcalls
 __all__ = ['RemoteShell']
 
 # %% ../../../nbs/shell/remote/06_remote_shell.ipynb #0010eeb3
+_FREE_SEARCHES = 100  # of one cell, whose time does not count; the first one makes the index
 _TOOLS_AT_ONCE = 16  # functions and searches of one shell that run at once, each in a thread of the host
 
 
@@ -563,7 +564,8 @@ async def _replies(self: RemoteShell, frame: dict) -> list:  # replies or except
         async with self._tool_turns:
             return [await self._call_tool(frame)]
     if kind == 'search':
-        waiting = self._job.asking(0) if self._job else contextlib.nullcontext()
+        is_free = self._job and self._tool_calls <= _FREE_SEARCHES
+        waiting = self._job.asking(0) if is_free else contextlib.nullcontext()
         async with self._tool_turns:
             return [await self._find_passages(frame.get('query'), frame.get('k'), waiting)]
     prompts, model, contexts = self._read_subcall(frame)
