@@ -16,7 +16,7 @@ from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 from .base import prompts
-from .base.errors import BadInput, LimitExceeded, RLMError
+from .base.errors import BadInput, check, LimitExceeded, RLMError
 from .base.event_loop import start_on_loop
 from .models.ledger import Limits
 from .models.lm import load_litellm, LM
@@ -27,6 +27,7 @@ from .runs.direct import DirectSettings
 from .runs.result import Result
 from .runs.settings import RLMSettings
 from .runs.strategy import Strategy
+from .trace.text import shorten
 from .trace.live import Screen, LiveDisplay
 from .vote.strategy import SRLMSettings
 from .base.registry import STRATEGIES
@@ -45,7 +46,10 @@ def read_messages(
     messages: list[dict],  # of a chat request
 ) -> tuple[str | list[dict], str]:  # context and question
     "Find the context and the question; raises `BadInput` where there is neither."
-    said = [dict(role=message.get('role'), content=_text_of(message)) for message in messages]
+    if not isinstance(messages, list):
+        raise BadInput('messages= must be a list of messages with role and content.')
+    texts = [_text_of(message) for message in messages]
+    said = [dict(role=message.get('role'), content=text) for message, text in zip(messages, texts)]
     said = [message for message in said if message['content'].strip()]
     asked = max((place for place, message in enumerate(said) if message['role'] == 'user'), default=None)
     if asked is None:
@@ -63,13 +67,19 @@ def read_messages(
     return context, '\n\n'.join([*instructions, question or prompts.NO_QUERY])
 
 
-def _text_of(message: Mapping) -> str:
+def _text_of(message: Any) -> str:
+    "The text of a message; raises `BadInput` for anything else, as a client may send anything."
+    if not isinstance(message, Mapping):
+        raise BadInput(f'messages= holds {shorten(repr(message), 100)}: give dicts with role and content.')
     content = message.get('content') or ''
     if isinstance(content, str):
         return content
-    if strange := [part.get('type') for part in content if part.get('type') != 'text']:
-        raise BadInput(f'A message has a part of type {strange[0]!r}: an RLM reads text.')
-    return '\n'.join(part['text'] for part in content)
+    parts = content if isinstance(content, list) else [content]
+    for part in parts:
+        kind = part.get('type') if isinstance(part, Mapping) else type(part).__name__
+        if kind != 'text' or not isinstance(part.get('text'), str):
+            raise BadInput(f'A message has a part of type {shorten(repr(kind), 100)}: an RLM reads text.')
+    return '\n'.join(part['text'] for part in parts)
 
 # %% ../nbs/08_provider.ipynb #71450521
 _LIMITS = {part.name for part in fields(Limits)}
@@ -77,6 +87,23 @@ _LIMITS = {part.name for part in fields(Limits)}
 _DIRECT_SETTINGS = (_LIMITS - {'max_tokens'}) | {'strategy', 'sub_model', 'env', 'k', 'task'}
 # Settings that clients of a server can pass.
 _CLIENT_SETTINGS = _LIMITS | {'strategy', 'k', 'task'}
+# What a limit is where neither the owner nor the client sets it; a client cannot go beyond it.
+_DEFAULT_LIMITS = dict(max_iterations=30, max_depth=1)
+_DEFAULT_CANDIDATES = 8
+# Sampling parameters that clients of a server can pass.
+_CLIENT_SAMPLING = {
+    'temperature',
+    'top_p',
+    'top_k',
+    'min_p',
+    'seed',
+    'presence_penalty',
+    'frequency_penalty',
+    'repetition_penalty',
+    'reasoning_effort',
+    'verbosity',
+}
+_PRICES = ('input_cost_per_token', 'output_cost_per_token')
 # Parameters of a chat request that are ignored.
 _IGNORED = {
     'max_tokens',
@@ -113,10 +140,13 @@ def read_options(
         raise BadInput(f'n={params["n"]}: a run gives one answer; ask for one.')
     settings = {name: value for name, value in params.items() if name in _DIRECT_SETTINGS}
     for where in (metadata, params.get('extra_body'), params):
-        given = (where or {}).get('rlm') or {}
+        given = (where.get('rlm') if isinstance(where, Mapping) else None) or {}
         if not isinstance(given, Mapping):
-            raise BadInput(f'rlm={given!r}: give a dict of settings such as {{"max_cost": 0.5}}.')
+            given = shorten(repr(given), 100)
+            raise BadInput(f'rlm={given}: give a dict of settings such as {{"max_cost": 0.5}}.')
         settings |= given
+    if not all(isinstance(name, str) for name in settings):
+        raise BadInput('The names in rlm= must be texts.')
     not_sampling = _DIRECT_SETTINGS | _IGNORED | set(_REFUSED) | {'n', 'rlm'}
     sampling = {name: value for name, value in params.items() if name not in not_sampling and value is not None}
     return settings, sampling
@@ -137,6 +167,10 @@ def _known_settings(strategy: str) -> set[str]:
     return own | _LIMITS | {'sub_model', 'strategy'}
 
 
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 20 and value.isidentifier()
+
+
 class Service:
     """Runs chat requests with the settings of their owner.
 
@@ -146,10 +180,12 @@ class Service:
 
     def __init__(
         self,
-        open_to_requests: bool = True,  # False: clients can pass only limits and the strategy
+        open_to_requests: bool = True,  # False: clients can pass only limits, the strategy and sampling parameters
+        prices: tuple[float, float] | None = None,  # USD per token in and out, of the model inside; None: LiteLLM's
         **settings: Any,  # `strategy` ("rlm", "direct", ...), `sub_model`, and what that strategy takes
     ):
         self.open_to_requests, self.settings = open_to_requests, settings
+        self.prices = prices
         self.make(LM(lambda messages: ''), settings)  # a wrong setting is reported now, not with the first request
 
     def make(
@@ -160,8 +196,8 @@ class Service:
         "Make the strategy that settings describe."
         settings = dict(settings)
         name, sub_model = settings.pop('strategy', 'rlm'), settings.pop('sub_model', None)
-        if name not in _SETTINGS:
-            raise BadInput(f'strategy={name!r} is not known: give one of {", ".join(_SETTINGS)}.')
+        if not isinstance(name, str) or name not in _SETTINGS:
+            raise BadInput(f'strategy={shorten(repr(name), 100)} is not known: give one of {", ".join(_SETTINGS)}.')
         if isinstance(sub_model, str):
             sub_model = lm.with_model(sub_model)
         if sub_model:
@@ -175,21 +211,55 @@ class Service:
         "Combine the owner's settings and a request's; raises `BadInput` for what a client may not set."
         merged = dict(self.settings)
         strategy = requested.get('strategy')
-        if strategy not in (None, merged.get('strategy', 'rlm')) and strategy in _SETTINGS:
+        if isinstance(strategy, str) and strategy != merged.get('strategy', 'rlm') and strategy in _SETTINGS:
             # The owner's settings for another strategy, such as the number of candidates, do not apply to this one.
             merged = {name: value for name, value in merged.items() if name in _known_settings(strategy)}
         if self.open_to_requests:
             return merged | dict(requested)
         for name, value in requested.items():
             if name not in _CLIENT_SETTINGS:
-                raise BadInput(f'{name}= cannot be set by clients of this server: leave it out.')
-            own = self.settings.get(name)
-            if own is None:
-                merged[name] = value
-            elif name in _LIMITS:
-                merged[name] = min(own, value)
-            elif own != value:
-                raise BadInput(f'{name}={value!r}: this server has {name}={own!r}; leave it out.')
+                raise BadInput(f'{shorten(name, 100)}= cannot be set by clients of this server: leave it out.')
+            if value is None:
+                continue  # as if it were not there: "no limit" is for the owner to say
+            merged[name] = self._chosen(name, value)
+        return merged
+
+    def _chosen(self, name: str, value: Any) -> Any:
+        "What counts of a client's setting; raises `BadInput` for a value that the client may not choose."
+        own = self.settings.get(name)
+        if name in _LIMITS:
+            value = getattr(Limits(**{name: value}), name)  # raises for what is not a limit
+            limits = (own, getattr(self.settings.get('limits'), name, None))
+            known = [limit for limit in limits if limit is not None]
+            return min([value, *(known or [_DEFAULT_LIMITS.get(name, value)])])
+        if name == 'k':
+            check('k', value, int, least=1)
+            return min(value, own or _DEFAULT_CANDIDATES)
+        if not isinstance(value, str) or own not in (None, value):
+            has = f'this server has {name}={own!r}; leave it out' if own is not None else 'give a text'
+            raise BadInput(f'{name}={shorten(repr(value), 100)}: {has}.')
+        return value
+
+    def merge_sampling(
+        self,
+        requested: Mapping[str, Any],  # sampling parameters of a request, with the prices of the proxy's configuration
+    ) -> dict:  # parameters of the model inside
+        "What counts of a request's parameters; raises `BadInput` for what a client may not set."
+        merged = dict(requested)
+        if self.prices is not None:
+            merged |= zip(_PRICES, self.prices)
+        if self.open_to_requests:
+            return merged
+        limits = self.settings.get('limits')
+        has_budget = (self.settings.get('max_cost'), getattr(limits, 'max_cost', None)) != (None, None)
+        if has_budget and self.prices is None and set(_PRICES) & set(requested):
+            # LiteLLM puts the configuration and the request together, so they may be the client's.
+            raise BadInput('A server with max_cost= must know the prices itself: make_handler(prices=(..., ...)).')
+        for name, value in requested.items():
+            if name not in _CLIENT_SAMPLING and name not in _PRICES:
+                raise BadInput(f'{shorten(name, 100)}= cannot be set by clients of this server: leave it out.')
+            if name not in _PRICES and not isinstance(value, (bool, int, float)) and not _is_word(value):
+                raise BadInput(f'{name}={shorten(repr(value), 100)}: give a number or a word.')
         return merged
 
 # %% ../nbs/08_provider.ipynb #221a6931
@@ -238,8 +308,9 @@ def prepare(
     "Read a request; raises `BadInput` for one that cannot be carried out."
     asked, sampling = read_options(optional_params or {}, (litellm_params or {}).get('metadata'))
     settings = service.merge(asked)
-    if isinstance(timeout, (int, float)) and settings.get('limits') is None:
+    if isinstance(timeout, (int, float)) and timeout > 0 and settings.get('limits') is None:
         settings.setdefault('max_seconds', timeout)
+    sampling = service.merge_sampling(sampling)
     strategy = service.make(LM(model, api_base=api_base, api_key=api_key, **sampling), settings)
     strategy.settings.on_limit = 'return'
     return strategy, *read_messages(messages)
@@ -451,10 +522,11 @@ def _handler_class() -> type:  # a subclass of litellm.CustomLLM, which is impor
 def make_handler(
     open_to_requests: bool = False,  # True: a request may set anything, including where code runs
     progress: bool = True,  # False: a stream holds only the answer
+    prices: tuple[float, float] | None = None,  # USD per token in and out, of the model inside; None: LiteLLM's
     **settings: Any,  # the owner's: strategy, env, limits, ...
 ) -> Any:  # a litellm.CustomLLM
     "Make the handler for a LiteLLM proxy's configuration. Raises `BadInput` for settings that are not valid."
-    return _handler_class()(Service(open_to_requests, **settings), progress)
+    return _handler_class()(Service(open_to_requests, prices, **settings), progress)
 
 # %% ../nbs/08_provider.ipynb #3bf68bdf
 _registry_lock = threading.Lock()

@@ -41,6 +41,11 @@ NR = dict(  # the numbers of system calls that have no function in every C libra
         mount=165,
         clone=56,
         exit=60,
+        ioprio_set=251,
+        timer_create=222,
+        inotify_add_watch=254,
+        landlock_create=444,
+        landlock_restrict=446,
     ),
     aarch64=dict(
         keyctl=219,
@@ -69,6 +74,11 @@ NR = dict(  # the numbers of system calls that have no function in every C libra
         mount=40,
         clone=220,
         exit=93,
+        ioprio_set=30,
+        timer_create=107,
+        inotify_add_watch=27,
+        landlock_create=444,
+        landlock_restrict=446,
     ),
 )
 
@@ -237,7 +247,11 @@ ATTACKS: list[Attack] = []
 def attack(kind: str, name: str, tries: str, code: str, **more: Any) -> None:
     ATTACKS.append(
         Attack(
-            name, kind, tries, code.strip('\n'), **dict(gentle=kind in ('secrets', 'network', 'files', 'kernel')) | more
+            name,
+            kind,
+            tries,
+            code.strip('\n'),
+            **dict(gentle=kind in ('secrets', 'network', 'files', 'processes', 'kernel')) | more,
         )
     )
 
@@ -872,6 +886,7 @@ def leave():
 attempt(leave)
 attempt(subprocess.Popen, ['sleep', '60.' + trap['number']], start_new_session=True)
 ''',
+    gentle=False,
 )
 
 attack(
@@ -905,6 +920,7 @@ for name in ('RLIMIT_AS', 'RLIMIT_NOFILE', 'RLIMIT_FSIZE', 'RLIMIT_NPROC', 'RLIM
             escaped('raised', name)
             resource.setrlimit(limit, before)
 ''',
+    gentle=True,
 )
 attack(
     'bombs',
@@ -1021,6 +1037,7 @@ if (
     and not trap['contained']
 ): escaped('queues of the host')
 ''',
+    gentle=True,
 )
 attack(
     'bombs',
@@ -1076,6 +1093,7 @@ finally:
 if len(opened) > 10_000: escaped(len(opened), 'descriptors')
 ''',
     vain='the user has a lower limit',
+    gentle=True,
 )
 attack(
     'bombs',
@@ -1108,6 +1126,7 @@ for _ in range(1000): print('x' * 1_000_000)
 ''',
     open_in=(),
     timeout=15,
+    gentle=True,
 )
 attack(
     'bombs',
@@ -1120,6 +1139,7 @@ for descriptor in (1, 2):
     open_in=('local',),
     timeout=15,
     vain='it goes to the terminal of the user, and a test has none',
+    gentle=True,
 )
 attack(
     'bombs',
@@ -1131,6 +1151,7 @@ while True: print('x' * 1000)
     ends=False,
     open_in=(),
     timeout=1.0,
+    gentle=True,
 )
 attack(
     'bombs',
@@ -1162,6 +1183,7 @@ attack(
 raise ValueError('x' * 200_000_000)
 ''',
     open_in=(),
+    gentle=True,
 )
 attack(
     'bombs',
@@ -1174,6 +1196,7 @@ with ThreadPoolExecutor(32) as pool: replies += list(pool.map(llm_query, ['x'] *
 print(len(replies))
 ''',
     open_in=(),
+    gentle=True,
 )
 attack(
     'bombs',
@@ -1184,12 +1207,13 @@ for _ in range(3): attempt(llm_query_batched, ['x' * 5_000_000] * 8)
 ''',
     open_in=(),
     timeout=60,
+    gentle=True,
 )
 
 # --- cells that do not end ---
 
 HELD_BY_ALL_BUT_LOCAL = dict(open_in=('local',), timeout=0.6)
-attack('hangs', 'endless_loop', 'loops for ever', 'while True: pass', open_in=(), timeout=0.6)
+attack('hangs', 'endless_loop', 'loops for ever', 'while True: pass', open_in=(), timeout=0.6, gentle=True)
 attack(
     'hangs',
     'swallowed_interrupts',
@@ -1268,6 +1292,7 @@ Endless()
 ''',
     open_in=(),
     timeout=0.6,
+    gentle=True,
 )
 attack(
     'hangs',
@@ -1296,6 +1321,7 @@ await asyncio.get_running_loop().create_future()
 ''',
     open_in=(),
     timeout=0.6,
+    gentle=True,
 )
 attack(
     'hangs',
@@ -1659,4 +1685,439 @@ if libc.clock_adjtime is not None and attempt(time.clock_settime, time.CLOCK_REA
     except OSError: pass
 ''',
     needs_root=True,
+)
+
+# --- what fell once: see the page "What is contained, and what is not" ---
+
+attack(
+    'network',
+    'datagram_pair',
+    'sends a datagram to a path of the host from one half of a socket pair',
+    '''
+for kind in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+    left, right = attempt(socket.socketpair, socket.AF_UNIX, kind) or (None, None)
+    if left:
+        attempt(left.sendto, b'secret', trap['datagram'])
+        attempt(left.sendmsg, [b'secret'], [], 0, trap['datagram'])
+''',
+)
+attack(
+    'network',
+    'reconnected_pair',
+    'connects one half of a socket pair to servers of the host',
+    '''
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+    for path in (*trap['unix'], trap['datagram'], '\\0' + trap['abstract'], '\\0' + trap['abstract'] + '-datagram'):
+        left, right = attempt(socket.socketpair, socket.AF_UNIX, kind) or (None, None)
+        if left and attempt(left.connect, path) is None: attempt(left.send, b'secret')
+''',
+)
+attack(
+    'network',
+    'own_socket',
+    'connects and binds the socket that leads to the host',
+    '''
+for descriptor in pipes():
+    try: sock = socket.socket(fileno=os.dup(descriptor))
+    except OSError: continue
+    for path in (*trap['unix'], trap['datagram'], '\\0' + trap['abstract']):
+        try: sock.connect(path)
+        except OSError: continue
+        escaped('connected to', path)
+''',
+    open_in=(),
+)
+attack(
+    'network',
+    'families',
+    'opens sockets of families that a network namespace does not hold: AF_ALG, AF_VSOCK, CAN, Bluetooth and others',
+    '''
+for family in range(17, 46):
+    for kind in (1, 2, 3, 5):
+        opened = attempt(socket.socket, family, kind, 0)
+        if opened: escaped('socket of family', family)
+''',
+    vain='the kernel has none of them',
+)
+attack(
+    'processes',
+    'signal_of_pipe',
+    'lets a pipe send SIGKILL to another process of the user (F_SETOWN, F_SETSIG, O_ASYNC)',
+    '''
+import fcntl
+reader, writer = os.pipe()
+attempt(fcntl.fcntl, reader, fcntl.F_SETOWN, trap['victim'])
+attempt(fcntl.fcntl, reader, 10, signal.SIGKILL)
+attempt(fcntl.fcntl, reader, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+os.write(writer, b'x')
+''',
+)
+attack(
+    'processes',
+    'signal_of_pipe_by_kind',
+    'the same by F_SETOWN_EX, for a process and for a group of processes',
+    '''
+import fcntl
+for kind, number in ((1, trap['victim']), (2, trap['victim']), (0, trap['victim'])):
+    reader, writer = os.pipe()
+    attempt(fcntl.fcntl, reader, 15, struct.pack('=ii', kind, number))
+    attempt(fcntl.fcntl, reader, 10, signal.SIGKILL)
+    attempt(fcntl.fcntl, reader, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    os.write(writer, b'x')
+''',
+)
+attack(
+    'processes',
+    'signal_of_socket',
+    'lets a socket send SIGIO to another process of the user (FIOSETOWN, SIOCSPGRP, FIOASYNC)',
+    '''
+import fcntl
+for request in (0x8901, 0x8902):
+    left, right = socket.socketpair()
+    attempt(fcntl.ioctl, left, request, struct.pack('i', trap['victim']))
+    attempt(fcntl.ioctl, left, 0x5452, struct.pack('i', 1))
+    right.send(b'x')
+''',
+)
+attack(
+    'processes',
+    'limits_of_others',
+    'sets limits of another process of the user',
+    '''
+import resource
+before = resource.prlimit(trap['victim'], resource.RLIMIT_NOFILE)
+resource.prlimit(trap['victim'], resource.RLIMIT_NOFILE, before)
+escaped('set a limit of', trap['victim'])
+''',
+)
+attack(
+    'processes',
+    'processors_of_others',
+    'says on which processors another process of the user may run',
+    '''
+found = os.sched_getaffinity(trap['victim'])
+os.sched_setaffinity(trap['victim'], found)
+escaped('moved', trap['victim'])
+''',
+)
+attack(
+    'processes',
+    'niceness_of_others',
+    'slows another process of the user down',
+    '''
+os.setpriority(os.PRIO_PROCESS, trap['victim'], os.getpriority(os.PRIO_PROCESS, trap['victim']))
+escaped('set the priority of', trap['victim'])
+''',
+)
+attack(
+    'processes',
+    'victim_of_memory',
+    'makes another process of the user the first that is killed when memory runs out',
+    '''
+with open(f"/proc/{trap['victim']}/oom_score_adj", 'r+') as file:
+    before = file.read()
+    file.seek(0)
+    file.write(before)
+escaped('changed', trap['victim'])
+''',
+)
+attack(
+    'files',
+    'truncate_by_path',
+    'changes the length of a file of the host without opening it',
+    '''
+for path in trap['secret_files']:
+    os.truncate(path, os.path.getsize(path))
+    escaped('set the length of', path)
+''',
+)
+attack(
+    'files',
+    'times_and_modes',
+    'changes times, modes and attributes of files of the host',
+    '''
+for path in trap['secret_files']:
+    about = os.stat(path)
+    for change in (
+        lambda: os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns)),
+        lambda: os.chmod(path, about.st_mode & 0o777),
+        lambda: os.chown(path, about.st_uid, about.st_gid),
+        lambda: os.setxattr(path, 'user.rlm', b'x'),
+    ):
+        try: change()
+        except OSError: continue
+        escaped('changed', path)
+''',
+)
+attack(
+    'files',
+    'watch',
+    'watches what other programs do in the home of the user',
+    '''
+watch = libc.inotify_init()
+for path in (trap['home'], *trap['secret_files']):
+    if syscall('inotify_add_watch', watch, path.encode(), 0xFFF) >= 0: escaped('watches', path)
+os.close(watch)
+''',
+)
+attack(
+    'files',
+    'rename',
+    'moves a file of the host away',
+    '''
+for path in trap['secret_files']:
+    os.rename(path, path + '.moved')
+    os.rename(path + '.moved', path)
+    escaped('moved', path)
+''',
+)
+attack(
+    'files',
+    'special_files',
+    'makes pipes, devices and sockets in folders of the host',
+    '''
+for folder in trap['folders']:
+    path = os.path.join(folder, trap['new_file'])
+    attempt(os.mkfifo, path)
+    attempt(os.mknod, path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    pair = socket.socketpair()
+    attempt(pair[0].bind, path)
+''',
+)
+attack(
+    'files',
+    'unnamed_files',
+    'makes files without a name in folders of the host, and gives them one',
+    '''
+for folder in trap['folders']:
+    if folder in ('/', '/tmp', '/dev/shm') and trap['contained']: continue
+    made = attempt(os.open, folder, os.O_TMPFILE | os.O_RDWR)
+    if made is None: continue
+    os.write(made, b'here')
+    libc.linkat(-100, f'/proc/self/fd/{made}'.encode(), -100, os.path.join(folder, trap['new_file']).encode(), 0x400)
+    os.close(made)
+''',
+)
+attack(
+    'files',
+    'reopened_paths',
+    'opens a path without rights (O_PATH), and that again with rights',
+    '''
+for path in trap['secret_files']:
+    for start, name in ((None, path), (attempt(os.open, os.path.dirname(path), os.O_PATH), os.path.basename(path))):
+        if start is None and name != path: continue
+        try: found = os.open(name, os.O_PATH, dir_fd=start)
+        except OSError: continue
+        for again in (f'/proc/self/fd/{found}', f'/dev/fd/{found}', f'/proc/thread-self/fd/{found}'):
+            print(attempt(read, again))
+''',
+)
+attack(
+    'files',
+    'devices',
+    'opens devices of the host',
+    '''
+names = (
+    'kvm fuse net/tun uinput loop-control mapper/control vhost-net vhost-vsock cuse ppp snd/seq input/event0 hpet '
+    'cpu_dma_latency mcelog nvram rtc0 watchdog'
+).split()
+for name in names:
+    try: os.close(os.open('/dev/' + name, os.O_RDWR))
+    except OSError: continue
+    escaped('opened', name)
+''',
+    needs_root=True,
+    vain='the machine has none of them',
+)
+attack(
+    'secrets',
+    'maps_of_host',
+    'reads where the host has its memory, its working folder and its program',
+    '''
+for process in (trap['host'], os.getppid(), trap['victim']):
+    if process < 2: continue
+    for name in ('maps', 'stat', 'status', 'cmdline', 'wchan', 'mountinfo'):
+        if trap['contained'] and process == os.getppid(): continue
+        if attempt(read, f'/proc/{process}/{name}'): escaped('read', name)
+''',
+)
+attack(
+    'secrets',
+    'objects',
+    'looks for keys among the objects of its own process',
+    '''
+import gc
+for each in gc.get_objects():
+    if type(each) is dict:
+        for value in list(each.values()):
+            if type(value) in (str, bytes) and trap['key_start'] in str(value)[:60]: print(value)
+''',
+    open_in=IN_PROCESS,
+    vain='the host keeps its keys in the environment alone',
+)
+attack(
+    'bombs',
+    'socket_buffers',
+    'fills socket pairs with enlarged buffers, which no limit of the process counts',
+    '''
+total, pairs = 0, []
+try:
+    for _ in range(600):
+        pair = socket.socketpair()
+        pairs.append(pair)
+        for one in pair:
+            attempt(one.setsockopt, socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)
+            one.setblocking(False)
+            while True:
+                try: total += one.send(b'x' * 2**17)
+                except BlockingIOError: break
+        if total > 400_000_000: break
+except OSError as error: print(error)
+for pair in pairs: pair[0].close(), pair[1].close()
+if total > 300_000_000: escaped(total, 'bytes in sockets')
+''',
+    timeout=20,
+    vain='the kernel allows no larger buffers',
+)
+attack(
+    'bombs',
+    'stashed_descriptors',
+    'keeps more descriptors than it may by sending them to itself',
+    '''
+import array
+stashed, pairs = 0, []
+try:
+    for _ in range(100):
+        left, right = socket.socketpair()
+        pairs.append((left, right))
+        left.setblocking(False)
+        for _ in range(40):
+            inner = socket.socketpair()
+            both = array.array('i', [inner[0].fileno(), inner[1].fileno()])
+            left.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, both)])
+            inner[0].close(), inner[1].close()
+            stashed += 2
+except OSError as error: print(error)
+for pair in pairs: pair[0].close(), pair[1].close()
+if stashed > 3000: escaped(stashed, 'descriptors')
+''',
+    vain='the user has a lower limit',
+)
+FORGED = '''
+def forge(text):
+    data = text if isinstance(text, bytes) else text.encode()
+    for descriptor in pipes(): attempt(write_all, descriptor, struct.pack('>I', len(data)) + data)
+def done(value, number):
+    return ('{"op":"done","id":%d,"variables":{},"names":[],"answer":null,"cell":{"stdout":"","stderr":"","value":null,'
+        '"error":null,"notes":[],"final":{"source":"FINAL","value":%s}}}' % (number, value))
+'''
+attack(
+    'lies',
+    'equal_hashes',
+    'sends sets and dicts of numbers that have the same hash',
+    FORGED
+    + '''
+numbers = ','.join(str(number * (2**61 - 1)) for number in range(1, 36_000))
+pairs = ','.join('[%d,1]' % (number * (2**61 - 1)) for number in range(1, 30_000))
+for number in range(12):
+    forge(done('{"$":"set","parts":[%s]}' % numbers, number))
+    forge(done('{"$":"dict","parts":[%s]}' % pairs, number))
+''',
+    open_in=IN_PROCESS,
+    timeout=4,
+    ends=False,
+)
+attack(
+    'lies',
+    'deep_values',
+    'sends lists that are nested 900 deep',
+    FORGED
+    + '''
+for number in range(12):
+    forge(done('[' * 900 + ']' * 900, number))
+    forge(done('{"$":"tuple","parts":[' * 450 + '1' + ']}' * 450, number))
+''',
+    open_in=IN_PROCESS,
+    timeout=4,
+    ends=False,
+)
+attack(
+    'lies',
+    'colliding_answer',
+    'submits an answer whose keys collide in the host and not in itself',
+    '''
+class Colliding(set):
+    def __iter__(self): return iter([number * (2**61 - 1) for number in range(1, 36_000)])
+    def __len__(self): return 36_000
+FINAL(Colliding())
+''',
+    open_in=(),
+    timeout=4,
+    ends=False,
+    vain='it hurts the host alone',
+)
+attack(
+    'lies',
+    'forged_searches',
+    'asks the host for 3,000 searches and functions at once',
+    FORGED
+    + '''
+for number in range(3000):
+    forge('{"op":"call","id":%d,"kind":"%s","query":"run","k":5,"name":"x","args":[],"kwargs":{}}' % (
+        10**6 + number, ('search', 'tool')[number % 2]))
+''',
+    open_in=(),
+    timeout=6,
+    ends=False,
+)
+attack(
+    'kernel',
+    'newer_calls',
+    'makes system calls that are newer than the filter',
+    '''
+for number in range(463, 520):
+    ctypes.set_errno(0)
+    libc.syscall(number, *[ctypes.c_long(-1)] * 6)
+    if ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM): escaped('system call', number)
+''',
+    vain='the kernel has no newer calls',
+)
+attack(
+    'kernel',
+    'another_filter',
+    'puts on a filter that allows everything',
+    '''
+class Program(ctypes.Structure): _fields_ = [('length', ctypes.c_ushort), ('code', ctypes.c_char_p)]
+allow = struct.pack('=HBBI', 6, 0, 0, 0x7FFF0000)
+libc.prctl(38, 1, 0, 0, 0)
+libc.prctl(22, 2, ctypes.byref(Program(1, allow)), 0, 0)
+opened = attempt(os.memfd_create, 'x')
+if opened is not None: escaped('memory without a limit')
+''',
+    gentle=False,
+)
+attack(
+    'kernel',
+    'another_ruleset',
+    'puts on a ruleset of Landlock that allows all files',
+    '''
+handled = struct.pack('=Q', 1 << 0)
+made = syscall('landlock_create', handled, 8, 0)
+libc.prctl(38, 1, 0, 0, 0)
+if made >= 0: syscall('landlock_restrict', made, 0)
+for path in trap['secret_files']: print(attempt(read, path))
+''',
+    gentle=False,
+)
+attack(
+    'kernel',
+    'personality',
+    'switches off the random places of memory, and asks for those of old programs',
+    '''
+for wanted in (0x0040000, 0x0400000, 0x0008):
+    before = libc.personality(0xFFFFFFFF)
+    if libc.personality(wanted) != -1:
+        libc.personality(before)
+        escaped('personality', hex(wanted))
+''',
 )

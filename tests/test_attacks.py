@@ -31,12 +31,24 @@ ORDINARY = (
 PLACES = [(env, 'this user') for env in ('sandbox', 'docker', 'landlock', 'process')] + [
     (env, who) for env, who in ORDINARY.items() if who
 ]
+# What comes of these is decided by the host and its frames: another account changes nothing.
+SAME_FOR_ALL = ('hangs', 'lies', 'crashes')
+
+
+def is_tried(env, who, attack):
+    if attack.bomb and env not in attack.contained_in:
+        return False  # nothing would stop it
+    return (
+        who == 'this user' or attack.kind not in SAME_FOR_ALL or attack.name in ('endless_loop', 'forged_done', 'exit')
+    )
+
+
 CASES = [
     pytest.param(env, who, attack, id=f'{attack.name}-{env}-{who}')
     for env, who in PLACES
     for attack in ATTACKS
-    if not attack.bomb or env in attack.contained_in
-]  # a bomb that nothing would stop is not tried
+    if is_tried(env, who, attack)
+]
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +63,8 @@ def runs():
                 if who not in users:
                     users[who] = closing.enter_context(ordinary_user(who))
                 with settings_for(env, users[who]) as settings:
-                    seen[key] = run_all(env, settings, users[who], [each for each in ATTACKS if each.bomb == bomb])
+                    tried = [each for each in ATTACKS if each.bomb == bomb and is_tried(env, who, each)]
+                    seen[key] = run_all(env, settings, users[who], tried)
             except Missing as error:
                 seen[key] = str(error)
         return seen[key]
@@ -77,7 +90,7 @@ def test_attack(env, who, attack, runs):
 
 
 def test_there_are_enough_attacks_of_every_kind():
-    assert len(ATTACKS) >= 100
+    assert len(ATTACKS) >= 140
     assert max(Counter(attack.name for attack in ATTACKS).values()) == 1
     assert set(Counter(attack.kind for attack in ATTACKS)) == {
         'secrets',

@@ -300,7 +300,8 @@ def test_failures_are_litellm_s(litellm, server, more, kind, says):
 
 HANDLER = '''
 from rlm.provider import make_handler
-handler = make_handler(env='local', max_iterations=8, max_calls=50)
+from rlm.models.ledger import Limits
+handler = make_handler(env='local', limits=Limits(max_calls=50), max_iterations=8)
 '''
 CONFIG = '''
 model_list:
@@ -459,6 +460,30 @@ def test_no_limit_can_be_raised_by_a_client(client, server):
     with pytest.raises(openai.BadRequestError, match='stopped by a limit'):
         client.chat.completions.create(model='reader', messages=MESSAGES, extra_body=dict(rlm=dict(max_calls=5000)))
     assert server.stats()['requests'] <= 50
+
+
+@pytest.mark.parametrize(
+    'hostile',
+    [
+        dict(rlm=dict(max_calls=[1])),
+        dict(rlm=dict(max_cost='9')),
+        dict(rlm=dict(strategy=['rlm'])),
+        dict(rlm=dict(limits=dict(max_calls=9999))),
+        dict(rlm='x'),
+        dict(rlm=dict(k='many', strategy='srlm')),
+        dict(extra_headers={'X-Elsewhere': 'x'}),
+        dict(fallbacks=[dict(model='elsewhere')]),
+        dict(no_such_parameter=1),
+        dict(temperature='hot stuff'),
+    ],
+    ids=lambda hostile: next(iter(hostile)) + ' ' + str(hostile)[:40],
+)
+def test_a_hostile_client_is_refused_with_400(client, server, hostile):
+    import openai
+
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.chat.completions.create(model='reader', messages=MESSAGES, extra_body=hostile)
+    assert caught.value.status_code == 400 and server.stats()['requests'] == 0
 
 
 def test_the_proxy_shows_no_key(client, server, proxy):

@@ -3,6 +3,9 @@
 import functools
 import json
 import logging
+import os
+import subprocess
+import sys
 import traceback
 
 import pytest
@@ -13,6 +16,7 @@ from rlm.base.errors import ModelError
 from rlm.logger import RLMLogger
 from rlm.tools import make_run_repl, prep_shell
 from tests.mock_server import mock_server
+from tests.run import ROOT
 
 # No prefix that gives them away: only being told of them, or the name of the variable, helps.
 GIVEN, IN_ENVIRONMENT, IN_HEADER, WRONG = 'Zx81given0Q7w', 'Qy92environ1R8e', 'Wm54header6T3k', 'Pk37wrong5U9y'
@@ -362,3 +366,134 @@ def test_reprs_of_parts_hold_no_key(server):
     assert not shown(repr(plan), str(plan), plan._repr_markdown_())
     cell = Shell().run(f'key = "{GIVEN}"\nprint(key)\nkey')
     assert GIVEN in cell.stdout and not shown(repr(cell))
+
+
+# --- one key under many names: a run that fails leaves it nowhere ---
+
+MARK = 'Hk77marker4P2z'  # no shape of a key: only the place where it stands says what it is
+
+SPELLINGS = dict(
+    api_key=dict(api_key=MARK),
+    user_of_the_address=dict(address=f'http://{MARK}@'),
+    password_of_the_address=dict(address=f'http://me:{MARK}@'),
+    user_and_password=dict(address=f'http://{MARK}:{MARK}@'),
+    **{
+        f'query {name}': dict(query=f'?{name}={MARK}')
+        for name in ('key', 'code', 'sig', 'subscription-key', 'token', 'api-key', 'access_token', 'zz', 'sv=1&q')
+    },
+    bare_query=dict(query=f'?{MARK}'),
+    **{
+        f'header {name}': {where: {name: f'{before}{MARK}'}}
+        for where, name, before in (
+            ('extra_headers', 'Authorization', 'Bearer '),
+            ('extra_headers', 'Authorization-2', 'Basic '),
+            ('extra_headers', 'Cookie', 'session='),
+            ('extra_headers', 'X-Auth', ''),
+            ('extra_headers', 'X-Anything', ''),
+            ('extra_headers', 'Ocp-Apim-Subscription-Key', ''),
+            ('headers', 'X-Gateway', ''),
+            ('headers', 'Proxy-Authorization', 'Bearer '),
+        )
+    },
+    body_credential=dict(extra_body=dict(credential=MARK)),
+    body_auth_pass=dict(extra_body=dict(auth={'pass': MARK})),
+    body_list=dict(extra_body=dict(keys=[dict(secret=MARK)])),
+    body_address=dict(extra_body=dict(callback=f'https://host/hook?sig={MARK}')),
+    body_user_address=dict(extra_body=dict(store=f'redis://{MARK}@host')),
+    metadata_database=dict(metadata=dict(database=f'postgres://me:{MARK}@host/db')),
+    metadata_token=dict(metadata=dict(session_token=MARK)),
+    **{
+        name: {name: MARK}
+        for name in (
+            'vertex_credentials',
+            'aws_secret_access_key',
+            'aws_session_token',
+            'azure_ad_token',
+            'client_secret',
+            'azure_password',
+            'watsonx_token',
+            'user_auth',
+        )
+    },
+    **{
+        f'variable {name}': dict(variable=name)
+        for name in ('OPENAI_API_KEY', 'HF_TOKEN', 'AWS_SECRET_ACCESS_KEY', 'GATEWAY_SECRET', 'DB_PASSWORD')
+    },
+)
+
+
+def of_spelling(server, api_key=GIVEN, address='http://', query='', variable=None, **params):
+    return LM(
+        'openai/script',
+        api_base=server.api_base.replace('http://', address) + query,
+        api_key=api_key,
+        num_retries=0,
+        **params,
+    )
+
+
+@pytest.mark.parametrize('spelling', SPELLINGS)
+def test_no_spelling_of_a_key_is_left_behind(server, tmp_path, capfd, caplog, monkeypatch, spelling):
+    from rlm.trace.viewer import view_page
+
+    given = SPELLINGS[spelling]
+    if 'variable' in given:
+        monkeypatch.setenv(given['variable'], MARK)
+    # The server repeats everything that it was sent, in an error.
+    server.script({'content': f'{MARK} is a bad key (see http://host/x?key={MARK})', 'status': 400})
+    runner = Direct(
+        of_spelling(server, **given),
+        trace=tmp_path / 'trace.jsonl',
+        logger=RLMLogger(log_dir=tmp_path / 'logs'),
+        verbose=True,
+    )
+    error = exception_of(lambda: runner(CONTEXT, 'Who eats clams?'))
+    output = capfd.readouterr()
+    events = error.result.trace.events
+    left = dict(
+        files='\n'.join(files_in(tmp_path)),
+        terminal=output.out + output.err,
+        log=caplog.text,
+        exceptions='\n'.join(texts_of(error)),
+        reprs=repr(runner) + repr(runner.lm) + repr(error.result) + str(events),
+        pages=view_page(events) + error.result._repr_html_() + error.result._repr_markdown_(),
+    )
+    assert 'trace' not in left and not [where for where, text in left.items() if MARK in text]
+
+
+def test_there_are_forty_spellings():
+    assert len(SPELLINGS) >= 40
+
+
+# --- nothing in the working folder leads a key elsewhere ---
+
+ASK = '''
+import os, sys
+sys.path.insert(0, {root!r})  # and not the working folder
+from rlm import LM
+print(os.environ.get('OPENAI_API_BASE'), os.environ.get('WALRUS'))
+try:
+    LM('openai/echo', num_retries=0, timeout=5, api_base={api_base!r})('hello')
+except Exception as error:
+    print(type(error).__name__)
+print(os.environ.get('OPENAI_API_BASE'), os.environ.get('WALRUS'))
+'''
+
+
+@pytest.mark.parametrize('how', [['-c'], ['-i', '-c']], ids=['script', 'interactive'])
+def test_a_file_of_the_working_folder_leads_no_key_elsewhere(server, tmp_path, how):
+    (tmp_path / '.env').write_text('OPENAI_API_BASE=http://127.0.0.1:9/elsewhere\nOPENAI_API_KEY=other\nWALRUS=1\n')
+    (tmp_path / 'litellm_config.yaml').write_text('model_list: []\n')
+    (tmp_path / '.netrc').write_text(f'machine 127.0.0.1 login me password {WRONG}\n')
+    code = ASK.format(root=str(ROOT), api_base=server.api_base)
+    server.script('fine')
+    done = subprocess.run(
+        [sys.executable, *how, code],
+        cwd=tmp_path,
+        env=dict(PATH=os.environ['PATH'], OPENAI_API_KEY=GIVEN, HOME=str(tmp_path / 'home')),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines()[0] == done.stdout.splitlines()[-1] == 'None None', done.stdout + done.stderr

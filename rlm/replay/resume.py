@@ -5,6 +5,7 @@
 # %% ../../nbs/replay/05_resume.ipynb #c56aee8f
 from __future__ import annotations
 import asyncio
+import glob
 import itertools
 import json
 import os
@@ -68,8 +69,30 @@ def _recorded_context(events: Iterable[dict], start: dict, what: str) -> tuple[A
     if not (about.get('sha256') and sources.get('files')):
         raise BadInput(f'The journal does not hold the context ({what}): give the same one again.')
     files = sources['files']
+    _check_sources(files, about.get('chars'), what)
     context = _read_again(files, sources.get('encoding', 'utf-8'), what)
     return context, f'What stands in {", ".join(files)} now'
+
+
+_MOST_ENTRIES = 100_000  # of a folder that a journal names
+
+
+def _check_sources(files: Any, chars: Any, what: str) -> None:
+    "Raise `BadInput` for files that cannot be what the run read: devices, and more bytes than its text had."
+    if not isinstance(files, list) or not all(isinstance(name, str) for name in files) or type(chars) is not int:
+        raise BadInput(f'The journal does not say where the context ({what}) came from: give the same one again.')
+    left = 4 * chars + 1000  # bytes of the text in any encoding
+    for name in files:
+        path = Path(name)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BadInput(f'The journal names {name} as its context, which is not a file: give the context again.')
+        if path.is_file():
+            left -= path.stat().st_size
+            if left < 0:
+                raise BadInput(f'{name} is larger than the context of the run ({what}): give the same one again.')
+        entries = path.rglob('*') if path.is_dir() else glob.iglob(name, recursive=True)
+        if sum(1 for _ in itertools.islice(entries, _MOST_ENTRIES + 1)) > _MOST_ENTRIES:
+            raise BadInput(f'The journal names {name}, which holds too many files: give the context again.')
 
 
 def _read_again(files: list[str], encoding: str, what: str) -> Any:

@@ -17,7 +17,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from fastcore.basics import patch
-from ..base.errors import BadInput, redact, RLMError
+from ..base.errors import hide_address, BadInput, redact, RLMError
 
 # %% auto #0
 __all__ = ['parse_event', 'reason_of', 'Journal']
@@ -80,7 +80,9 @@ def _jsonable(value: Any, depth: int = 0) -> Any:
     return _whole_characters(_object_text(value))
 
 # %% ../../nbs/trace/01_journal.ipynb #2a9b2be1
-_SECRET_NAME = re.compile(r'(?i)(key|secret|token|password|authorization)$')
+_SECRET_NAME = re.compile(
+    r'(?i)(key|secret|token|password|passwd|passphrase|pass|auth|authorization|cookie|credentials?|signature|session)$'
+)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -116,9 +118,13 @@ def _without_secrets(payload: dict) -> dict:
 def _mask_names(value: Any, name: str = '') -> Any:
     "Settings without the values whose name says that they are secret, at any depth."
     if isinstance(value, dict):
+        if name.endswith('headers'):
+            return {key: '[secret]' if isinstance(item, str) and item else item for key, item in value.items()}
         return {key: _mask_names(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [_mask_names(item, name) for item in value]
+    if isinstance(value, str) and '://' in value:
+        value = hide_address(value)
     return '[secret]' if isinstance(value, str) and value and _SECRET_NAME.search(name) else value
 
 # %% ../../nbs/trace/01_journal.ipynb #1f4341ef
@@ -183,7 +189,10 @@ def _open_locked(path: Path, append: bool) -> BinaryIO:
         except FileExistsError:
             if not path.is_file():
                 raise BadInput(f'{path} is not a file: give the path of a file for the journal.') from None
-            file, created = open(path, 'r+b', buffering=0), False
+            # Not through a link: whoever put it there chose where the run is written.
+            flags = getattr(os, 'O_NOFOLLOW', 0)
+            opener = lambda name, mode: os.open(name, mode | flags)
+            file, created = open(path, 'r+b', buffering=0, opener=opener), False
     except OSError as error:
         raise BadInput(f'The journal {path} cannot be opened ({reason_of(error)}): choose another path.') from error
     try:

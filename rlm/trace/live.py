@@ -78,7 +78,8 @@ class Screen:
     @property
     def file(self) -> Any:  # a text stream
         "Where the lines go."
-        return self._file or sys.stderr
+        stream = self._file or sys.stderr
+        return getattr(stream, 'unguarded', stream)  # the display moves the cursor, and makes its texts visible itself
 
     @property
     def live(self) -> bool:

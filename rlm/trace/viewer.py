@@ -148,7 +148,10 @@ def write_view(
     try:
         if not replace and path.exists() and b'content="rlm view"' not in path.read_bytes()[:4096]:
             raise BadInput(f'{path} exists and is not a page of rlm view: name another file with -o.')
-        path.write_text(page, encoding='utf-8')
+        # A name that was not given by the user is not followed through a link, which may lead to another file.
+        flags = 0 if replace else getattr(os, 'O_NOFOLLOW', 0)
+        with open(path, 'w', encoding='utf-8', opener=lambda name, mode: os.open(name, mode | flags, 0o666)) as file:
+            file.write(page)
     except OSError as error:
         raise BadInput(f'{path} cannot be written ({reason_of(error)}): name another file with -o.') from error
     return path
@@ -159,7 +162,16 @@ def view(
 ) -> int:  # exit code
     "Write the page and open it; its path goes to standard output."
     source = _newest(Path(args.file))
-    path = write_view(read_run(source), args.output or source.with_suffix('.html'), replace=args.output is not None)
+    events = read_run(source)
+    try:
+        path = write_view(events, args.output or source.with_suffix('.html'), replace=args.output is not None)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(
+            f'{source} holds events that no run writes ({type(error).__name__}: {str(error)[:100]}): '
+            'give the .jsonl file that a run wrote.'
+        ) from error
     print(path)
     if not args.no_open and not _opened(path):
         print('No browser could be opened here: open the file yourself.', file=sys.stderr)

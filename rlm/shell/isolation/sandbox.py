@@ -312,6 +312,15 @@ class LandlockTransport(_LimitedTransport):
 
     name = 'landlock'
 
+    def __init__(
+        self,
+        memory: int = 2048,  # megabytes that the cells may use besides the context and a few copies of it
+        version: int | None = None,  # of Landlock, at most; None: what the kernel has. For tests
+    ):
+        super().__init__(memory)
+        check('version', version, int, least=1, optional=True)
+        self.version = version
+
     @staticmethod
     def why_not() -> str | None:  # one sentence with what to do; None: it works
         "What is missing on this machine for this environment."
@@ -331,6 +340,7 @@ class LandlockTransport(_LimitedTransport):
             path=_libraries(),
             limits=limits_for(memory, self.memory, MAX_THREADS if change_user else None),
             landlock=list(visible_paths()),
+            landlock_version=self.version,
             filter=base64.b64encode(call_filter(self.process.pid)).decode(),
             max_printed=_MAX_PRINTED,
         )

@@ -28,7 +28,7 @@ __all__ = ['PR_SET_PDEATHSIG', 'PR_SET_SECCOMP', 'PR_SET_NO_NEW_PRIVS', 'MAX_THR
 _REFUSED = dict(
     processes='fork vfork execve execveat ptrace process_vm_readv process_vm_writev process_madvise process_mrelease '
     'kcmp pidfd_open pidfd_getfd pidfd_send_signal',
-    network='socket',
+    network='socket bind connect listen accept accept4',
     namespaces='unshare setns chroot pivot_root mount umount2 move_mount open_tree fsopen fsconfig fsmount fspick '
     'mount_setattr',
     kernel='bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key '
@@ -46,21 +46,107 @@ _REFUSED_WITHOUT_NAMESPACES = dict(
     priorities='setpriority sched_setscheduler sched_setparam sched_setattr sched_setaffinity ioprio_set '
     'migrate_pages move_pages',
     attributes='chmod fchmod fchmodat chown fchown lchown fchownat utime utimes utimensat futimesat setxattr lsetxattr '
-    'fsetxattr removexattr lremovexattr fremovexattr inotify_add_watch setuid setgid setreuid setregid '
+    'fsetxattr removexattr lremovexattr fremovexattr truncate inotify_add_watch setuid setgid setreuid setregid '
     'setresuid setresgid setgroups capset',
 )
 # The numbers of calls that not every libseccomp knows; they are the same on every processor.
-_NEW_CALLS = dict(fchmodat2=452, setxattrat=463, removexattrat=466, file_setattr=469)
-_FOR_PROGRAMS = {'fork', 'vfork', 'execve', 'execveat', 'socket'}
+_NEW_CALLS = dict(fchmodat2=452)
+_LAST_CALL = 462  # mseal, of Linux 6.10: a call with a higher number does not exist for a worker
+_FOR_PROGRAMS = {'fork', 'vfork', 'execve', 'execveat', 'socket', 'bind', 'connect', 'listen', 'accept', 'accept4'}
 
 # Flags of `clone`: files, control groups, names, queues, users, processes, network.
 _CLONE_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
 _CLONE_THREAD = 0x10000
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX type into the terminal of the user
+# Of `ioctl`: who gets the signals of a descriptor (FIOSETOWN, SIOCSPGRP), and that it sends them (FIOASYNC).
+_SIGNAL_OWNER = (0x8901, 0x8902, 0x5452)
+# Of `fcntl`: F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY make the kernel send signals, to any process of the
+# user; F_SETPIPE_SZ makes pipes larger, and no limit counts what is in them.
+_FCNTL = (8, 10, 15, 1024, 1026, 1031)
+_O_ASYNC = 0o20000
+_STREAM = 1  # the one type of `socketpair` that is left: a datagram could be sent to any path
+# Of `setsockopt`, SOL_SOCKET: SO_SNDBUF, SO_RCVBUF and their FORCE forms; no limit counts what is in these buffers.
+_SOCKET_BUFFERS = (7, 8, 32, 33)
 
 PR_SET_PDEATHSIG = 1
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
+
+# %% ../../../nbs/shell/remote/04_locks.ipynb #h16lk002
+_ALLOW, _REFUSE, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000  # SCMP_ACT_...; an errno is added to _REFUSE
+_NE, _EQ, _GT, _MASKED_EQ = 1, 4, 6, 7  # SCMP_CMP_...
+_INT = 0xFFFFFFFF  # the half of an argument that the kernel reads where it is an `int`
+
+
+class _Argument(ctypes.Structure):
+    "A comparison with an argument: its place, how, and with what; a mask comes before the value."
+
+    _fields_ = [
+        ('place', ctypes.c_uint),
+        ('how', ctypes.c_int),
+        ('first', ctypes.c_uint64),
+        ('second', ctypes.c_uint64),
+    ]
+
+
+@functools.cache
+def _libseccomp() -> ctypes.CDLL:
+    "The library; raises `RLMError` where it is missing."
+    try:
+        library = ctypes.CDLL('libseccomp.so.2')
+    except OSError as error:
+        raise RLMError(f'libseccomp cannot be used ({error}): apt install libseccomp2.') from None
+    library.seccomp_init.restype = ctypes.c_void_p
+    library.seccomp_init.argtypes = [ctypes.c_uint32]
+    library.seccomp_release.argtypes = [ctypes.c_void_p]
+    library.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
+    library.seccomp_syscall_resolve_name.argtypes = [ctypes.c_char_p]
+    library.seccomp_rule_add_array.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.POINTER(_Argument),
+    ]
+    library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    return library
+
+
+class _Rules:
+    "A filter that allows all system calls that are not refused."
+
+    def __enter__(self) -> _Rules:
+        self.library = _libseccomp()
+        self.context = self.library.seccomp_init(_ALLOW)
+        # Calls in the manner of another processor end the process.
+        self._check(self.library.seccomp_attr_set(self.context, 2, _KILL_PROCESS))
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.library.seccomp_release(self.context)
+
+    def refuse(
+        self,
+        call: str | int,  # name or number
+        *arguments: tuple[int, int, int, int],  # place, comparison, its one or two numbers; all have to hold
+        error: int = errno.EPERM,  # what the caller gets
+    ) -> None:
+        number = call if isinstance(call, int) else self.library.seccomp_syscall_resolve_name(call.encode())
+        if number == -1:
+            raise RLMError(f'This libseccomp does not know the system call {call}: install version 2.5 or newer.')
+        given = (_Argument * len(arguments))(*arguments)
+        self._check(self.library.seccomp_rule_add_array(self.context, _REFUSE | error, number, len(arguments), given))
+
+    def program(self) -> bytes:
+        with tempfile.TemporaryFile() as file:
+            self._check(self.library.seccomp_export_bpf(self.context, file.fileno()))
+            file.seek(0)
+            return file.read()
+
+    @staticmethod
+    def _check(result: int) -> None:
+        if result < 0:
+            raise RLMError(f'libseccomp cannot make the filter ({os.strerror(-result)}).')
 
 # %% ../../../nbs/shell/remote/04_locks.ipynb #936b42c2
 @functools.cache
@@ -69,60 +155,58 @@ def call_filter(
     in_container: bool = False,  # whether it may start programs and open sockets, which the container limits
 ) -> bytes:  # a BPF program for the kernel
     "Make the filter of system calls; raises `RLMError` where libseccomp is missing."
-    seccomp = _seccomp()
-    rules = seccomp.SyscallFilter(seccomp.ALLOW)
-    rules.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.KILL_PROCESS)  # calls in the manner of another processor
-    _refuse_calls(seccomp, rules, process, in_container)
-    _refuse_arguments(seccomp, rules, process, in_container)
-    with tempfile.TemporaryFile() as file:
-        rules.export_bpf(file)
-        file.seek(0)
-        return file.read()
+    with _Rules() as rules:
+        _refuse_calls(rules, process, in_container)
+        _refuse_arguments(rules, process, in_container)
+        return _refuse_later_calls() + rules.program()
 
 
-@functools.cache
-def _seccomp() -> Any:
-    "The module that uses libseccomp; raises `RLMError` where it is missing."
-    try:
-        import pyseccomp
-
-        return pyseccomp
-    except Exception as error:
-        raise RLMError(
-            f'libseccomp cannot be used ({error}): apt install libseccomp2, pip install pyseccomp.'
-        ) from None
-
-
-def _refuse_calls(seccomp: Any, rules: Any, process: int | None, in_container: bool) -> None:
+def _refuse_calls(rules: _Rules, process: int | None, in_container: bool) -> None:
     "Refuse system calls whatever their arguments are."
-    refuse = seccomp.ERRNO(errno.EPERM)
     groups = _REFUSED if process is None else _REFUSED | _REFUSED_WITHOUT_NAMESPACES
     for call in ' '.join(groups.values()).split():
         if not (in_container and call in _FOR_PROGRAMS):
-            rules.add_rule(refuse, call)
+            rules.refuse(call)
     # The filter cannot see the flags of clone3. Where it does not exist, libraries use clone.
-    rules.add_rule(seccomp.ERRNO(errno.ENOSYS), 'clone3')
+    rules.refuse('clone3', error=errno.ENOSYS)
     if process is not None:
         for number in _NEW_CALLS.values():
-            rules.add_rule(refuse, number)
+            rules.refuse(number)
 
 
-def _refuse_arguments(seccomp: Any, rules: Any, process: int | None, in_container: bool) -> None:
+def _refuse_arguments(rules: _Rules, process: int | None, in_container: bool) -> None:
     "Refuse system calls with some arguments."
-    refuse = seccomp.ERRNO(errno.EPERM)
     if in_container:
         for flag in _CLONE_NAMESPACES:
-            rules.add_rule(refuse, 'clone', seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
+            rules.refuse('clone', (0, _MASKED_EQ, flag, flag))
         # Families of sockets that a network namespace does not hold, such as vsock.
-        rules.add_rule(refuse, 'socket', seccomp.Arg(0, seccomp.GT, socket.AF_NETLINK))
+        rules.refuse('socket', (0, _GT, socket.AF_NETLINK))
     else:
-        rules.add_rule(refuse, 'clone', seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, 0))
-    rules.add_rule(refuse, 'prctl', seccomp.Arg(0, seccomp.EQ, PR_SET_PDEATHSIG))
-    rules.add_rule(refuse, 'prlimit64', seccomp.Arg(0, seccomp.NE, 0))
+        rules.refuse('clone', (0, _MASKED_EQ, _CLONE_THREAD, 0))
+        for kind in range(16):
+            if kind != _STREAM:
+                rules.refuse('socketpair', (1, _MASKED_EQ, 0xF, kind))
+        for option in _SOCKET_BUFFERS:
+            rules.refuse('setsockopt', (2, _MASKED_EQ, _INT, option))
+        for command in _FCNTL:
+            rules.refuse('fcntl', (1, _MASKED_EQ, _INT, command))
+        rules.refuse('fcntl', (1, _MASKED_EQ, _INT, 4), (2, _MASKED_EQ, _O_ASYNC, _O_ASYNC))  # F_SETFL
+        for request in _SIGNAL_OWNER:
+            rules.refuse('ioctl', (1, _MASKED_EQ, _INT, request))
+    rules.refuse('prctl', (0, _EQ, PR_SET_PDEATHSIG, 0))
+    rules.refuse('prlimit64', (0, _NE, 0, 0))
     for request in _TERMINAL_INPUT:
-        rules.add_rule(refuse, 'ioctl', seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, request))
+        rules.refuse('ioctl', (1, _MASKED_EQ, _INT, request))
     if process is not None:
-        rules.add_rule(refuse, 'tgkill', seccomp.Arg(0, seccomp.NE, process))
+        rules.refuse('tgkill', (0, _NE, process, 0))
+
+
+def _refuse_later_calls() -> bytes:
+    "Instructions before the filter: a call that is newer than this list does not exist (ENOSYS)."
+    load_number = struct.pack('=HBBI', 0x20, 0, 0, 0)
+    is_later = struct.pack('=HBBI', 0x25, 0, 1, _LAST_CALL)  # greater than: the next one; else: skip it
+    no_such_call = struct.pack('=HBBI', 0x06, 0, 0, _REFUSE | errno.ENOSYS)
+    return load_number + is_later + no_such_call
 
 # %% ../../../nbs/shell/remote/04_locks.ipynb #51f0c206
 def prctl(
@@ -241,9 +325,10 @@ def landlock_version() -> int:  # 0: the kernel has no Landlock
 
 def restrict_files(
     readable: Iterable[str],  # paths of files and folders that stay readable
+    version: int | None = None,  # of Landlock, at most; None: what the kernel has
 ) -> None:
     "Give up all other files, TCP, and signals to other processes, in this process for good."
-    ruleset = _new_ruleset(landlock_version())
+    ruleset = _new_ruleset(min(landlock_version(), version or landlock_version()))
     rules = [(path, _READ) for path in readable]
     rules += [('/dev/null', _READ | _WRITE), ('/dev/urandom', _READ)]
     for path, access in rules:
@@ -301,7 +386,7 @@ def apply_locks(
         if settings.get('without_cgroup') is None:
             sys.exit(
                 'no control group limits its memory and its processes, and libseccomp, which could do without, '
-                'is missing on the host (apt install libseccomp2, pip install pyseccomp)'
+                'is missing on the host (apt install libseccomp2)'
             )
         settings = settings | settings['without_cgroup']
     if 'user' in settings:
@@ -309,6 +394,6 @@ def apply_locks(
     if 'limits' in settings:
         set_limits(settings['limits'])
     if 'landlock' in settings:
-        restrict_files(settings['landlock'])
+        restrict_files(settings['landlock'], settings.get('landlock_version'))
     if 'filter' in settings:
         set_call_filter(base64.b64decode(settings['filter']))

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from fastcore.basics import patch
 from ...base.errors import BadInput, check, LimitExceeded, redact, RLMError
 from ...base.event_loop import event_loop, on_loop, run_sync
-from .frames import BadFrame, ContextFile, MAX_FRAME, pack, unpack, write_value
+from .frames import BadFrame, ContextFile, HashingTime, MAX_FRAME, pack, unpack, write_value
 from ..ipython import CellJob, SETUP, timeout_reason
 from .process import ProcessTransport
 from .link import Link, Transport, WorkerEnded
@@ -25,6 +25,10 @@ from ..view import BaseShell, Cell, Subcalls
 __all__ = ['RemoteShell']
 
 # %% ../../../nbs/shell/remote/06_remote_shell.ipynb #0010eeb3
+_FREE_SEARCHES = 100  # of one cell, whose time does not count; the first one makes the index
+_TOOLS_AT_ONCE = 16  # functions and searches of one shell that run at once, each in a thread of the host
+
+
 class RemoteShell(BaseShell):
     """A Python REPL in another process, reached by a `Transport`. `BaseShell` documents the methods.
 
@@ -49,7 +53,7 @@ class RemoteShell(BaseShell):
         setup_code: str | None = None,  # Python that runs before the first cell, and again in a new worker
         startup_timeout: float = 60,  # seconds until the worker must be ready
         subcall_timeout: float | None = None,  # seconds that one batch of sub-calls may take; None: no limit
-        max_subcalls: int = 10_000,  # largest number of sub-calls of one cell
+        max_subcalls: int = 10_000,  # largest number of sub-calls of one cell, and of its calls of functions
     ):
         super().__init__(subcalls=subcalls, tools=tools, timeout=timeout, setup_code=setup_code)
         check('startup_timeout', startup_timeout, float, above=0)
@@ -73,6 +77,8 @@ class RemoteShell(BaseShell):
         self._job: CellJob | None = None  # the cell that runs now
         self._turn = asyncio.Lock()  # one cell at a time
         self._count = 0  # cells that were run
+        self._tool_calls = 0  # calls of functions and searches since the last cell began
+        self._tool_turns = asyncio.Semaphore(_TOOLS_AT_ONCE)
         self._kill_at_exit = weakref.finalize(self, transport.kill)
         if context is not None:
             self.add_context(context)
@@ -366,6 +372,7 @@ async def _run_next(self: RemoteShell, code: str, timeout: float | None) -> Cell
 async def _run_cell(self: RemoteShell, link: Link, code: str, label: str, timeout: float | None) -> Cell:
     "Run one cell in the worker, until it ends or its time is over."
     job = self._job = CellJob(code, label)
+    self._tool_calls = 0
     job.begin()
     job.stop = asyncio.get_running_loop().create_future()
     try:
@@ -551,11 +558,16 @@ def _error_frame(error: Exception) -> dict:
 async def _replies(self: RemoteShell, frame: dict) -> list:  # replies or exceptions
     "What one `call` frame asks for; raises `RLMError` for a frame that asks for nothing valid."
     kind = frame.get('kind')
+    if kind in ('tool', 'search'):
+        self._count_tool_call()
     if kind == 'tool':
-        return [await self._call_tool(frame)]
+        async with self._tool_turns:
+            return [await self._call_tool(frame)]
     if kind == 'search':
-        waiting = self._job.asking(0) if self._job else contextlib.nullcontext()
-        return [await self._find_passages(frame.get('query'), frame.get('k'), waiting)]
+        is_free = self._job and self._tool_calls <= _FREE_SEARCHES
+        waiting = self._job.asking(0) if is_free else contextlib.nullcontext()
+        async with self._tool_turns:
+            return [await self._find_passages(frame.get('query'), frame.get('k'), waiting)]
     prompts, model, contexts = self._read_subcall(frame)
     if self.subcalls is None:
         raise RLMError(f'{kind}_query has no model to ask: open the shell with subcalls=...')
@@ -575,6 +587,17 @@ async def _replies(self: RemoteShell, frame: dict) -> list:  # replies or except
 
 
 @patch
+def _count_tool_call(self: RemoteShell) -> None:
+    "Count a call of a function or a search; raises `RLMError` beyond the limit of one cell."
+    self._tool_calls += 1
+    if self._tool_calls > self.max_subcalls:
+        raise RLMError(
+            f'One cell may call functions and search {self.max_subcalls:,} times (max_subcalls); '
+            'call them less, or in another cell.'
+        )
+
+
+@patch
 def _read_subcall(self: RemoteShell, frame: dict) -> tuple[list, str | None, list | None]:
     "Prompts, model and contexts of a `call` frame; raises `RLMError`."
     prompts = frame.get('prompts')
@@ -590,17 +613,18 @@ def _read_subcall(self: RemoteShell, frame: dict) -> tuple[list, str | None, lis
         return prompts, model, None
     if not isinstance(contexts, list) or len(contexts) != len(prompts):
         raise RLMError('Give one context for each prompt.')
-    return prompts, model, [self._read_context(context) for context in contexts]
+    hashing = HashingTime()
+    return prompts, model, [self._read_context(context, hashing) for context in contexts]
 
 
 @patch
-def _read_context(self: RemoteShell, given: Any) -> Any:
+def _read_context(self: RemoteShell, given: Any, hashing: HashingTime) -> Any:
     "The context of a child: a context of this shell by its number, or the value that was sent."
     if isinstance(given, dict) and given.get('$') == 'context':
         number = given.get('number')
         if type(number) is int and 0 <= number < len(self._contexts):
             return self._contexts[number]
-    return unpack(given)
+    return unpack(given, hashing)
 
 # %% ../../../nbs/shell/remote/06_remote_shell.ipynb #a7138bed
 def _is_message(part: Any) -> bool:
@@ -622,8 +646,7 @@ def _check_prompt(prompt: Any) -> None:
 async def _call_tool(self: RemoteShell, frame: dict) -> Any:
     "Call a function of the user's with plain data."
     tool = self.tools.get(frame['name']) if isinstance(frame.get('name'), str) else None
-    arguments = unpack(frame.get('args'))
-    named = unpack(frame.get('kwargs'))
+    arguments, named = unpack([frame.get('args'), frame.get('kwargs')])
     if tool is None or not callable(tool.value) or not isinstance(arguments, list) or not isinstance(named, dict):
         raise RLMError('There is no such function.')
     try:
