@@ -16,6 +16,7 @@ from .base.inputs import read_context
 from .base.registry import STRATEGIES
 from .models.lm import LM
 from .replay import replay
+from .runs.actions.output import read_schema
 from .runs.result import Result
 from .runs.strategy import Strategy
 from .trace.text import citation_lines
@@ -106,6 +107,7 @@ def _strategy_of(args: argparse.Namespace) -> Strategy:
         sources=sources,
         verbose=not args.quiet,
         cite=args.cite,
+        output=read_schema(args.schema) if args.schema else None,
         **limits,
     )
 
@@ -171,6 +173,7 @@ _EXAMPLES = '''examples:
   rlm plan "Summarise the chapters" book.txt --model gpt-4o-mini
   rlm ask "Who signed it?" contract.txt --trace run.jsonl      if it is stopped:  rlm resume run.jsonl
   rlm ask "Who signed it?" contract.txt --cite                 below the answer: where it stands in the text
+  rlm ask "Who signed it, and when?" contract.txt --model gpt-4o-mini --schema "name, year int"
   cat server.log | rlm ask "When did the first error occur?" - --json --quiet
 
 exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed.'''
@@ -225,6 +228,10 @@ def _add_ask(commands: Any, **formatter: Any) -> None:
     parser.add_argument(
         '--cite', action='store_true', help='ask for quotations, check them, and print them with their places'
     )
+    schema = (
+        'form of the answer: a .json file with a JSON schema, or fields such as "name, age int"; the answer is JSON'
+    )
+    parser.add_argument('--schema', metavar='SCHEMA', help=schema)
     parser.add_argument(
         '--json', action='store_true', help='print the answer, its citations and its figures as one JSON object'
     )

@@ -7,10 +7,10 @@ __all__ = ['RLM_SYSTEM_PROMPT', 'REPL_SYSTEM_PROMPT', 'CHILD_SYSTEM_PROMPT', 'DI
            'FIRST_LOOK_MESSAGE', 'NEXT_CONTEXT_MESSAGE', 'NEXT_QUERY_MESSAGE', 'CELL_MESSAGE', 'NEXT_STEP_MESSAGE',
            'NO_OUTPUT_MESSAGE', 'NO_ACTION_MESSAGE', 'REPEATED_CODE_MESSAGE', 'CUT_MESSAGE', 'EMPTY_MESSAGE',
            'CONFIRM_MESSAGE', 'MISSING_VARIABLE_MESSAGE', 'BAD_ARGUMENTS_MESSAGE', 'UNKNOWN_TOOL_MESSAGE',
-           'FINAL_PROMPT', 'CITE_PROMPT', 'COMPACTION_PROMPT', 'COMPACTED_MESSAGE', 'NO_QUERY', 'SOLO_SYSTEM_PROMPT',
-           'SOLO_REPL_SYSTEM_PROMPT', 'NO_SUBCALLS_PROMPT', 'CONFIDENCE_PROMPT', 'JUDGE_PROMPT', 'LAMBDA_PROMPT',
-           'NOT_IN_PART', 'LEAF_INSTRUCTIONS', 'REDUCE_INSTRUCTIONS', 'TASK_PROMPT', 'PAIR_RULE_PROMPT', 'fill',
-           'first_message', 'request_lines']
+           'FINAL_PROMPT', 'CITE_PROMPT', 'OUTPUT_PROMPT', 'MISFIT_MESSAGE', 'FORM_PROMPT', 'COMPACTION_PROMPT',
+           'COMPACTED_MESSAGE', 'NO_QUERY', 'SOLO_SYSTEM_PROMPT', 'SOLO_REPL_SYSTEM_PROMPT', 'NO_SUBCALLS_PROMPT',
+           'CONFIDENCE_PROMPT', 'JUDGE_PROMPT', 'LAMBDA_PROMPT', 'NOT_IN_PART', 'LEAF_INSTRUCTIONS',
+           'REDUCE_INSTRUCTIONS', 'TASK_PROMPT', 'PAIR_RULE_PROMPT', 'fill', 'first_message', 'request_lines']
 
 # %% ../../nbs/base/05_prompts.ipynb #e3d95b7a
 import re
@@ -191,6 +191,24 @@ CITE_PROMPT = '''Give quotations with your answer: one to three short passages o
 letter, that show that the answer is right. In code: FINAL({"answer": ..., "quotes": ["...", "..."]}). In plain text: \
 the answer, then a last line
 Quotes: ["...", "..."]'''
+
+OUTPUT_PROMPT = '''The answer must fit this JSON schema:
+{schema}
+In code, give FINAL plain Python data: a dict, a list, a text, a number, True, False or None. In plain text, write \
+the JSON alone.'''
+
+MISFIT_MESSAGE = '''The answer was not accepted, because it does not fit the schema: {problem}
+Correct it, and give it again.'''
+
+FORM_PROMPT = '''The text between the lines of dashes is the answer to a question. Write it as JSON that fits this \
+schema, with values from the text, and nothing else:
+{schema}
+
+Question: {query}
+
+----------
+{text}
+----------'''
 
 # %% ../../nbs/base/05_prompts.ipynb #d621c205
 COMPACTION_PROMPT = '''This conversation is about to be shortened. Write down what is needed to go on without it: \

@@ -23,12 +23,14 @@ from .builder import PlanBuilder
 from .optimise import Accuracy, Sizing, choose_sizing, SizingProblem, estimate_sizing
 from .pairs import make_rule, normal_label, PairRule
 from .tasks import find_task, guess_task, Task, task_prompt
+from ..runs.actions.output import Output
 from ..runs.settings import Settings
 from ..runs.strategy import Strategy
 from ..runs.result import Result
 
 # %% auto #0
-__all__ = ['DETECT_REPLY', 'RULE_REPLY', 'LambdaSettings', 'PlanModels', 'Plan', 'cached_counter', 'make_plan']
+__all__ = ['DETECT_REPLY', 'RULE_REPLY', 'FORM_REPLY', 'LambdaSettings', 'PlanModels', 'Plan', 'form_reply', 'form_prompt',
+           'cached_counter', 'make_plan']
 
 # %% ../../nbs/plan/05_plan.ipynb #044b673e
 @dataclass(kw_only=True)
@@ -367,6 +369,37 @@ def _calls_before(
     return CostEstimate(tuple(calls))
 
 
+FORM_REPLY = 1000  # the most tokens of a result that is written in the asked form
+
+
+def form_reply(
+    models: PlanModels,  # the models of the plan
+) -> int:  # tokens
+    "The most tokens of a result that is written in the asked form."
+    return min(FORM_REPLY, models.window('form') // 2)
+
+
+def form_prompt(
+    output: Output,  # the asked form
+    query: str,  # the question
+    text: str,  # the result of a plan
+) -> str:
+    "The prompt that has a result written in the asked form."
+    return prompts.fill(prompts.FORM_PROMPT, schema=output.written, query=query, text=text)
+
+
+def _calls_after(estimate: CostEstimate, query: str, models: PlanModels, output: Output | None) -> CostEstimate:
+    "Estimate the calls that may write the result in the asked form: two at most."
+    if output is None:
+        return CostEstimate(())
+    last = list(estimate.stages.values())[-1]
+    # The result is made of the replies of the last stage; the second call also has what was wrong with the first.
+    tokens = models.count(form_prompt(output, query, ''), 'form') + sum(call.output + 4 for call in last) + 500
+    reply = form_reply(models)
+    tokens = min(tokens, models.window('form') - reply)
+    return CostEstimate((PricedCall('form', 'form', tokens, reply, certain=False),) * 2)
+
+
 def _leaf_size(problem: SizingProblem, sizing: Sizing, target: float) -> int:  # tokens
     "Return a leaf size a little above an even share, so that cuts can choose, without losing the accuracy."
 
@@ -459,6 +492,7 @@ def make_plan(
         _reserve_labels(builder, task)
         term = _build(task, builder)
         estimate = before + term.price(outline.text, models.count)
+        estimate += _calls_after(estimate, query, models, settings.output)
         if all(call.input + call.output <= models.window(call.role) for call in estimate.all_calls):
             builder.set_labels(', '.join(builder.labels))
             return Plan(adapted, query, term, builder, outline, chunks, estimate, sizing, problem, models, origin)
@@ -573,7 +607,7 @@ def _reduction_lines(self: Plan) -> list[str]:  # the last stage first
     for stage, calls in reversed(self.estimate.stages.items()):
         if stage == 'leaf':
             break
-        if stage in ('detect', 'rule', 'filter'):
+        if stage in ('detect', 'rule', 'filter', 'form'):
             continue
         branch = '   ' * len(lines) + ('└─ ' if lines else '')
         count = f'{len(calls):,} call{"s" if len(calls) != 1 else ""}'

@@ -20,9 +20,10 @@ from .algebra.combinators import M
 from .algebra.pricing import LiveInterpreter
 from .builder import describe_place, found_nothing, LeafFailed
 from .pairs import make_rule
-from .plan import DETECT_REPLY, LambdaSettings, make_plan, Plan, PlanModels, RULE_REPLY
+from .plan import DETECT_REPLY, form_prompt, form_reply, LambdaSettings, make_plan, Plan, PlanModels, RULE_REPLY
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
 from ..runs.actions.cited import cite_answer, Cited
+from ..runs.actions.output import Misfit
 from ..runs.call_tree import CallTree
 from ..runs.compat import EngineArguments, native_settings, pop_models
 from ..runs.parse import plain_answer
@@ -212,6 +213,7 @@ class LambdaRun:
         try:
             plan = await self._prepare()
             value = await plan.term.apply(plan.text, LiveInterpreter(self._send))
+            value = await self._in_form(value)
             reason = 'final'
         except RLMError as error:
             kind = 'model' if isinstance(error, ModelError) else 'error'
@@ -301,6 +303,32 @@ async def _detect(self: LambdaRun) -> Task:  # guessed from the question's words
             f'{task.name}; give task= to choose another.',
         )
     return task
+
+
+@patch
+async def _in_form(self: LambdaRun, value: Any) -> Any:
+    "The result in the form that was asked for: as it is if it has that form, else written anew by the model."
+    output, text, problem = self.strategy.settings.output, write_value(value), None
+    if output is None:
+        return value
+    models = self.strategy.models
+    reply_tokens = form_reply(models)
+    for tries_left in (2, 1, 0):
+        try:
+            return output.read(value)
+        except Misfit as error:
+            problem = error
+        if tries_left:
+            prompt = form_prompt(output, self.query, text)
+            if tries_left == 1:
+                prompt += '\n\n' + prompts.fill(prompts.MISFIT_MESSAGE, problem=str(problem))
+            if models.count(prompt, 'form') + reply_tokens > models.window('form'):
+                raise BadInput(
+                    'The result is too long to be written in the asked form: ask for less, or leave output out.'
+                )
+            value = await self._ask_once('form', prompt, reply_tokens)
+    name = self.strategy.lm.name
+    raise ModelError(f'{name} did not write the result in the asked form ({problem}): ask for a simpler form.', name)
 
 
 @patch
@@ -455,7 +483,7 @@ def _finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None)
         )
     cited = Cited(None)
     if reason == 'final':
-        text = write_value(value)
+        text = self.strategy.settings.output.text(value) if self.strategy.settings.output else write_value(value)
         cited = cite_answer(text, self.context, self._read_parts())
         if self.strategy.settings.cite:
             cited = replace(cited, cited=bool(cited.citations))
@@ -464,7 +492,9 @@ def _finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None)
         text = '\n\n'.join(found) or None
         value = dict(self.replies)
     about = self.run, self.strategy.lm.name, self.query, reason, text, self.started, problem
-    result = self.tree.finish(*about, cited=cited)
+    output = self.strategy.settings.output
+    formed = output.formed(value) if output and reason == 'final' else None
+    result = self.tree.finish(*about, cited=cited, formed=formed)
     result.value = value
     result.plan = self.plan
     return result

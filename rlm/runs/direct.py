@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 from fastcore.basics import patch
 from ..base import prompts
-from ..base.errors import BadInput, check, RLMError
-from ..models.lm import LM
-from .actions.cited import cite_answer
+from ..base.errors import BadInput, check, ModelError, RLMError
+from ..models.lm import LM, Reply
+from .actions.cited import cite_answer, read_cited
+from .actions.output import Misfit
 from .call_tree import CallTree
 from .compat import native_settings, pop_models
 from .parse.clean import plain_answer
@@ -81,16 +82,16 @@ class Direct(Strategy):
         prompt = as_text(context)
         if query is not None:
             prompt = prompts.fill(settings.prompt or prompts.DIRECT_PROMPT, context=prompt, query=query)
+        if settings.output:
+            prompt += '\n\n' + settings.output.request
         if settings.cite:
             prompt += '\n\n' + prompts.CITE_PROMPT
         tree.journal.write('message', run, role='user', content=prompt)
         reason, answer, problem = 'cancelled', None, None
         try:
             await self._check_size(prompt)
-            tree.journal.write('turn_start', run, turn=1)
-            messages = [dict(role='user', content=prompt)]
-            reply = await tree.ask(run, self.lm, messages, 'turn', None, settings.sampling_args, turn=1)
-            reason, answer = 'final', plain_answer(reply.text, name)
+            answer = await self._ask(tree, run, prompt)
+            reason = 'final'
         except RLMError as error:
             reason, problem = getattr(error, 'stop_reason', 'model'), error
         except Exception as error:
@@ -98,7 +99,8 @@ class Direct(Strategy):
         finally:
             cited = cite_answer(answer, context, cite=settings.cite)
             about = run, name, query, reason, cited.value, started, problem
-            result = tree.finish(*about, cited=cited, iterations=1)
+            formed = settings.output.settle(cited.value, reason == 'final') if settings.output else None
+            result = tree.finish(*about, cited=cited, formed=formed, iterations=self._turns_of(tree, run))
         if problem:
             if isinstance(problem, RLMError) and not isinstance(problem, BadInput):
                 problem.result = result
@@ -106,6 +108,61 @@ class Direct(Strategy):
         return result
 
 # %% ../../nbs/runs/09_direct.ipynb #77b6a363
+_TRIES = 3  # calls for one answer, until it has the asked form
+
+
+@patch
+async def _ask(self: Direct, tree: CallTree, run: str, prompt: str) -> str:
+    "Ask until the answer has the asked form: once where any form will do."
+    settings, messages, problem = self.settings, [dict(role='user', content=prompt)], None
+    for turn in range(1, _TRIES + 1):
+        tree.journal.write('turn_start', run, turn=turn)
+        reply = await self._ask_once(tree, run, messages, turn)
+        answer = plain_answer(reply.text, self.lm.name)
+        if settings.output is None:
+            return answer
+        try:
+            settings.output.read(read_cited(answer)[0] if settings.cite else answer)
+            return answer
+        except Misfit as error:
+            problem = error
+        wrong = dict(role='user', content=prompts.fill(prompts.MISFIT_MESSAGE, problem=str(problem)))
+        messages += [reply.message, wrong]
+        tree.journal.write('message', run, **wrong)
+    raise ModelError(
+        f'{self.lm.name} gave no answer of the asked form in {_TRIES} calls (of the last one, {problem}): '
+        'ask for a simpler form, or use RLM.',
+        self.lm.name,
+    )
+
+
+@patch
+async def _ask_once(self: Direct, tree: CallTree, run: str, messages: list[dict], turn: int) -> Reply:
+    "Make one call; the form goes to the server too, unless the server has refused such a request before."
+    settings, lm = self.settings, self.lm
+    params = dict(settings.sampling_args or {})
+    given = 'response_format' in lm.params or 'response_format' in params
+    place = lm.name, lm.api_base
+    if settings.output and not settings.cite and not given and lm.kind == 'litellm' and place not in _WITHOUT_FORMAT:
+        try:
+            form = params | dict(response_format=settings.output.response_format)
+            return await tree.ask(run, lm, list(messages), 'turn', None, form, turn=turn)
+        except ModelError as error:
+            if error.status not in (400, 404, 422, 501) or error.exceeds_window:
+                raise
+            _WITHOUT_FORMAT.add(place)
+    return await tree.ask(run, lm, list(messages), 'turn', None, params, turn=turn)
+
+
+_WITHOUT_FORMAT: set[tuple[str, str | None]] = set()  # models, with their addresses, that refuse a response_format
+
+
+@patch
+def _turns_of(self: Direct, tree: CallTree, run: str) -> int:
+    "How many calls were begun; 1 for a run that ended before its first."
+    return max(1, sum(event['type'] == 'turn_start' and event['run'] == run for event in tree.journal.events))
+
+
 @patch
 async def _check_size(self: Direct, prompt: str) -> None:
     "Raise `BadInput` for a prompt that is longer than the window, as far as that is known."

@@ -5,6 +5,7 @@
 # %% ../../nbs/runs/04_recipe.ipynb #7fe37bf9
 from __future__ import annotations
 import ast
+import json
 from collections.abc import Mapping
 from dataclasses import Field, fields, MISSING
 from typing import Any
@@ -12,6 +13,7 @@ from ..base.fingerprint import fingerprint
 from ..base.python_source import syntax_tree, UNPARSABLE
 from ..models.ledger import Limits
 from ..models.lm import LM
+from .actions.output import Output
 
 # %% auto #0
 __all__ = ['NOT_RECORDED', 'NOT_KEPT', 'keep', 'recipe', 'is_literal', 'read_literal', 'answer_of']
@@ -42,6 +44,8 @@ def keep(
         return dict(lm=_keep_model(value))
     if isinstance(value, Limits):
         return {name: limit for name, limit in vars(value).items() if limit is not None}
+    if isinstance(value, Output):
+        return dict(value.schema)
     if hasattr(value, 'ingredients'):
         return dict(strategy=recipe(value))
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
@@ -129,6 +133,8 @@ def answer_of(
     end: Mapping[str, Any],  # an event `run_end`
 ) -> Any:  # an object where its text is a literal, else the text; None: there was no answer
     "The answer that a run ended with."
+    if end.get('json'):
+        return json.loads(end['answer'])
     if not end.get('literal'):
         return end['answer']
     try:
