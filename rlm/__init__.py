@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .models import Reply as Reply
     from .models import Usage as Usage
     from .runs.result import Result as Result
+    from .runs.result import RLMResult as RLMResult
     from .runs.strategy import Strategy as Strategy
     from .srlm import SRLM as SRLM
     from .tools import Shell as Shell
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _HOMES = dict(
     RLM='core', Direct='core', run='core', advanced_toolloop='core', LambdaRLM='lambda_rlm', SRLM='srlm',
     LM='models', Reply='models', Usage='models', Limits='models',
-    Result='runs.result', Strategy='runs.strategy', Shell='tools', Journal='trace', RLMLogger='logger',
+    Result='runs.result', RLMResult='runs.result', Strategy='runs.strategy', Shell='tools', Journal='trace', RLMLogger='logger',
     RLMError='base.errors', BadInput='base.errors', ModelError='base.errors', LimitExceeded='base.errors',
     BudgetExceeded='base.errors', CallsExceeded='base.errors', Cancelled='base.errors', ErrorsExceeded='base.errors',
     IterationsExceeded='base.errors', TimeExceeded='base.errors', TokensExceeded='base.errors')

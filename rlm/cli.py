@@ -15,6 +15,7 @@ from .base.errors import BadInput, LimitExceeded, exit_code
 from .base.inputs import read_context
 from .base.registry import STRATEGIES
 from .models.lm import LM
+from .runs.compat import default_model
 from .replay import replay
 from .runs.actions.output import read_schema
 from .runs.result import Result
@@ -141,17 +142,12 @@ def _print_result(result: Result | None, as_json: bool, cite: bool = False) -> N
 
 
 def _as_json(result: Result) -> str:
-    figures = dict(
-        answer=result.answer,
-        stop_reason=result.stop_reason,
-        model=result.model,
-        iterations=result.iterations,
-        sub_calls=result.sub_calls,
-        seconds=round(result.seconds, 3),
-        citations=[one.to_dict() for one in result.citations],
-        cited=result.cited,
-    )
-    return json.dumps(figures | vars(result.usage), ensure_ascii=False)
+    figures = result.to_dict()
+    names = ('answer', 'stop_reason', 'model', 'iterations', 'sub_calls', 'citations', 'cited')
+    kept = {name: figures[name] for name in names} | dict(seconds=round(result.seconds, 3))
+    if not isinstance(result.value, (str, type(None))):
+        kept['value'] = figures['value']
+    return json.dumps(kept | vars(result.usage), ensure_ascii=False)
 
 
 def plan(
@@ -205,8 +201,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'files', metavar='FILE', nargs='+', help='text files, folders, patterns, or - for standard input'
     )
-    model = 'any LiteLLM name (default: offline/extractive, which needs no key and only quotes sentences)'
-    parser.add_argument('--model', default='offline/extractive', help=model)
+    model = 'any LiteLLM name (default: $LITELLM_MODEL, or offline/extractive, which needs no key and only quotes sentences)'
+    parser.add_argument('--model', default=default_model('offline/extractive'), help=model)
     parser.add_argument('--sub-model', help='model of the sub-calls (default: the same)')
     task = 'for --method lambda: search, classify, summarise, ... (default: found with one model call, guessed by plan)'
     parser.add_argument('--task', help=task)

@@ -12,6 +12,7 @@ from typing import Any
 from .base.errors import BadInput, LimitExceeded, ModelError, RLMError
 from .base.inputs import read_context
 from .cli import LIMIT_OPTIONS, METHOD_HELP, add_limits, make_strategy, method_names
+from .runs.compat import default_model
 from .trace.viewer import read_run, View
 
 # %% auto #0
@@ -43,9 +44,7 @@ def _question_options() -> _Options:
     context = 'variable, or expression without spaces, to ask about (default: the variable context)'
     parser.add_argument('-c', '--context', metavar='NAME', help=context)
     parser.add_argument('-f', '--file', metavar='FILE', nargs='+', help='files, folders or patterns to ask about')
-    model = (
-        'any LiteLLM name, or a variable that holds an LM (default: offline/extractive, which only quotes sentences)'
-    )
+    model = 'any LiteLLM name, or a variable that holds an LM (default: $LITELLM_MODEL, or offline/extractive, which only quotes sentences)'
     parser.add_argument('-m', '--model', help=model)
     parser.add_argument('--sub-model', metavar='MODEL', help='model of the sub-calls (default: the same)')
     parser.add_argument('--method', choices=method_names(), metavar='NAME', help=METHOD_HELP)
@@ -115,7 +114,7 @@ def _strategy(session: _Session, options: argparse.Namespace) -> Any:  # ready t
     for name in ('env', 'trace', *(f'max_{limit}' for limit, *_ in LIMIT_OPTIONS)):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
-    lm = session.model(options.model or 'offline/extractive')
+    lm = session.model(options.model or default_model('offline/extractive'))
     sub_lm = session.model(options.sub_model) if options.sub_model else None
     return make_strategy(options.method or 'rlm', lm, sub_lm, task=options.task, candidates=options.k, **settings)
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/runs/02_compat.ipynb #e1dce4be
 from __future__ import annotations
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,9 +14,20 @@ from ..models.ledger import Limits
 from ..models.lm import LM
 
 # %% auto #0
-__all__ = ['BACKENDS', 'RENAMED', 'ENVIRONMENTS', 'IGNORED', 'lm_of_backend', 'EngineArguments', 'native_settings', 'pop_models']
+__all__ = ['DEFAULT_MODEL', 'BACKENDS', 'RENAMED', 'ENVIRONMENTS', 'IGNORED', 'default_model', 'lm_of_backend', 'EngineArguments',
+           'native_settings', 'pop_models']
 
 # %% ../../nbs/runs/02_compat.ipynb #a4faeb53
+DEFAULT_MODEL = 'gpt-4o-mini'  # of functions whose other library has this default
+
+
+def default_model(
+    otherwise: str = DEFAULT_MODEL,  # the model where the variable is not set
+) -> str:  # a LiteLLM name
+    "The model where none is given: that of the environment variable LITELLM_MODEL."
+    return os.environ.get('LITELLM_MODEL', '').strip() or otherwise
+
+
 BACKENDS = dict(
     litellm='',
     vllm='hosted_vllm',

@@ -127,7 +127,9 @@ def with_choice(
     choice: Choice,  # of the vote
 ) -> SRLMResult:
     "Return a result with the choice in it."
-    return SRLMResult(**{part.name: getattr(plain, part.name) for part in fields(Result)}, choice=choice)
+    result = SRLMResult(**{part.name: getattr(plain, part.name) for part in fields(Result)}, choice=choice)
+    result.trace = plain.trace
+    return result
 
 
 def one_call_result(
