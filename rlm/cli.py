@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 from . import __version__
-from .base.errors import BadInput, LimitExceeded, exit_code
-from .base.inputs import read_context
+from .base.errors import BadInput, CannotCompute, LimitExceeded, exit_code
+from .base.inputs import LeftOut, read_context
 from .base.registry import STRATEGIES
 from .models.lm import LM
+from .models.reader import CANNOT_COMPUTE
 from .runs.compat import default_model
 from .replay import replay
 from .runs.actions.output import read_schema
@@ -69,7 +70,7 @@ def ask(
     "Answer the question; the answer goes to standard output."
     say = _speaker(args.quiet)
     context, skipped = read_context(args.files, args.encoding)
-    _list_skipped(skipped, args.encoding, say)
+    _list_skipped(skipped, say)
     if args.model == 'offline/extractive':
         say('offline/extractive is not a language model: it quotes sentences. For answers, give --model and a key.')
     strategy = _strategy_of(args)
@@ -77,6 +78,8 @@ def ask(
         result, problem = strategy(context, args.question), None
     except LimitExceeded as error:
         result, problem = error.result, error
+    if result and result.answer == CANNOT_COMPUTE and not args.json:
+        raise CannotCompute(CANNOT_COMPUTE)
     _print_result(result, args.json, args.cite)
     if getattr(result, 'choice', None):
         say(result.choice)
@@ -126,10 +129,12 @@ def _speaker(quiet: bool) -> Callable[..., None]:
     return lambda *words: print(*words, file=sys.stderr)
 
 
-def _list_skipped(paths: list[str], encoding: str, say: Callable[..., None]) -> None:
+def _list_skipped(paths: list[LeftOut], say: Callable[..., None]) -> None:
+    "List what was left out; a long reason is a whole sentence about the file."
     if paths:
-        shown = ', '.join(paths[:5]) + (', ...' if len(paths) > 5 else '')
-        say(f'Skipped {len(paths)} files that are not {encoding} text: {shown}')
+        shown = [path.why if path.why.startswith(str(path)) else f'{path} ({path.why})' for path in paths[:10]]
+        more = [f'and {len(paths) - 10} more'] if len(paths) > 10 else []
+        say(f'Left out {len(paths)} files or folders:', *shown, *more, sep='\n  ')
 
 
 def _print_result(result: Result | None, as_json: bool, cite: bool = False) -> None:
@@ -156,7 +161,7 @@ def plan(
     "Print what `--method lambda` would do and what that would cost."
     say = _speaker(args.quiet)
     context, skipped = read_context(args.files, args.encoding)
-    _list_skipped(skipped, args.encoding, say)
+    _list_skipped(skipped, say)
     lm, sub_lm = _models_of(args)
     print(make_strategy('lambda', lm, sub_lm, task=args.task).plan(context, args.question).explain())
     return 0
@@ -172,7 +177,8 @@ _EXAMPLES = '''examples:
   rlm ask "Who signed it, and when?" contract.txt --model gpt-4o-mini --schema "name, year int"
   cat server.log | rlm ask "When did the first error occur?" - --json --quiet
 
-exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed.'''
+exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed, 5 the model
+only quotes, and the question needs counting, adding or comparing.'''
 
 LIMIT_OPTIONS = [  # name after --max-, type, meaning
     ('cost', float, 'stop when N US dollars are spent'),
@@ -199,9 +205,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     "The options that `ask` and `plan` share."
     parser.add_argument('question', metavar='QUESTION', help='the question to answer')
     parser.add_argument(
-        'files', metavar='FILE', nargs='+', help='text files, folders, patterns, or - for standard input'
+        'files', metavar='FILE', nargs='+', help='files, also PDF and the like; folders; patterns; - for standard input'
     )
-    model = 'any LiteLLM name (default: $LITELLM_MODEL, or offline/extractive, which needs no key and only quotes sentences)'
+    model = 'any LiteLLM name (default: $LITELLM_MODEL, or offline/extractive: no key, quotes sentences)'
     parser.add_argument('--model', default=default_model('offline/extractive'), help=model)
     parser.add_argument('--sub-model', help='model of the sub-calls (default: the same)')
     task = 'for --method lambda: search, classify, summarise, ... (default: found with one model call, guessed by plan)'

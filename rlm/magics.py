@@ -44,7 +44,7 @@ def _question_options() -> _Options:
     context = 'variable, or expression without spaces, to ask about (default: the variable context)'
     parser.add_argument('-c', '--context', metavar='NAME', help=context)
     parser.add_argument('-f', '--file', metavar='FILE', nargs='+', help='files, folders or patterns to ask about')
-    model = 'any LiteLLM name, or a variable that holds an LM (default: $LITELLM_MODEL, or offline/extractive, which only quotes sentences)'
+    model = 'any LiteLLM name, or a variable with an LM (default: $LITELLM_MODEL, or offline/extractive)'
     parser.add_argument('-m', '--model', help=model)
     parser.add_argument('--sub-model', metavar='MODEL', help='model of the sub-calls (default: the same)')
     parser.add_argument('--method', choices=method_names(), metavar='NAME', help=METHOD_HELP)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['hide', 'redact', 'RLMError', 'BadInput', 'suggest', 'ModelError', 'LimitExceeded', 'IterationsExceeded',
            'BudgetExceeded', 'TokensExceeded', 'CallsExceeded', 'TimeExceeded', 'ErrorsExceeded', 'Cancelled', 'check',
-           'exit_code']
+           'CannotCompute', 'exit_code']
 
 # %% ../../nbs/base/01_errors.ipynb #e78739ca
 import difflib
@@ -244,12 +244,18 @@ def _expected(kinds: tuple[type, ...], least: float | None, most: float | None, 
     return words + (f' and at most {most:g}' if most is not None else '')
 
 # %% ../../nbs/base/01_errors.ipynb #exitco01
-_EXIT_CODES = {BadInput: 2, LimitExceeded: 3, ModelError: 4}
+class CannotCompute(RLMError):
+    "The model only quotes, and the question needs counting, adding or comparing."
+
+
+_EXIT_CODES = {BadInput: 2, LimitExceeded: 3, ModelError: 4, CannotCompute: 5}
 
 
 def exit_code(
     command: Callable[[], int],  # does the work and returns an exit code
-) -> int:  # 0 success, 1 another failure, 2 wrong usage, 3 a limit was reached or Ctrl-C, 4 the model failed
+) -> (
+    int
+):  # 0 success, 1 another failure, 2 wrong usage, 3 a limit was reached or Ctrl-C, 4 the model failed, 5 it only quotes
     "Run `command` and turn what it raises into one sentence on standard error and an exit code."
     try:
         return command()
