@@ -177,8 +177,8 @@ _EXAMPLES = '''examples:
   rlm ask "Who signed it, and when?" contract.txt --model gpt-4o-mini --schema "name, year int"
   cat server.log | rlm ask "When did the first error occur?" - --json --quiet
 
-exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed, 5 the model
-only quotes, and the question needs counting, adding or comparing.'''
+exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed,
+5 the model only quotes, and the question needs counting, adding or comparing.'''
 
 LIMIT_OPTIONS = [  # name after --max-, type, meaning
     ('cost', float, 'stop when N US dollars are spent'),
@@ -265,7 +265,12 @@ def parser() -> argparse.ArgumentParser:  # of the whole command
 
 
 # Commands and the modules whose `add_command(name, commands)` describes them.
-_OTHER_COMMANDS = dict(view='rlm.trace.viewer', attach='rlm.shell.isolation.kernel', bench='rlm.bench.benchmark')
+_OTHER_COMMANDS = dict(
+    view='rlm.trace.viewer',
+    attach='rlm.shell.isolation.kernel',
+    bench='rlm.bench.benchmark',
+    export='rlm.replay.training',
+)
 
 # %% ../nbs/06_cli.ipynb #899d04b1
 def _add_recorded(commands: Any, name: str, short: str, about: str) -> argparse.ArgumentParser:

@@ -331,7 +331,7 @@ def find_definition(
         end = found[number + 1].start() if number + 1 < len(found) else len(text)
         body = text[one.start() : min(end, one.start() + _LONGEST_DEFINITION)]
         in_name = {_stem(part) for part in _NAME_PART.findall(one[2])}
-        # Twice the weight for a word of the name; `open_new` is nearer to "open" than a long body that has it somewhere.
+        # A word of the name has twice the weight: a long body may have any word somewhere.
         score = sum(weight * (2 if stem in in_name else _holds(body, stem)) for stem, weight in asked.weights.items())
         if score > most:
             best, most = body, score
@@ -352,7 +352,8 @@ _COMPUTED = re.compile(
 )
 _COUNTED = re.compile(r'(?i)\bhow (?:many|often)\b|\bnumber of (?:\w+ )?\w+s\b|^\W*count\b')
 _COMPARED = re.compile(
-    r'(?i)\b(?:compare[ds]?|more|less|fewer|greater|larger|smaller|higher|lower|older|longer) (?:\w+ )?than\b|^\W*compare\b'
+    r'(?i)\b(?:compare[ds]?|more|less|fewer|greater|larger|smaller|higher|lower|older|longer) (?:\w+ )?than\b'
+    r'|^\W*compare\b'
 )
 _NO_FIGURE = re.compile(
     r'(?i)\b(?:at (?:most|least|last|the latest|the earliest)|mean by|does [^?]{1,80} mean|most of)\b'

@@ -216,7 +216,7 @@ class CallTree:
         if is_root and self.level == 0:
             seconds += self.seconds_before
         end = dict(answer=text, stop_reason=reason, usage=vars(ledger.spent), seconds=seconds, error=_words_of(error))
-        if formed and formed.is_json and text == formed.text:
+        if formed and formed.is_json and text:
             end['json'] = True
         elif is_literal(value, text):
             end['literal'] = True

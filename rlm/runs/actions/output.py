@@ -271,9 +271,9 @@ class Output:
         "A value as text."
         if isinstance(value, str):
             return str(value)
-        if not self.is_type:
-            return json.dumps(value, ensure_ascii=False)
-        return self._checker.dump_json(value, by_alias=True).decode()
+        if self.is_type:
+            value = self._checker.dump_python(value, mode='json', by_alias=True)
+        return json.dumps(value, ensure_ascii=False)
 
     def settle(
         self,
