@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 from ...base.errors import BadInput, RLMError
 from ..namespace import describe
+from .known_types import KNOWN, pack_known
 from ..search import Passage
 
 # %% auto #0
@@ -100,7 +101,8 @@ def pack(
         return {'$': 'bytes', 'parts': base64.b64encode(value).decode()}
     if getattr(value, 'shape', None) == () and hasattr(value, 'item'):
         return pack(value.item(), depth + 1)  # a NumPy number
-    return str(value)
+    known = pack_known(value, lambda part: pack(part, depth + 1))
+    return str(value) if known is None else known
 
 
 def _pack_all(parts: Iterable[Any], depth: int) -> list:
@@ -143,6 +145,8 @@ def unpack(
             return base64.b64decode(parts, validate=True)
         if kind == 'passage':
             return _passage(parts)
+        if kind in KNOWN:
+            return KNOWN[kind](parts, unpack)
         return _KINDS[kind](unpack(parts))
     except (TypeError, ValueError, KeyError):
         raise BadFrame('A value in the frame is not valid.') from None
