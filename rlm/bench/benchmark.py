@@ -22,6 +22,7 @@ from .simulated import Simulated
 from .sweep import Sweep
 from .results import SweepResult
 from ..models.lm import as_lm, LM
+from ..runs.compat import default_model
 from ..runs.direct import Direct
 from ..runs.result import Result
 from ..runs.rlm import RLM
@@ -42,14 +43,15 @@ def _row(method: str, result: Result) -> dict:
     )
 
 
-def _lm_at(model: str | Callable | LM, base_url: str | None) -> LM:
+def _lm_at(model: str | Callable | LM | None, base_url: str | None) -> LM:
+    model = default_model() if model is None else model
     return as_lm(model) if base_url is None else LM(model, api_base=base_url)
 
 # %% ../../nbs/bench/09_benchmark.ipynb #7ba19a83
 def benchmark_vanilla(
     context: Any,  # what the question is about
     query: str,  # the question
-    model: str | Callable | LM = 'gpt-4o-mini',  # a LiteLLM name, an `LM`, a callable
+    model: str | Callable | LM | None = None,  # a LiteLLM name, an `LM`, a callable; None: as for `rlm.run`
     base_url: str | None = None,  # the server's address
     **kwargs: Any,  # further settings of `Direct`
 ) -> dict:  # method, time (seconds), answer, tokens (in and out), calls, cost (USD, None: not known)
@@ -60,7 +62,7 @@ def benchmark_vanilla(
 def benchmark_rlm(
     context: Any,  # what the question is about
     query: str,  # the question
-    model: str | Callable | LM = 'gpt-4o-mini',  # a LiteLLM name, an `LM`, a callable
+    model: str | Callable | LM | None = None,  # a LiteLLM name, an `LM`, a callable; None: as for `rlm.run`
     base_url: str | None = None,  # the server's address
     max_steps: int = 100,  # turns at most
     verbose: bool = True,  # whether the run is shown as it goes

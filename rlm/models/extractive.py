@@ -10,7 +10,15 @@ import re
 from typing import Any
 from ..base import prompts
 from .offline import cut_reply, OfflineLM, text_of, to_messages
-from .reader import AMOUNT, extract_answer, NOT_FOUND, read_question, split_prompt
+from rlm.models.reader import (
+    AMOUNT,
+    CANNOT_COMPUTE,
+    extract_answer,
+    needed_words,
+    NOT_FOUND,
+    read_question,
+    split_prompt,
+)
 
 # %% auto #0
 __all__ = ['next_cell', 'ExtractiveLM', 'shared_extractive']
@@ -88,7 +96,7 @@ prompts = [f"Question: {question}\\n\\nText:\\n{text}" for points, place, start,
 replies = llm_query_batched(prompts) if prompts else []
 notes = []
 for (points, place, start, text), reply in zip(best, replies):
-    if not isinstance(reply, str) or not reply.strip() or reply.strip().startswith({NOT_FOUND}): continue
+    if not isinstance(reply, str) or not reply.strip() or reply.strip().startswith({NO_ANSWER}): continue
     reply = reply.strip()
     at = text.find(reply)
     known = at >= 0 and " to " not in place
@@ -106,6 +114,7 @@ print(f"Read {len(windows)} stretches without a sub-call")'''
 
 _SUBMIT = '''# Step 4: submit the best passage, word for word, and say where it stands
 result = f"{notes[0][2]}\\n\\n[quoted from {notes[0][1]}]" if notes else {NOT_FOUND}
+if not re.search({NEEDED}, notes[0][2] if notes else "", re.I): result = {CANNOT}
 print("Answer:", result)
 FINAL(result)'''
 
@@ -149,6 +158,13 @@ def _episode(messages: list[dict]) -> tuple[str, list[dict]]:  # the question as
     return question, messages[place + 1 :]
 
 
+def _beginning(stem: str) -> str:  # a regular expression
+    "How words of a stem begin; a number or an identifier with digits is matched whole."
+    if any(map(str.isdigit, stem)):
+        return re.escape(stem) + r'(?![^\W_])'
+    return re.escape(stem[: max(3, len(stem) - 1)])
+
+
 def next_cell(
     question: str,  # the run's question
     said: str,  # all code that was written for it so far
@@ -159,7 +175,7 @@ def next_cell(
     if question.strip() == prompts.NO_QUERY:
         return 'FINAL(llm_query(context if isinstance(context, str) else str(context)))'
     asked = read_question(question)
-    weights = {stem[: max(3, len(stem) - 1)]: weight for stem, weight in asked.weights.items()}
+    weights = {_beginning(stem): weight for stem, weight in asked.weights.items()}
     counts = asked.wants in ('list', 'number')
     # The items of a list do not repeat the question's words, so a reply's own words say little there.
     values = dict(
@@ -167,6 +183,9 @@ def next_cell(
         WEIGHTS=repr(weights),
         WORDS=repr(list(weights)),
         NOT_FOUND=repr(NOT_FOUND),
+        NO_ANSWER=repr((NOT_FOUND, CANNOT_COMPUTE)),
+        NEEDED=repr(needed_words(question)),
+        CANNOT=repr(CANNOT_COMPUTE),
         AMOUNT=repr(AMOUNT),
         COUNTS=counts,
         OWN=0.5 if counts else 2,

@@ -11,9 +11,13 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 # %% auto #0
-__all__ = ['NOT_FOUND', 'AMOUNT', 'Asked', 'read_question', 'Passage', 'find_passages', 'split_prompt', 'extract_answer']
+__all__ = ['CANNOT_COMPUTE', 'NOT_FOUND', 'AMOUNT', 'Asked', 'read_question', 'Passage', 'find_passages', 'split_prompt',
+           'find_definition', 'needed_words', 'extract_answer']
 
 # %% ../../nbs/models/07_reader.ipynb #87e01dd6
+CANNOT_COMPUTE = (
+    'The question needs counting, adding or comparing, and offline/extractive only quotes: give a language model.'
+)
 NOT_FOUND = 'The text does not hold the answer.'  # the extractive reader's reply if no passage fits
 
 _STOP_WORDS = frozenset(
@@ -31,6 +35,8 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 def _stem(word: str) -> str:
     "A word without its commonest English endings: crude, but the same for the question and the text."
     word = re.sub(r"['’]s?$", '', word.lower())
+    if any(map(str.isdigit, word)):
+        return word  # a number or an identifier is whole, or another one
     for ending, instead in (
         ('ies', 'y'),
         ('sses', 'ss'),
@@ -62,6 +68,7 @@ class Asked:
 _FOCUS = re.compile(
     r"(?i)\b(what|which|how many|how much|list|name)\s+(?:(?:all|are|is|the|kinds? of|types? of)\s+)*([^\W\d_]+)"
 )
+_CODE_KINDS = frozenset(map(_stem, ('function', 'method', 'class', 'procedure', 'definition')))
 _LONGEST_QUESTION = 2000  # characters; what comes after them has no influence
 _NO_NOUN = re.compile(
     r'(?i)happen|[^\W\d_]+ (when|if|after|to|the|an?)\b'
@@ -84,6 +91,9 @@ def read_question(
             wants = 'list'
     elif re.match(r'(?i)\W*what (is|are) (a |an |the )?\W*\w+\W*(\w+\W*)?$', question):
         wants = 'definition'
+    # Code does not call a function a function.
+    if focus in _CODE_KINDS and len(set(stems)) > 1:
+        words, stems = zip(*[(word, stem) for word, stem in zip(words, stems) if stem != focus])
     weights: dict[str, float] = {}
     for word, stem in zip(words, stems):
         # A name that is asked about matters more than a common word.
@@ -297,6 +307,75 @@ def _unlabelled(prompt: str) -> tuple[str, str]:
     asked = re.search(r'[^.!?:]{1,500}\?', line[-_EDGE:] if '?' in line[-_EDGE:] else line[:_EDGE])
     return (asked[0].strip(), line.replace(asked[0], '', 1)) if asked else (line, '')
 
+# %% ../../nbs/models/07_reader.ipynb #rdrcode2
+_DEFINITION = re.compile(
+    r'(?m)^([ \t]*)(?:(?:export|default|public|private|protected|static|final|pub|async|abstract)[ \t]+)*'
+    r'(?:def|class|function\*?|func|fn|interface|struct|trait|sub)[ \t]+(?:\([^)\n]*\)[ \t]*)?([^\W\d]\w*)'
+)
+_NAME_PART = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+')
+_LONGEST_DEFINITION = 4000  # characters that are looked at
+_SHOWN_LINES = 12  # of a definition that is quoted
+
+
+def find_definition(
+    question: str,  # such as "Which function opens the browser?"
+    text: str,  # source code
+) -> str | None:  # its first lines, word for word; None: the question asks for something else, or there is none
+    "The function or class of a source text whose name and text have most in common with a question."
+    asked = read_question(question)
+    if asked.focus not in _CODE_KINDS or not asked.weights:
+        return None
+    found = list(_DEFINITION.finditer(text))
+    best, most = None, 0.0
+    for number, one in enumerate(found):
+        end = found[number + 1].start() if number + 1 < len(found) else len(text)
+        body = text[one.start() : min(end, one.start() + _LONGEST_DEFINITION)]
+        in_name = {_stem(part) for part in _NAME_PART.findall(one[2])}
+        # A word of the name has twice the weight: a long body may have any word somewhere.
+        score = sum(weight * (2 if stem in in_name else _holds(body, stem)) for stem, weight in asked.weights.items())
+        if score > most:
+            best, most = body, score
+    if best is None or most < sum(asked.weights.values()) * 0.75:
+        return None
+    lines = best.rstrip().splitlines()
+    return '\n'.join(lines[:_SHOWN_LINES])
+
+
+def _holds(text: str, stem: str) -> float:  # 0 or 1
+    words = re.finditer(rf'(?i)(?<![^\W_]){re.escape(stem[: max(2, len(stem) - 1)])}[^\W_]*', text)
+    return float(any(_stem(word[0]) == stem for word in words))
+
+# %% ../../nbs/models/07_reader.ipynb #rdrcomp2
+_COMPUTED = re.compile(
+    r'(?i)\b(total|sum|average|mean|median|percentage|difference|most|least|fewest|highest|lowest|largest|smallest|biggest'
+    r'|longest|shortest|oldest|youngest|newest|earliest|latest|cheapest|fastest|slowest|combined|altogether)\b'
+)
+_COUNTED = re.compile(r'(?i)\bhow (?:many|often)\b|\bnumber of (?:\w+ )?\w+s\b|^\W*count\b')
+_COMPARED = re.compile(
+    r'(?i)\b(?:compare[ds]?|more|less|fewer|greater|larger|smaller|higher|lower|older|longer) (?:\w+ )?than\b'
+    r'|^\W*compare\b'
+)
+_NO_FIGURE = re.compile(
+    r'(?i)\b(?:at (?:most|least|last|the latest|the earliest)|mean by|does [^?]{1,80} mean|most of)\b'
+)
+_ANY_NUMBER = (
+    r'\d|\b(?:no|none|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|twenty|thirty|forty|fifty'
+    r'|sixty|seventy|eighty|ninety|hundred|thousand|million|dozen|once|twice|single|both|pair)\b'
+)
+
+
+def needed_words(
+    question: str,  # in plain English
+) -> str:  # a regular expression; it matches everything where any passage will do
+    "What a passage must have to answer a question that asks for a count, a sum or a comparison."
+    question = _NO_FIGURE.sub(' ', question[:_LONGEST_QUESTION])
+    wanted = [rf'\b{found[1]}' for found in _COMPUTED.finditer(question)]
+    if _COUNTED.search(question):
+        wanted.append(f'(?:{_ANY_NUMBER})')
+    if _COMPARED.search(question):
+        wanted.append(r'\bthan\b')
+    return '(?s)' + ''.join(f'(?=.*{words})' for words in wanted)
+
 # %% ../../nbs/models/07_reader.ipynb #8159aa7f
 _ENOUGH = 0.45  # share of the question's weight that must stand in or around a passage
 
@@ -306,7 +385,12 @@ def extract_answer(
     text: str,  # what may hold the answer
 ) -> str:  # a passage word for word, or `NOT_FOUND`
     "The best passage of `text`, if it has enough in common with `question`."
+    if definition := find_definition(question, text):
+        return definition
     found = find_passages(question, text)
-    if not found or found[0].coverage < _ENOUGH:
-        return NOT_FOUND
-    return text[found[0].start : found[0].end].strip()
+    quoted = NOT_FOUND
+    if found and found[0].coverage >= _ENOUGH:
+        quoted = text[found[0].start : found[0].end].strip()
+    if re.search(needed_words(question), quoted, re.I):
+        return quoted
+    return CANNOT_COMPUTE
