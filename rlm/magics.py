@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from .base.errors import BadInput, LimitExceeded, ModelError, RLMError
 from .base.inputs import read_context
-from .cli import LIMIT_OPTIONS, METHOD_HELP, add_limits, make_strategy, method_names
+from .commands.options import LIMIT_OPTIONS, METHOD_HELP, add_limits, make_strategy, method_names
 from .trace.viewer import read_run, View
 
 # %% auto #0
