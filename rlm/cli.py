@@ -14,7 +14,8 @@ from .base.errors import BadInput, LimitExceeded, exit_code
 from .base.inputs import read_context
 from .commands.config import Config, load_config
 from .commands.options import LIMIT_OPTIONS, METHOD_HELP, add_env, add_files, add_limits, add_models
-from .commands.options import limits_of, list_skipped, make_strategy, method_names, models_of, print_result, speaker
+from .commands.options import limits_of, list_skipped, make_strategy, method_names, models_of, need
+from .commands.options import print_result, speaker
 from .models.lm import LM
 from .replay import replay
 from .runs.strategy import Strategy
@@ -148,11 +149,12 @@ def parser(
         importlib.import_module(module).add_command(name, commands)
     _add_replay(commands)
     _add_resume(commands)
+    _add_completion(commands)
     return top
 
 
 # Commands and the modules whose `add_command(name, commands, config)` describes them.
-_CONFIGURED_COMMANDS: dict[str, str] = dict()
+_CONFIGURED_COMMANDS = dict(config='rlm.commands.setup', doctor='rlm.commands.doctor', models='rlm.commands.doctor')
 # Commands and the modules whose `add_command(name, commands)` describes them.
 _OTHER_COMMANDS = dict(view='rlm.trace.viewer', attach='rlm.shell.isolation.kernel', bench='rlm.bench.benchmark')
 
@@ -231,6 +233,18 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
         if (value := getattr(args, f'max_{name}')) is not None:
             changes[f'max_{name}'] = value
     return changes
+
+# %% ../nbs/06_cli.ipynb #clicomp2
+def _add_completion(commands: Any) -> None:
+    about = 'Print a script that completes commands, options and file names; it needs pip install "rlm[completion]".'
+    parser = commands.add_parser('completion', help='print a script for completion in a shell', description=about)
+    parser.add_argument('shell', choices=['bash', 'zsh', 'tcsh'], help='the shell that reads the script')
+    parser.set_defaults(run=_print_completion)
+
+
+def _print_completion(args: argparse.Namespace) -> int:
+    print(need('shtab', 'completion').complete(parser(), shell=args.shell))
+    return 0
 
 # %% ../nbs/06_cli.ipynb #a055b8d4
 def main(

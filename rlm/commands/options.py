@@ -20,8 +20,9 @@ from ..runs.strategy import Strategy
 from ..trace.text import citation_lines
 
 # %% auto #0
-__all__ = ['ALIASES', 'LIMIT_OPTIONS', 'METHOD_HELP', 'method_names', 'make_strategy', 'add_limits', 'limits_of', 'add_models',
-           'models_of', 'add_files', 'add_env', 'speaker', 'list_skipped', 'print_result', 'need']
+__all__ = ['ALIASES', 'LIMIT_OPTIONS', 'METHOD_HELP', 'FILE_COMPLETION', 'method_names', 'make_strategy', 'add_limits',
+           'limits_of', 'add_models', 'models_of', 'add_files', 'add_env', 'speaker', 'list_skipped', 'print_result',
+           'need']
 
 # %% ../../nbs/commands/02_options.ipynb #opt00007
 ALIASES = {'lambda_rlm': 'lambda'}  # other spellings of strategy names
@@ -116,13 +117,17 @@ def models_of(
     return config.find_model(args.model, args.api_base), config.find_model(name, args.api_base) if name else None
 
 
+# What shtab needs to complete file names.
+FILE_COMPLETION = dict(bash='_shtab_compgen_files', zsh='_files', tcsh='f')
+
+
 def add_files(
     parser: argparse.ArgumentParser,  # gets FILE... and --encoding
     nargs: str = '+',  # how many files: "+" or "*"
 ) -> None:
     "Add the files that a question is about."
     help = 'text files, folders, patterns, or - for standard input'
-    parser.add_argument('files', metavar='FILE', nargs=nargs, help=help)
+    parser.add_argument('files', metavar='FILE', nargs=nargs, help=help).complete = FILE_COMPLETION
     parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')
 
 
