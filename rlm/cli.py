@@ -154,7 +154,9 @@ def parser(
 
 
 # Commands and the modules whose `add_command(name, commands, config)` describes them.
-_CONFIGURED_COMMANDS = dict(config='rlm.commands.setup', doctor='rlm.commands.doctor', models='rlm.commands.doctor')
+_CONFIGURED_COMMANDS = dict(
+    config='rlm.commands.setup', doctor='rlm.commands.doctor', models='rlm.commands.doctor', chat='rlm.commands.chat'
+)
 # Commands and the modules whose `add_command(name, commands)` describes them.
 _OTHER_COMMANDS = dict(view='rlm.trace.viewer', attach='rlm.shell.isolation.kernel', bench='rlm.bench.benchmark')
 
