@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -106,6 +107,14 @@ class RLMError(Exception):
         message: str,  # what is wrong and what to do
     ):
         super().__init__(redact(message))
+
+    def _render_traceback_(self) -> list[str]:  # lines
+        "What IPython and Jupyter show instead of a traceback: the sentence, and the line of the cell that led to it."
+        lines = [f'{type(self).__name__}: {self}']
+        for frame in reversed(traceback.extract_tb(self.__traceback__)):
+            if frame.filename.startswith('<ipython-input') or 'ipykernel_' in frame.filename:
+                return [*lines, f'  line {frame.lineno} of the cell: {redact(frame.line or "")}']
+        return lines
 
 
 class BadInput(RLMError, ValueError):
