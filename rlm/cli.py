@@ -5,9 +5,10 @@
 # %% ../nbs/06_cli.ipynb #967a5433
 from __future__ import annotations
 import argparse
+import contextlib
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from . import __version__
 from .base.errors import BadInput, LimitExceeded, exit_code
@@ -19,6 +20,7 @@ from .commands.options import print_result, speaker
 from .models.lm import LM
 from .replay import replay
 from .runs.strategy import Strategy
+from .trace.spans import SpanSender
 
 # %% auto #0
 __all__ = ['ask', 'plan', 'parser', 'main']
@@ -33,11 +35,12 @@ def ask(
     list_skipped(skipped, args.encoding, say)
     if args.model == 'offline/extractive':
         say('offline/extractive is not a language model: it quotes sentences. For answers, give --model and a key.')
-    strategy = _strategy_of(args)
-    try:
-        result, problem = strategy(context, args.question), None
-    except LimitExceeded as error:
-        result, problem = error.result, error
+    with _traced(args.otel, say) as tracing:
+        strategy = _strategy_of(args, logger=tracing)
+        try:
+            result, problem = strategy(context, args.question), None
+        except LimitExceeded as error:
+            result, problem = error.result, error
     print_result(result, args.json, args.cite)
     if getattr(result, 'choice', None):
         say(result.choice)
@@ -52,7 +55,21 @@ def ask(
     return 0
 
 
-def _strategy_of(args: argparse.Namespace) -> Strategy:
+@contextlib.contextmanager
+def _traced(address: str | None, say: Callable[..., None]) -> Iterator[Any]:
+    "Send the run as OpenTelemetry spans, where that is asked for: a logger, or None."
+    if address is None:
+        yield None
+        return
+    sender = SpanSender(address or None)
+    try:
+        yield sender.tracing
+    finally:
+        if lost := sender.close():
+            say(lost)
+
+
+def _strategy_of(args: argparse.Namespace, **more: Any) -> Strategy:
     "The strategy of `rlm ask`, with its limits."
     # Standard input cannot be read a second time.
     sources = dict(files=args.files, encoding=args.encoding) if args.files != ['-'] else None
@@ -69,6 +86,7 @@ def _strategy_of(args: argparse.Namespace) -> Strategy:
         verbose=not args.quiet,
         cite=args.cite,
         **limits_of(args),
+        **more,
     )
 
 # %% ../nbs/06_cli.ipynb #spl001c
@@ -91,6 +109,7 @@ _EXAMPLES = '''examples:
   rlm plan "Summarise the chapters" book.txt --model gpt-4o-mini
   rlm ask "Who signed it?" contract.txt --trace run.jsonl      if it is stopped:  rlm resume run.jsonl
   rlm ask "Who signed it?" contract.txt --cite                 below the answer: where it stands in the text
+  rlm ask "Who signed it?" contract.txt --otel http://localhost:4318/v1/traces
   cat server.log | rlm ask "When did the first error occur?" - --json --quiet
 
 exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed.'''
@@ -118,6 +137,8 @@ def _add_ask(commands: Any, config: Config, **formatter: Any) -> None:
     parser.add_argument(
         '--cite', action='store_true', help='ask for quotations, check them, and print them with their places'
     )
+    otel = 'send the run as OpenTelemetry spans to URL (default: what OTEL_EXPORTER_OTLP_ENDPOINT says)'
+    parser.add_argument('--otel', metavar='URL', nargs='?', const='', help=otel)
     parser.add_argument(
         '--json', action='store_true', help='print the answer, its citations and its figures as one JSON object'
     )
