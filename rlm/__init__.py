@@ -2,7 +2,15 @@
 __version__ = "0.1.0"
 
 import importlib as _importlib
+import os as _os
 from typing import TYPE_CHECKING
+
+# The package `rlms` installs the same import name, and its folder `core` would hide our module.
+if _os.path.isdir(_os.path.join(_os.path.dirname(__file__), 'core')):
+    raise ImportError(
+        'The packages rlm and rlms are both installed under the import name rlm: '
+        'keep one of them (pip uninstall rlms rlm, then pip install rlm).'
+    )
 
 from .base.registry import HOOKS as _HOOKS
 from .base.registry import PROVIDERS as _PROVIDERS

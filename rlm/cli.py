@@ -8,12 +8,16 @@ import argparse
 import contextlib
 import importlib
 import sys
+from pathlib import Path
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from platformdirs import user_state_path
 from . import __version__
+from .base.describe import describe_context
 from .base.errors import BadInput, LimitExceeded, exit_code
 from .base.inputs import read_context
 from .commands.config import Config, load_config
+from .commands.forecast import forecast, past_runs
 from .commands.options import LIMIT_OPTIONS, METHOD_HELP, add_env, add_files, add_limits, add_models
 from .commands.options import limits_of, list_skipped, make_strategy, method_names, models_of, need
 from .commands.options import print_result, speaker
@@ -93,11 +97,16 @@ def _strategy_of(args: argparse.Namespace, **more: Any) -> Strategy:
 def plan(
     args: argparse.Namespace,  # options of `rlm plan`
 ) -> int:  # exit code
-    "Print what `--method lambda` would do and what that would cost."
+    "Print what `--method lambda` would do and what that would cost; for the others, what recorded runs took."
     say = speaker(args.quiet)
     context, skipped = read_context(args.files, args.encoding)
     list_skipped(skipped, args.encoding, say)
     lm, sub_lm = models_of(args)
+    if args.method != 'lambda':
+        folders = [args.runs] if args.runs else [user_state_path('rlm')]
+        runs = past_runs(folders, lm.name, args.method)
+        print(forecast(runs, lm.name, args.method, describe_context(context)['chars']))
+        return 0
     print(make_strategy('lambda', lm, sub_lm, task=args.task).plan(context, args.question).explain())
     return 0
 
@@ -146,11 +155,15 @@ def _add_ask(commands: Any, config: Config, **formatter: Any) -> None:
 
 
 def _add_plan(commands: Any, config: Config, **formatter: Any) -> None:
-    about = 'Show the plan of LambdaRLM for a question: calls, tokens, dollars. Nothing is spent.'
+    about = 'Show what a question may take: calls, tokens, dollars. Nothing is spent.'
     parser = commands.add_parser(
-        'plan', help='show the calls and the cost of --method lambda', description=about, **formatter
+        'plan', help='show the calls and the cost before a run', description=about, **formatter
     )
     _add_common(parser, config)
+    help = 'lambda: its plan (default); rlm, srlm: what recorded runs of the same model took'
+    parser.add_argument('--method', choices=['lambda', 'rlm', 'srlm'], metavar='NAME', default='lambda', help=help)
+    help = 'folder of recorded runs, for --method rlm (default: those of chat and mcp)'
+    parser.add_argument('--runs', metavar='FOLDER', type=Path, help=help)
     parser.set_defaults(run=plan)
 
 
@@ -176,7 +189,12 @@ def parser(
 
 # Commands and the modules whose `add_command(name, commands, config)` describes them.
 _CONFIGURED_COMMANDS = dict(
-    config='rlm.commands.setup', doctor='rlm.commands.doctor', models='rlm.commands.doctor', chat='rlm.commands.chat'
+    chat='rlm.commands.chat',
+    serve='rlm.commands.serve',
+    mcp='rlm.commands.mcp_server',
+    config='rlm.commands.setup',
+    doctor='rlm.commands.doctor',
+    models='rlm.commands.doctor',
 )
 # Commands and the modules whose `add_command(name, commands)` describes them.
 _OTHER_COMMANDS = dict(view='rlm.trace.viewer', attach='rlm.shell.isolation.kernel', bench='rlm.bench.benchmark')
