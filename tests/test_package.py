@@ -72,7 +72,7 @@ def test_the_conda_recipe_says_what_setup_says():
     assert recipe['package'] == dict(name='rlm', version=__version__)
     everywhere = [need for need in facts()['requirements'].split() if ';' not in need]
     needed = [need.replace(' ', '') for need in recipe['requirements']['run'][1:]]
-    assert needed == [*everywhere, 'bubblewrap', 'seccomp']
+    assert needed == [*everywhere, 'tomli>=2', 'bubblewrap', 'seccomp']
     assert 'pyseccomp' in recipe['build']['script'][1] and recipe['build']['entry_points'] == ['rlm = rlm.cli:main']
     assert (ROOT / recipe['about']['license_file']).is_file() and recipe['test']['commands'] == [
         'rlm --version',
