@@ -70,10 +70,10 @@ def test_the_conda_recipe_says_what_setup_says():
     )
     recipe = yaml.safe_load(template.render(load_setup_py_data=lambda **where: told, PYTHON='python'))
     assert recipe['package'] == dict(name='rlm', version=__version__)
-    assert [need.replace(' ', '') for need in recipe['requirements']['run'][1:]] == [
-        need for need in facts()['requirements'].split() if ';' not in need
-    ]
-    assert recipe['build']['entry_points'] == ['rlm = rlm.cli:main'] and recipe['build']['noarch'] == 'python'
+    everywhere = [need for need in facts()['requirements'].split() if ';' not in need]
+    needed = [need.replace(' ', '') for need in recipe['requirements']['run'][1:]]
+    assert needed == [*everywhere, 'tomli>=2', 'bubblewrap', 'seccomp']
+    assert 'pyseccomp' in recipe['build']['script'][1] and recipe['build']['entry_points'] == ['rlm = rlm.cli:main']
     assert (ROOT / recipe['about']['license_file']).is_file() and recipe['test']['commands'] == [
         'rlm --version',
         'rlm ask --help',
@@ -88,3 +88,16 @@ def test_the_workflows_name_what_they_use_by_its_commit():
         if 'uses:' in line
     ]
     assert used and [line for line in used if not re.search(r'uses: [\w./-]+@[0-9a-f]{40} # v[\d.]+$', line)] == []
+
+
+def test_a_clash_with_rlms_is_one_sentence(tmp_path):
+    (tmp_path / 'rlm' / 'core').mkdir(parents=True)
+    (tmp_path / 'rlm' / '__init__.py').write_text((ROOT / 'rlm' / '__init__.py').read_text())
+    done = subprocess.run(
+        [sys.executable, '-S', '-c', 'import rlm'],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.splitlines()[-1].startswith('ImportError: The packages rlm and rlms are both installed')
