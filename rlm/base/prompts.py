@@ -9,8 +9,8 @@ __all__ = ['RLM_SYSTEM_PROMPT', 'REPL_SYSTEM_PROMPT', 'CHILD_SYSTEM_PROMPT', 'DI
            'CONFIRM_MESSAGE', 'MISSING_VARIABLE_MESSAGE', 'BAD_ARGUMENTS_MESSAGE', 'UNKNOWN_TOOL_MESSAGE',
            'FINAL_PROMPT', 'CITE_PROMPT', 'COMPACTION_PROMPT', 'COMPACTED_MESSAGE', 'NO_QUERY', 'SOLO_SYSTEM_PROMPT',
            'SOLO_REPL_SYSTEM_PROMPT', 'NO_SUBCALLS_PROMPT', 'CONFIDENCE_PROMPT', 'JUDGE_PROMPT', 'LAMBDA_PROMPT',
-           'NOT_IN_PART', 'LEAF_INSTRUCTIONS', 'REDUCE_INSTRUCTIONS', 'TASK_PROMPT', 'PAIR_RULE_PROMPT', 'fill',
-           'first_message', 'request_lines']
+           'NOT_IN_PART', 'LEAF_INSTRUCTIONS', 'REDUCE_INSTRUCTIONS', 'TASK_PROMPT', 'PAIR_RULE_PROMPT',
+           'CALIBRATION_PROMPTS', 'fill', 'first_message', 'request_lines']
 
 # %% ../../nbs/base/05_prompts.ipynb #e3d95b7a
 import re
@@ -382,3 +382,18 @@ records. Write its rule as JSON and nothing else:
 ----------
 {text}
 ----------'''
+
+# %% ../../nbs/base/05_prompts.ipynb #calco001
+CALIBRATION_PROMPTS = dict(
+    word='Which of these words names {kind}: {words}? Reply with that word alone.',
+    list='Write these words, one on each line, each line beginning with "- ", and nothing else: {words}',
+    json='Write this as one JSON object with the keys "name" and "year", and nothing else: {name} was born in {year}.',
+    label=(
+        'Label each numbered question by the kind of answer that it asks for. The labels are: {labels}.\n'
+        'Reply with one line for each number, as "number: label", and nothing else.\n\n{records}'
+    ),
+    label_json=(
+        'Label each numbered question by the kind of answer that it asks for. The labels are: {labels}.\n'
+        'Reply with a JSON object from each number to its label, and nothing else.\n\n{records}'
+    ),
+)
