@@ -145,8 +145,8 @@ def form_trials(
     return trials
 
 
-def _form(kind: str, right: str, **values: Any) -> Trial:
-    return Trial(kind, prompts.fill(prompts.CALIBRATION_PROMPTS[kind], **values), right, 60)
+def _form(form: str, right: str, /, **values: Any) -> Trial:
+    return Trial(form, prompts.fill(prompts.CALIBRATION_PROMPTS[form], **values), right, 60)
 
 
 def _has_form(kind: str, reply: str, right: str) -> bool:
