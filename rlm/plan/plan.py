@@ -6,6 +6,7 @@
 from __future__ import annotations
 import functools
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from .algebra.composition import Combinator, fits, Type
 from .builder import PlanBuilder
 from .optimise import Accuracy, Sizing, choose_sizing, SizingProblem, estimate_sizing
 from .pairs import make_rule, normal_label, PairRule
+from .profile import check_profile, choose_profile, Profile
 from .tasks import find_task, guess_task, Task, task_prompt
 from ..runs.settings import Settings
 from ..runs.strategy import Strategy
@@ -57,9 +59,14 @@ class LambdaSettings(Settings):
     reply_tokens: int | None = None  # the most tokens of a reply; None: set by the task
     overlap: int = 100  # tokens that neighbouring chunks share if a cut could hide an answer
     accuracy_target: float = 0.80  # estimated accuracy that a plan should reach, from 0 to 1
-    a_leaf: float = 0.95  # assumed accuracy of a leaf with a very short text, from 0 to 1
+    # What `rlm calibrate` measured of the model that reads the chunks: a Profile or its file; None: looked for by the
+    # model's name; False: not used.
+    profile: Profile | Mapping | str | os.PathLike | bool | None = None
+    # Accuracy of a leaf with a very short text, from 0 to 1; None: as measured, or 0.95 by assumption.
+    a_leaf: float | None = None
     a_compose: float = 0.90  # assumed factor for each level of reductions, from 0 to 1
-    rho: float = 0.85  # assumed factor for a leaf that fills its window, from 0 to 1
+    # Factor for a leaf that fills its window, from 0 to 1; None: as measured, or 0.85 by assumption.
+    rho: float | None = None
     minimise: str = 'cost'  # "cost" or "seconds"
     sampling_args: Mapping[str, Any] | None = None  # parameters of every call, such as temperature
 
@@ -68,7 +75,8 @@ class LambdaSettings(Settings):
         for name in ('window', 'context_window_chars', 'reply_tokens', 'filter_window'):
             check(name, getattr(self, name), int, least=1, optional=True)
         for name in ('accuracy_target', 'a_leaf', 'a_compose', 'rho'):
-            check(name, getattr(self, name), float, least=0, most=1)
+            check(name, getattr(self, name), float, least=0, most=1, optional=name in ('a_leaf', 'rho'))
+        check_profile(self.profile)
         check('overlap', self.overlap, int, least=0)
         check('sampling_args', self.sampling_args, Mapping, optional=True, give='a dict such as {"temperature": 0.7}')
         if self.filter is None and self.filter_window:
@@ -115,12 +123,27 @@ class PlanModels:
         "Return the model that is asked in a role."
         return self.leaf_lm if role in ('leaf', 'filter') else self.lm
 
+    @functools.cached_property
+    def profile(self) -> Profile | None:  # None: the model was not calibrated
+        "What was measured of the model that reads the chunks. Raises `BadInput` for the profile of another model."
+        return choose_profile(self.settings.profile, self.leaf_lm)
+
+    def known_window(
+        self,
+        role: str,  # as for `for_role`
+    ) -> tuple[int | None, str]:  # tokens, None if they are not known; and how they are known
+        "Return what is known of a model's window: by the model or its server, or by its profile."
+        window = self.for_role(role).window
+        if window is None and self.for_role(role) is self.leaf_lm and self.profile and self.profile.window:
+            return self.profile.window, 'measured'
+        return window, 'as the model says'
+
     def window(
         self,
         role: str,  # as for `for_role`
     ) -> int:  # tokens
         "Return the most tokens of a prompt and its reply together."
-        known = self.for_role(role).window
+        known, _ = self.known_window(role)
         chars = self.settings.context_window_chars
         if self.settings.window:
             wanted = self.settings.window
@@ -200,12 +223,13 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        "Estimated duration of the run, if calls take as long as assumed and those of a stage are made at once."
+        "Estimated duration, if calls take as long as measured or assumed, and those of a stage are made at once."
         base, per_token = self.problem.seconds
         total = 0.0
         for calls in self.estimate.stages.values():
             waves = math.ceil(len(calls) / self.problem.concurrency)
-            total += waves * (base + per_token * max(call.output for call in calls))
+            longest = max(self.problem.read_seconds * call.input + per_token * call.output for call in calls)
+            total += waves * (base + longest)
         return total
 
     @property
@@ -303,6 +327,50 @@ def _build(task: Task, builder: PlanBuilder) -> Combinator:
         )
     return term
 
+# %% ../../nbs/plan/05_plan.ipynb #plnmeas2
+_RECORD_TASKS = ('classify', 'aggregate', 'pairwise')  # tasks that label each record of a text
+_MARGIN = 0.02  # of a measured accuracy: a plan may be so much worse than the best one, if it is cheaper
+
+
+def _records_a_leaf(task: Task, builder: PlanBuilder, models: PlanModels) -> int | None:  # None: as many as fit
+    "Return the number of records that a leaf gets: as the settings say, or as many as were labelled well."
+    if task.name not in _RECORD_TASKS or not builder.records:
+        return None
+    given = getattr(models.settings, 'records', None)
+    return given or (models.profile.records_per_leaf if models.profile else None)
+
+
+def _estimated_accuracy(task: Task, builder: PlanBuilder, models: PlanModels) -> Accuracy:
+    "Return the estimate for a task: given, measured, or assumed."
+    settings, profile = models.settings, models.profile
+    found = Accuracy(compose=settings.a_compose)
+    records = _records_a_leaf(task, builder, models)
+    labels = profile.labels_right(records) if profile and records else None
+    if labels:
+        source = f'measured: {labels.right} of {labels.n} labels were right with {labels.records} records a call'
+        found = replace(found, a0=labels.accuracy, rho=1.0, source=source)
+    elif profile and profile.finding:
+        n = sum(point.n for point in profile.finding.points)
+        source = f'measured by {n} facts to find; the factor for levels is assumed'
+        found = Accuracy(profile.finding.a0, profile.finding.rho, settings.a_compose, profile.window, source)
+    if settings.a_leaf is not None:
+        found = replace(found, a0=settings.a_leaf, source='given')
+    if settings.rho is not None:
+        found = replace(found, rho=settings.rho, window=None, source='given')
+    return found
+
+
+def _largest_leaf(
+    task: Task, builder: PlanBuilder, outline: Outline, models: PlanModels, tokens: int, fixed: int
+) -> int | None:  # tokens of the text; None: what the window holds
+    "Return the most that a leaf should read, by the records or the lengths that were measured."
+    records = _records_a_leaf(task, builder, models)
+    if records:
+        return math.ceil(records * tokens / (1 + len(outline.places(1))))
+    finding = models.profile.finding if models.profile else None
+    is_measured = finding and models.settings.rho is None
+    return finding.longest - fixed if is_measured else None
+
 # %% ../../nbs/plan/05_plan.ipynb #plnprob2
 def _prompt_tokens(term: Combinator, role: str, models: PlanModels) -> int | None:  # tokens; None: no such call
     "Return the most tokens that a prompt of a role has without its text."
@@ -330,10 +398,16 @@ def _sizing_problem(
     # Calls that cost nothing, or whose price is not known, are planned as if they were paid for: they take time.
     priced = all(models.price(role, 1, 1) for role in ('leaf', 'reduce'))
     price = models.price if priced else lambda role, tokens_in, tokens_out: tokens_in + 4 * tokens_out
+    fixed = _prompt_tokens(term, 'leaf', models) or 0
+    timing = models.profile.timing if models.profile else None
+    at_once = models.leaf_lm.max_concurrency
+    if timing and timing.at_once is not None:
+        at_once = max(1, min(at_once, round(timing.at_once)))
+    measured = dict(seconds=(timing.call, timing.token_out), read_seconds=timing.token_in) if timing else {}
     return SizingProblem(
         tokens=tokens,
         window=windows['leaf'],
-        fixed=_prompt_tokens(term, 'leaf', models) or 0,
+        fixed=fixed,
         reply=builder.reply_tokens,
         ratio=task.ratio,
         max_output=models.leaf_lm.max_output,
@@ -343,9 +417,11 @@ def _sizing_problem(
         reduce_window=windows['reduce'],
         extra_calls=extra,
         price=price,
-        accuracy=Accuracy(settings.a_leaf, settings.rho, settings.a_compose),
-        concurrency=models.leaf_lm.max_concurrency,
+        accuracy=_estimated_accuracy(task, builder, models),
+        concurrency=at_once,
+        largest=_largest_leaf(task, builder, outline, models, tokens, fixed),
         asked=(models.window('leaf'), models.window('reduce')),
+        **measured,
     )
 
 # %% ../../nbs/plan/05_plan.ipynb #7490052b
@@ -449,7 +525,8 @@ def make_plan(
     tokens = max(1, math.ceil(ruler.sums[-1]))
     adapted = _for_records(adapted, builder, outline, tokens, count)
     problem = _sizing_problem(adapted, builder, outline, models, settings, tokens, len(before.all_calls))
-    sizing = choose_sizing(problem, settings.accuracy_target, settings.minimise)
+    margin = _MARGIN if problem.accuracy.source.startswith('measured') else None
+    sizing = choose_sizing(problem, settings.accuracy_target, settings.minimise, margin)
     size = _leaf_size(problem, sizing, settings.accuracy_target)
     for _ in range(20):
         chunks = split(outline, size, count, problem.overlap, ruler)
@@ -523,11 +600,14 @@ def _lines(self: Plan) -> dict[str, str]:  # name -> description
     problem = self.problem
     accuracy = problem.accuracy
     base, per_token = problem.seconds
+    reading = f', {problem.read_seconds:g} s for each token that it reads' if problem.read_seconds else ''
+    is_timed = self.models.profile and self.models.profile.timing
     return dict(
         task=f'{self.task.name} ({_ORIGINS[self.origin]})',
         question=self.query,
         context=f'{len(self.text):,} characters, {problem.tokens:,} tokens, read as {self.outline.structure}',
-        window=f'{self.models.window("leaf"):,} tokens of {self.models.leaf_lm.name}',
+        window=f'{self.models.window("leaf"):,} tokens of {self.models.leaf_lm.name} ({self._window_source()})',
+        **self._profile_line(),
         chunks=self._chunks_line(),
         depth=self._depth_line(),
         calls=self._calls_line(),
@@ -535,12 +615,37 @@ def _lines(self: Plan) -> dict[str, str]:  # name -> description
         dollars=self._cost_line(),
         retries="failed attempts are repeated as the model's num_retries says; each is a call in the ledger, "
         'and is paid from the same dollars',
-        seconds=f'about {self.seconds:,.0f}, if a call takes {base:g} s and {per_token:g} s for each token of '
-        f'its reply, {problem.concurrency} at once',
+        seconds=f'about {self.seconds:,.0f}, if a call takes {base:g} s{reading} and {per_token:g} s for each token '
+        f'of its reply, {problem.concurrency} at once ({"measured" if is_timed else "assumed"})',
         accuracy=f'{self.accuracy:.2f} or more by the formula {accuracy.a0:g} x {accuracy.rho:g}^(leaf/window) x '
-        f'{accuracy.compose:g}^levels (assumed, not measured)',
+        f'{accuracy.compose:g}^levels ({accuracy.source})',
         term=str(self.term),
     )
+
+
+@patch
+def _window_source(self: Plan) -> str:
+    "How the window of the leaves is known."
+    known, source = self.models.known_window('leaf')
+    window, settings = self.models.window('leaf'), self.models.settings
+    if window == known:
+        return source
+    return 'given' if settings.window or settings.context_window_chars else 'assumed'
+
+
+@patch
+def _profile_line(self: Plan) -> dict[str, str]:  # empty without a profile
+    "The profile that the plan was made with, and the records of a leaf."
+    profile = self.models.profile
+    if profile is None:
+        return {}
+    simulated = ', simulated' if profile.simulated else ''
+    lines = dict(profile=f'of {profile.model}, measured {profile.date or "on an unknown day"}{simulated}')
+    records = _records_a_leaf(self.task, self.builder, self.models)
+    if records:
+        is_given = getattr(self.models.settings, 'records', None) is not None
+        lines['records'] = f'about {records} a leaf ({"given" if is_given else "measured"})'
+    return lines
 
 
 @patch

@@ -419,7 +419,8 @@ def choose_profile(
     if given is False:
         return None
     if isinstance(given, Mapping):
-        given = Profile.of(given)
+        # As a journal has it: a run that is resumed with another model keeps its plan.
+        return Profile.of(given)
     found = given if isinstance(given, Profile) else Profile.load(given)
     name, _ = model_and_server(lm)
     if found.model != name:

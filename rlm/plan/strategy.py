@@ -77,7 +77,8 @@ class LambdaRLM(Strategy):
     """
 
     method = 'lambda'
-    old_defaults = dict(filter='model')  # of journals that were written before every chunk was read
+    # Of journals that were written before every chunk was read, and before models had profiles.
+    old_defaults = dict(filter='model', profile=False)
 
     @takes(_LambdaArguments, LambdaSettings, LimitArguments)
     def __init__(
@@ -128,13 +129,16 @@ class LambdaRLM(Strategy):
             return plain
 
     def ingredients(self) -> dict[str, Any]:  # keyword -> value
-        "The two models, and the task by its name."
+        "The two models, the task by its name, and the profile that was found."
         found: dict[str, Any] = dict(model=self.lm)
         if self.models.leaf_lm is not self.lm:
             found['sub_lm'] = self.models.leaf_lm
         task = self.settings.task
         if task is not None and TASKS.get(task.name) is task:
             found['task'] = task.name
+        # Measured anew, the plan would be another one: a resumed run keeps the profile that it was planned with.
+        profile = self.models.profile
+        found['profile'] = profile.to_dict() if profile else False
         return found
 
     def asked(
