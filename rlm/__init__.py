@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .base.errors import RLMError as RLMError
     from .base.errors import TimeExceeded as TimeExceeded
     from .base.errors import TokensExceeded as TokensExceeded
+    from .bench.calibration.calibrate import calibrate as calibrate
     from .core import RLM as RLM
     from .core import Direct as Direct
     from .core import advanced_toolloop as advanced_toolloop
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from .models import Limits as Limits
     from .models import Reply as Reply
     from .models import Usage as Usage
+    from .plan.auto import Auto as Auto
+    from .plan.profile import Profile as Profile
     from .runs.result import Result as Result
     from .runs.strategy import Strategy as Strategy
     from .srlm import SRLM as SRLM
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
 
 # Each name and the module that it is loaded from when it is first used, so that `import rlm` stays quick.
 _HOMES = dict(
-    RLM='core', Direct='core', run='core', advanced_toolloop='core', LambdaRLM='lambda_rlm', SRLM='srlm',
+    RLM='core', Direct='core', run='core', advanced_toolloop='core', LambdaRLM='lambda_rlm', SRLM='srlm', Auto='plan.auto',
+    Profile='plan.profile', calibrate='bench.calibration.calibrate',
     LM='models', Reply='models', Usage='models', Limits='models',
     Result='runs.result', Strategy='runs.strategy', Shell='tools', Journal='trace', RLMLogger='logger',
     RLMError='base.errors', BadInput='base.errors', ModelError='base.errors', LimitExceeded='base.errors',
@@ -50,7 +54,7 @@ __all__ = ['__version__', *_HOMES]
 _PROVIDERS.update(offline='rlm.models.offline_provider:register', rlm='rlm.provider:register')
 _STRATEGIES.update(
     direct='rlm.runs.direct:Direct', rlm='rlm.runs.rlm:RLM', srlm='rlm.vote.strategy:SRLM',
-    **{'lambda': 'rlm.plan.strategy:LambdaRLM'})
+    **{'lambda': 'rlm.plan.strategy:LambdaRLM'}, auto='rlm.plan.auto:Auto')
 _HOOKS.update(resume='rlm.replay.resume:resume_run')
 
 

@@ -15,6 +15,7 @@ from .base.errors import BadInput, LimitExceeded, exit_code
 from .base.inputs import read_context
 from .base.registry import STRATEGIES
 from .models.lm import LM
+from .plan.auto import explain_methods
 from .replay import replay
 from .runs.result import Result
 from .runs.strategy import Strategy
@@ -34,19 +35,19 @@ def method_names() -> list[str]:
 
 
 def make_strategy(
-    method: str,  # name of the strategy: "rlm", "direct", "lambda", "srlm"
+    method: str,  # name of the strategy: "rlm", "direct", "lambda", "srlm", "auto"
     lm: Any,  # the root's model
     sub_lm: Any = None,  # model of the sub-calls; None: the root's model
-    task: str | None = None,  # kind of work, for "lambda" only
-    candidates: int | None = None,  # number of trajectories, for "srlm" only
+    task: str | None = None,  # kind of work, for "lambda" and "auto"
+    candidates: int | None = None,  # number of trajectories, for "srlm" and "auto"
     **settings: Any,  # settings of the strategy
 ) -> Strategy:  # ready to be called
     "Make the strategy that options name. Raises `BadInput` for options that do not belong together."
     method = ALIASES.get(method, method)
-    if task is not None and method != 'lambda':
-        raise BadInput(f'--task belongs to --method lambda, not to {method}; leave it out.')
-    if candidates is not None and method != 'srlm':
-        raise BadInput(f'-k belongs to --method srlm, not to {method}; leave it out.')
+    if task is not None and method not in ('lambda', 'auto'):
+        raise BadInput(f'--task belongs to --method lambda or auto, not to {method}; leave it out.')
+    if candidates is not None and method not in ('srlm', 'auto'):
+        raise BadInput(f'-k belongs to --method srlm or auto, not to {method}; leave it out.')
     if method == 'direct':
         if sub_lm is not None:
             raise BadInput('--sub-model has no meaning for --method direct, which makes one call; leave it out.')
@@ -54,7 +55,7 @@ def make_strategy(
         settings['sub_lm'] = sub_lm
     if method in ('direct', 'lambda'):
         settings.pop('env', None)
-    if method == 'lambda':
+    if method in ('lambda', 'auto'):
         settings['task'] = task
     if candidates is not None:
         settings['k'] = candidates
@@ -155,12 +156,12 @@ def _as_json(result: Result) -> str:
 def plan(
     args: argparse.Namespace,  # options of `rlm plan`
 ) -> int:  # exit code
-    "Print what `--method lambda` would do and what that would cost."
+    "Print the plan of LambdaRLM, and what is expected of each strategy."
     say = _speaker(args.quiet)
     context, skipped = read_context(args.files, args.encoding)
     _list_skipped(skipped, args.encoding, say)
     lm, sub_lm = _models_of(args)
-    print(make_strategy('lambda', lm, sub_lm, task=args.task).plan(context, args.question).explain())
+    print(explain_methods(lm, sub_lm, context, args.question, args.task, args.method))
     return 0
 
 # %% ../nbs/06_cli.ipynb #ce44f7fc
@@ -184,7 +185,10 @@ LIMIT_OPTIONS = [  # name after --max-, type, meaning
     ('depth', int, 'allow N levels of recursion'),
     ('errors', int, 'stop after N errors'),
 ]
-METHOD_HELP = 'rlm: explore by code (default); direct: one call; lambda: a plan with a known cost; srlm: best of K runs'
+METHOD_HELP = (
+    'rlm: explore by code (default); direct: one call; lambda: a plan with a known cost; srlm: best of K runs; '
+    'auto: the one of these that fits, with the reason'
+)
 
 
 def add_limits(
@@ -205,7 +209,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     model = 'any LiteLLM name (default: offline/extractive, which needs no key and only quotes sentences)'
     parser.add_argument('--model', default='offline/extractive', help=model)
     parser.add_argument('--sub-model', help='model of the sub-calls (default: the same)')
-    task = 'for --method lambda: search, classify, summarise, ... (default: found with one model call, guessed by plan)'
+    task = 'for --method lambda and auto: search, classify, summarise, ... (default: found with one model call, guessed by plan)'
     parser.add_argument('--task', help=task)
     parser.add_argument('--api-base', metavar='URL', help='address of your own server')
     parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')
@@ -232,11 +236,13 @@ def _add_ask(commands: Any, **formatter: Any) -> None:
 
 
 def _add_plan(commands: Any, **formatter: Any) -> None:
-    about = 'Show the plan of LambdaRLM for a question: calls, tokens, dollars. Nothing is spent.'
+    about = 'Show the plan of LambdaRLM for a question, and compare the strategies. Nothing is spent.'
     parser = commands.add_parser(
-        'plan', help='show the calls and the cost of --method lambda', description=about, **formatter
+        'plan', help='show the calls and the cost of a plan, and compare the strategies', description=about, **formatter
     )
     _add_common(parser)
+    shown = 'lambda: its plan, and the comparison (default); auto: the comparison, and the plan if it is what fits'
+    parser.add_argument('--method', choices=['lambda', 'auto'], metavar='NAME', default='lambda', help=shown)
     parser.set_defaults(run=plan)
 
 
@@ -256,7 +262,8 @@ def parser() -> argparse.ArgumentParser:  # of the whole command
 
 
 # Commands and the modules whose `add_command(name, commands)` describes them.
-_OTHER_COMMANDS = dict(view='rlm.trace.viewer', attach='rlm.shell.isolation.kernel', bench='rlm.bench.benchmark')
+_OTHER_COMMANDS = dict(view='rlm.trace.viewer', attach='rlm.shell.isolation.kernel', bench='rlm.bench.benchmark',
+    calibrate='rlm.bench.calibration.command')
 
 # %% ../nbs/06_cli.ipynb #899d04b1
 def _add_recorded(commands: Any, name: str, short: str, about: str) -> argparse.ArgumentParser:

@@ -190,7 +190,7 @@ class Plan:
     sizing: Sizing  # the number and size of leaves that were chosen
     problem: SizingProblem  # the numbers that the choice was made from
     models: PlanModels  # the models that are asked
-    origin: str = 'given'  # how the task was found: "given", "guessed" or "asked"
+    origin: str = 'given'  # how the task was found: "given", "guessed", "kept" (guessed by `Auto`) or "asked"
     strategy: Strategy | None = None  # the `LambdaRLM` that made the plan, and runs it
     context: Any = None  # the context as the user gave it; None: the outline's text
 
@@ -557,7 +557,8 @@ def _dollars(amount: float | None) -> str:
 
 _ORIGINS = dict(
     given='given',
-    guessed='guessed from the question\'s words; a run asks the model, which is one call more',
+    guessed='guessed from the question\'s words; plan.run() keeps it, any other run asks the model, one call more',
+    kept='guessed from the question\'s words, and kept',
     asked='by the model, one call',
 )
 

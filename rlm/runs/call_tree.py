@@ -124,6 +124,7 @@ class CallTree:
         self.record: Any = NoRecord(journal)  # or the `Record` of a run that is resumed
         self.seconds_before = 0.0  # seconds that a resumed run had taken before
         self.asked_before = 0  # questions that a persistent session had before
+        self.opening: list[str] = []  # notices for the start of the root, such as why its strategy was taken
         self._calls, self._prints = itertools.count(1), {}
 
     def new_run(
@@ -162,6 +163,9 @@ class CallTree:
         self.journal.write('run_start', run, **about_run, context=what, settings=settings)
         if is_root and self.journal.path and isinstance(self.record, NoRecord):
             self._write_context(run, context, about['chars'])
+        if is_root:
+            for text in self.opening:
+                self.journal.write('notice', run, text=text)
 
     async def ask(
         self,

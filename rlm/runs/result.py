@@ -84,6 +84,7 @@ class Result:
     citations: tuple[Citation, ...] = field(default=(), repr=False)  # passages of the context that the answer rests on
     # cite=True: whether a quotation that the model gave stands in the context; None: it was not asked for any
     cited: bool | None = field(default=None, repr=False)
+    method_choice: Any = field(default=None, repr=False)  # of `Auto`: which strategy was taken, and why; None: given
 
     def __str__(self) -> str:
         return self.answer or ''
