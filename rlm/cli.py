@@ -209,7 +209,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     model = 'any LiteLLM name (default: offline/extractive, which needs no key and only quotes sentences)'
     parser.add_argument('--model', default='offline/extractive', help=model)
     parser.add_argument('--sub-model', help='model of the sub-calls (default: the same)')
-    task = 'for --method lambda and auto: search, classify, summarise, ... (default: found with one model call, guessed by plan)'
+    task = 'for --method lambda, auto: search, classify, ... (default: found by one model call, guessed by auto)'
     parser.add_argument('--task', help=task)
     parser.add_argument('--api-base', metavar='URL', help='address of your own server')
     parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')
@@ -262,8 +262,12 @@ def parser() -> argparse.ArgumentParser:  # of the whole command
 
 
 # Commands and the modules whose `add_command(name, commands)` describes them.
-_OTHER_COMMANDS = dict(view='rlm.trace.viewer', attach='rlm.shell.isolation.kernel', bench='rlm.bench.benchmark',
-    calibrate='rlm.bench.calibration.command')
+_OTHER_COMMANDS = dict(
+    view='rlm.trace.viewer',
+    attach='rlm.shell.isolation.kernel',
+    bench='rlm.bench.benchmark',
+    calibrate='rlm.bench.calibration.command',
+)
 
 # %% ../nbs/06_cli.ipynb #899d04b1
 def _add_recorded(commands: Any, name: str, short: str, about: str) -> argparse.ArgumentParser:

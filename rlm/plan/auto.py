@@ -4,6 +4,7 @@
 
 # %% ../../nbs/plan/10_auto.ipynb #70465c64
 from __future__ import annotations
+import asyncio
 import inspect
 import math
 import os
@@ -18,7 +19,7 @@ from ..models.lm import LM
 from ..base.registry import STRATEGIES
 from .optimise import Accuracy
 from .plan import LambdaSettings, Plan, PlanModels
-from .profile import check_profile, choose_profile, NEAR, Profile
+from .profile import check_profile, choose_profile, NEAR, Profile, RECORD_TASKS
 from .strategy import LambdaRLM, split_question
 from .tasks import find_task, guess_task, Task
 from ..runs.call_tree import CallTree
@@ -116,7 +117,6 @@ def recorded_estimate(
 # %% ../../nbs/plan/10_auto.ipynb #39b92aa4
 _REPLY = 300  # tokens of a reply that a plain call is priced with
 _ASSUMED_WINDOW = 25_000  # tokens of a model of which nothing is known, as in a plan
-_RECORD_TASKS = ('classify', 'aggregate', 'pairwise')  # tasks that judge each record of a text
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Question:
     @property
     def judges_records(self) -> bool:
         "Whether each record has to be judged."
-        return self.records is not None and self.task.name in _RECORD_TASKS
+        return self.records is not None and self.task.name in RECORD_TASKS
 
 
 def direct_estimate(
@@ -294,13 +294,13 @@ class Auto(Strategy):
         profile: Profile | Mapping | str | os.PathLike | bool | None = None,
         **kwargs: Any,  # limits by name, and settings of the strategies: trace, env, k, labels, ...
     ):
-        own = [part.name for part in fields(AutoSettings)]
-        own_settings = AutoSettings(methods=methods, task=task, profile=profile)  # checked first
-        known = set().union(*map(_settings_of, own_settings.methods)) - {'engine', 'strategy'}
-        native = native_settings(kwargs, [*own, *known])
+        common = {part.name for part in fields(Settings)}
+        known = set().union(*map(_settings_of, METHODS)) - {'engine', 'strategy'}
+        native = native_settings(kwargs, common | known)
         model, self.sub_lm = pop_models(native, model, sub_lm)
-        common = {name: native.pop(name) for name in list(native) if name in own}
-        super().__init__(model, replace(own_settings, **common, options=native))
+        given = {name: native.pop(name) for name in list(native) if name in common}
+        own = AutoSettings(methods=methods, task=task, profile=profile, options=native, **given)
+        super().__init__(model, own)
         for method in self.settings.methods:
             self.make(method)  # an invalid setting is reported now
 

@@ -23,7 +23,7 @@ from .algebra.composition import Combinator, fits, Type
 from .builder import PlanBuilder
 from .optimise import Accuracy, Sizing, choose_sizing, SizingProblem, estimate_sizing
 from .pairs import make_rule, normal_label, PairRule
-from .profile import check_profile, choose_profile, Profile
+from .profile import check_profile, choose_profile, Profile, RECORD_TASKS
 from .tasks import find_task, guess_task, Task, task_prompt
 from ..runs.settings import Settings
 from ..runs.strategy import Strategy
@@ -328,13 +328,12 @@ def _build(task: Task, builder: PlanBuilder) -> Combinator:
     return term
 
 # %% ../../nbs/plan/05_plan.ipynb #plnmeas2
-_RECORD_TASKS = ('classify', 'aggregate', 'pairwise')  # tasks that label each record of a text
 _MARGIN = 0.02  # of a measured accuracy: a plan may be so much worse than the best one, if it is cheaper
 
 
 def _records_a_leaf(task: Task, builder: PlanBuilder, models: PlanModels) -> int | None:  # None: as many as fit
     "Return the number of records that a leaf gets: as the settings say, or as many as were labelled well."
-    if task.name not in _RECORD_TASKS or not builder.records:
+    if task.name not in RECORD_TASKS or not builder.records:
         return None
     given = getattr(models.settings, 'records', None)
     return given or (models.profile.records_per_leaf if models.profile else None)

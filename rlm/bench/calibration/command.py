@@ -47,6 +47,8 @@ def method_scores(
             if method in METHODS:
                 groups.setdefault((method, row['dataset'], row['bucket']), []).append(row)
         return model, tuple(_score(key, some, seconds) for key, some in groups.items())
+    except BadInput:
+        raise
     except OSError as error:
         raise BadInput(f'{path} cannot be read ({error.strerror}): give a folder that rlm bench has written.') from None
     except (ValueError, KeyError, TypeError, AttributeError):
