@@ -413,7 +413,7 @@ def check_profile(
 def choose_profile(
     given: Profile | Mapping | str | os.PathLike | bool | None,  # the setting `profile`
     lm: LM,  # the model that will be asked
-) -> Profile | None:  # None: there is none, or it is not wanted
+) -> Profile | None:  # None: the model was not calibrated, or profile=False
     "The profile that a strategy uses. Raises `BadInput` for a profile of another model."
     check_profile(given)
     if given is None:
