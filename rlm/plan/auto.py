@@ -173,7 +173,7 @@ def lambda_estimate(
     try:
         plan = strategy.plan(context, query)
         plan.check_limits(strategy.settings.limits)
-    except BadInput as error:
+    except RLMError as error:
         return MethodEstimate('lambda', problem=str(error)), None
     profile = strategy.models.profile
     seconds = plan.seconds if profile and profile.timing else None

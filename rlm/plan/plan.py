@@ -328,7 +328,7 @@ def _build(task: Task, builder: PlanBuilder) -> Combinator:
     return term
 
 # %% ../../nbs/plan/05_plan.ipynb #plnmeas2
-_MARGIN = 0.02  # of a measured accuracy: a plan may be so much worse than the best one, if it is cheaper
+_MARGIN = 0.01  # of a measured accuracy: a plan may be so much worse than the best one, if it is cheaper
 
 
 def _records_a_leaf(task: Task, builder: PlanBuilder, models: PlanModels) -> int | None:  # None: as many as fit
