@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import tempfile
 
 import pytest
 
 from tests.mock_server import mock_server
 
 os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'  # before LiteLLM is imported: tests fetch nothing
+# Without the profiles of the person who runs the tests: they would change the plans.
+os.environ.setdefault('RLM_PROFILES', os.path.join(tempfile.gettempdir(), 'rlm-tests-without-profiles'))
 
 
 @pytest.fixture(scope='session')

@@ -144,6 +144,7 @@ def clean_environment(folder: str) -> dict[str, str]:
         kept,
         CI='true',
         IPYTHONDIR=f'{folder}/ipython',
+        RLM_PROFILES=f'{folder}/profiles',  # what a person has calibrated would change the plans
         JUPYTER_CONFIG_DIR=f'{folder}/jupyter',
         MPLBACKEND='Agg',
         PYTHONUNBUFFERED='1',
