@@ -66,17 +66,19 @@ def _decode(data: bytes, encoding: str, name: str) -> str:
         ) from None
 
 
+_WESTERN = {'Basic Latin', 'Latin-1 Supplement', 'General Punctuation', 'Currency Symbols', 'Control character'}
+
+
 def _probable_encoding(data: bytes) -> str | None:  # None: no encoding fits
     "The encoding that a text was probably written in."
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:100_000]).best()
-    # Many old encodings read the same text; the usual ones are named first. UTF-16 without a mark is a bad guess.
-    possible = [] if best is None or len(data) < 50 else [best.encoding, *best.could_be_from_charset]
-    for usual in ('cp1252', 'latin_1', *possible[:1]):
-        if usual in possible and not usual.startswith(('utf', 'ascii')):
-            return codecs.lookup(usual).name
-    return None
+    best = from_bytes(data[:100_000]).best() if len(data) >= 50 else None
+    # UTF-16 without a mark is a bad guess.
+    if best is None or best.encoding.startswith(('utf', 'ascii')):
+        return None
+    # Many old encodings read the same western text; this one is the usual.
+    return 'cp1252' if _WESTERN.issuperset(best.alphabets) else codecs.lookup(best.encoding).name
 
 # %% ../../nbs/base/03_inputs.ipynb #8b050351
 def _is_hidden(path: Path) -> bool:
@@ -207,7 +209,7 @@ class _TooManyItems(Exception):
 def copy_of(
     value: Any,  # a context
     most: int = 100_000,  # items in all
-) -> Any:  # `value` itself where it is no container of Python, or larger
+) -> Any:  # `value` itself where it is not a container of Python, or is larger
     "Copy lists, dicts and sets, and those in them; other objects are shared."
     known: dict[int, Any] = {}
     left = most

@@ -160,10 +160,10 @@ _INSTALLED = tuple(
 
 
 def _is_own(module: Any) -> bool:
-    "Whether a module is the user's: neither installed, nor of Python, nor of this library."
+    "Whether a module is the user's: neither installed, nor of Python, nor of this library, nor the script itself."
     path = getattr(module, '__file__', None)
     name = getattr(module, '__name__', None)
-    if not isinstance(path, str) or not isinstance(name, str) or name.split('.')[0] == 'rlm':
+    if not isinstance(path, str) or not isinstance(name, str) or name.split('.')[0] in ('rlm', '__main__'):
         return False
     return sys.modules.get(name) is module and not path.startswith(_INSTALLED)
 
