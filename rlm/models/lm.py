@@ -565,7 +565,19 @@ def _read_function(self: LM, raw: Any, messages: list[dict]) -> Reply:
     usage = Usage(**(counted | used))
     usage = replace(usage, cost=answer.get('cost', self.price_of(usage)))
     reason = answer.get('finish_reason') or ('tool_calls' if calls else 'stop')
-    return Reply(text, calls, usage, finish_reason=reason, raw=answer, thinking=thinking_of(answer))
+    reply = Reply(text, calls, usage, finish_reason=reason, raw=answer, thinking=thinking_of(answer))
+    return replace(reply, raw=_as_completion(reply, self.name)) if self.kind == 'offline' else reply
+
+
+def _as_completion(reply: Reply, name: str) -> Fields:
+    "The reply of an offline model in the form of a chat completion, as callers of LiteLLM know it."
+    message = dict(tool_calls=None) | reply.message
+    usage = dict(prompt_tokens=reply.usage.input, completion_tokens=reply.usage.output, total_tokens=reply.usage.tokens)
+    choice = dict(index=0, finish_reason=reply.finish_reason, message=message)
+    raw = dict(object='chat.completion', model=name, choices=[choice], usage=usage)
+    if reply.raw.get('simulated'):
+        raw['simulated'] = True
+    return json.loads(json.dumps(raw, default=str), object_hook=Fields)
 
 
 def _given_call(number: int, call: dict | ToolCall) -> ToolCall:

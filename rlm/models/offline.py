@@ -165,6 +165,10 @@ def find_model(
 class WindowExceeded(ModelError):
     "The prompt has more tokens than the model's window."
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.exceeds_window = True
+
 # %% ../../nbs/models/04_offline.ipynb #88db3419
 class ScriptedLM(OfflineLM):
     """Replies from a list, one for each request, or from a function; keeps every request.

@@ -245,4 +245,7 @@ async def complete(
         raise json.JSONDecodeError('not an object', text, 0)
     if reply.get('error') and (problem := _refused(text, status, told)):
         raise problem
+    for choice in reply.get('choices') or ():
+        # Servers leave out what is empty; OpenAI's and LiteLLM's objects have it as None.
+        choice['message'] = Fields(dict(content=None, tool_calls=None) | (choice.get('message') or {}))
     return reply
