@@ -209,7 +209,7 @@ def _pair(winner: TrainingSample, loser: TrainingSample) -> dict[str, Any]:
         if one != other:
             break
         shared += 1
-    # Each side needs a message of its own to be learned.
+    # Each side needs a message that is to be learned.
     shared = min(shared, winner.learned[-1], loser.learned[-1])
     return dict(
         prompt=winner.messages[:shared],
