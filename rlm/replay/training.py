@@ -57,8 +57,8 @@ def _transcripts(events: Sequence[dict], run: str) -> Iterator[tuple[list[dict],
             continue
         before = len(messages)
         follow_transcript(messages, event)
-        if len(messages) <= before:
-            learned = [place for place in learned if place < len(messages) - 1]
+        if event.get('reset'):
+            learned = []  # a summary stands for what was said before
         if event['type'] == 'reply' and len(messages) > before:
             learned = [*learned, len(messages) - 1]
             yield [dict(message) for message in messages], learned
