@@ -9,6 +9,7 @@ import email.policy
 import importlib
 import io
 import json
+import logging
 import re
 import tarfile
 import zipfile
@@ -38,12 +39,13 @@ def _need(
 
 def _read_pdf(data: bytes, name: str) -> Parts:
     pypdf = _need('pypdf', name)
+    logging.getLogger('pypdf').setLevel(logging.CRITICAL)  # it warns of every oddity of a file on standard error
     reader = pypdf.PdfReader(io.BytesIO(data))
     if reader.is_encrypted and not reader.decrypt(''):
         raise BadInput(f'{name} is encrypted: save a copy without its password, such as with qpdf --decrypt.')
     pages = {f'page {number}': page.extract_text() for number, page in enumerate(reader.pages, 1)}
     if not any(text.strip() for text in pages.values()):
-        raise BadInput(f'{name} has {len(pages)} pages without text, as scans have: run OCR on it first (ocrmypdf).')
+        raise BadInput(f'{name} has no page with text, as scans have none: run OCR on it first (ocrmypdf).')
     return pages
 
 
@@ -141,7 +143,7 @@ def _read_email(data: bytes, name: str) -> Parts:
 
 
 def _parts_within(file: str, data: bytes) -> Parts:
-    "A file within a file; what is no text there is only named."
+    "The parts of a file within a file; one that cannot be read is only named."
     try:
         inner = parts_of(data, file, nested=True)
     except BadInput as error:
@@ -155,7 +157,7 @@ _RATIO = 1000  # unpacked bytes for each packed one, at most, above 10 MB
 
 def _members(data: bytes, name: str) -> Iterator[tuple[str, Callable[[int], bytes]]]:
     "Name and reader of each file in an archive."
-    if zipfile.is_zipfile(io.BytesIO(data)):
+    if name.lower().endswith('.zip'):
         archive = zipfile.ZipFile(io.BytesIO(data))
         for member in archive.infolist():
             if member.flag_bits & 1:

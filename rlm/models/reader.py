@@ -149,6 +149,10 @@ class _Hits:
         places = self.places[stem]
         return bisect_left(places, end) - bisect_left(places, start)
 
+    def between(self, stem: str, start: int, end: int) -> list[int]:
+        places = self.places[stem]
+        return places[bisect_left(places, start) : bisect_left(places, end)]
+
     def inside(self, start: int, end: int) -> dict[str, int]:  # stem -> how often, those that occur
         return {stem: count for stem in self.places if (count := self.count(stem, start, end))}
 
@@ -159,12 +163,13 @@ class _Hits:
         "The weight of those word pairs of the question that stand together in the text as well."
         total = 0.0
         for first, second in pairs:
-            for place in self.places[first][
-                bisect_left(self.places[first], start) : bisect_left(self.places[first], end)
-            ]:
+            for place in self.between(first, start, end):
                 if self.count(second, place + 1, place + len(first) + 15):
                     total += (self.weights[first] + self.weights[second]) / 2
                     break
+            # "fact 777" is nearer to the question than "fact 111 is 777".
+            if any(self.count(second, place + 1, place + len(first) + 4) for place in self.between(first, start, end)):
+                total += (self.weights[first] + self.weights[second]) / 2
         return total
 
 # %% ../../nbs/models/07_reader.ipynb #1db2d4da
@@ -320,7 +325,7 @@ _SHOWN_LINES = 12  # of a definition that is quoted
 def find_definition(
     question: str,  # such as "Which function opens the browser?"
     text: str,  # source code
-) -> str | None:  # its first lines, word for word; None: the question asks for something else, or there is none
+) -> str | None:  # its first lines, word for word; None: it asks for something else, or nothing fits
     "The function or class of a source text whose name and text have most in common with a question."
     asked = read_question(question)
     if asked.focus not in _CODE_KINDS or not asked.weights:

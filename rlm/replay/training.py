@@ -57,8 +57,8 @@ def _transcripts(events: Sequence[dict], run: str) -> Iterator[tuple[list[dict],
             continue
         before = len(messages)
         follow_transcript(messages, event)
-        if len(messages) <= before:
-            learned = [place for place in learned if place < len(messages) - 1]
+        if event.get('reset'):
+            learned = []  # a summary stands for what was said before
         if event['type'] == 'reply' and len(messages) > before:
             learned = [*learned, len(messages) - 1]
             yield [dict(message) for message in messages], learned
@@ -209,7 +209,7 @@ def _pair(winner: TrainingSample, loser: TrainingSample) -> dict[str, Any]:
         if one != other:
             break
         shared += 1
-    # Each side needs a message of its own to be learned.
+    # Each side needs a message that is to be learned.
     shared = min(shared, winner.learned[-1], loser.learned[-1])
     return dict(
         prompt=winner.messages[:shared],

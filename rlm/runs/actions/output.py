@@ -114,7 +114,7 @@ def _readings(value: Any) -> Iterator[Any]:
     yield value
     found = list(data_in_text(value)) if isinstance(value, str) else []
     yield from found
-    # A schema whose root is no object is sent to servers as an object with one field.
+    # Servers get a schema with another root as an object with one field.
     for data in [value, *found]:
         if isinstance(data, Mapping) and list(data) == ['answer']:
             yield data['answer']

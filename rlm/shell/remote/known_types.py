@@ -30,7 +30,7 @@ _AS_TEXT: list[tuple[type, Callable[[Any], str], Callable[[str], Any]]] = [
 
 
 def _from_text(parts: Any, make: Callable[[str], Any]) -> Any:
-    "A value from its text; raises `ValueError` for what is no short text."
+    "A value from its text; raises `ValueError` for anything but a short text."
     if not isinstance(parts, str) or len(parts) > 10_000:
         raise ValueError
     try:
@@ -131,9 +131,11 @@ def _unpack_frame(parts: Any, unpack: Callable[[Any], Any]) -> Any:
     import pandas
 
     names, rows, columns, index = parts
-    table = pandas.DataFrame(
-        {place: _unpack_column(column, unpack) for place, column in enumerate(columns)}, index=range(int(rows))
-    )
+    # A worker may claim any number of rows: only a table without columns has them from here.
+    if not columns and not 0 <= int(rows) <= 1_000_000:
+        raise ValueError
+    columns = {place: _unpack_column(column, unpack) for place, column in enumerate(columns)}
+    table = pandas.DataFrame(columns, index=None if columns else range(int(rows)))
     if (labels := _unpack_index(names, unpack)) is not None:
         table.columns = labels
     if (labels := _unpack_index(index, unpack)) is not None:
