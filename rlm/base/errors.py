@@ -123,19 +123,27 @@ def redact(
 _PLAIN_HEADERS = {'accept', 'content-type', 'user-agent', 'http-referer', 'referer', 'x-title', 'anthropic-version'}
 
 
+# Parameters of a query that say nothing secret; a date such as 2024-10-21 would be hidden everywhere.
+_PLAIN_QUERY = {'api-version', 'api_version', 'version', 'deployment', 'region', 'alt', 'format', 'model'}
+
+
 def hide_address(
-    address: str | None,  # of a server: its user, its password and all values of its query are secrets
+    address: str | None,  # of a server: its user, its password and the values of its query are secrets
 ) -> str | None:  # the address without them; equal to `address` where it has none
     "Announce the secrets in an address."
     try:
         parts = urllib.parse.urlsplit(address or '')
-        values = [value for _, value in urllib.parse.parse_qsl(parts.query)]
     except (ValueError, TypeError, AttributeError):
         return address  # not an address; `LM` says so
     user, _, place = parts.netloc.rpartition('@')
-    for secret in (*user.split(':'), user, *values, *parts.query.split('&')):
-        hide(urllib.parse.unquote(secret))
-        hide(secret.partition('=')[2] or secret)
+    secrets = [user, *user.split(':')]
+    for pair in parts.query.split('&'):
+        name, _, value = pair.partition('=')
+        if name.lower() not in _PLAIN_QUERY:
+            secrets.append(value or name)
+    for secret in secrets:
+        hide(secret)
+        hide(urllib.parse.unquote_plus(secret))
     if not (user or parts.query):
         return address
     return urllib.parse.urlunsplit(parts._replace(netloc=place, query=''))

@@ -30,7 +30,9 @@ _MAX_PARTS = 1_000_000  # strings, numbers, brackets and commas in one frame; so
 _MAX_CONTAINERS = 120_000  # lists and dicts in one frame
 _MAX_ESCAPES = 10_000_000  # backslashes in one frame; text needs them for line ends and quotes
 _MAX_BYTES = 12 * 2**20  # of one `bytes` value
-_DEEPEST = 220  # levels of lists and dicts in a frame: `pack` makes two for each level of a value, and a few lie around them
+_DEEPEST = (
+    220  # levels of lists and dicts in a frame: `pack` makes two for each level of a value, and a few lie around them
+)
 
 
 class BadFrame(RLMError):
