@@ -5,77 +5,53 @@
 # %% ../nbs/06_cli.ipynb #967a5433
 from __future__ import annotations
 import argparse
+import contextlib
 import importlib
-import json
 import sys
-from collections.abc import Callable, Iterable
+from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from platformdirs import user_state_path
 from . import __version__
-from .base.errors import BadInput, LimitExceeded, exit_code
+from .base.describe import describe_context
+from .base.errors import BadInput, CannotCompute, Interrupted, LimitExceeded, exit_code
 from .base.inputs import read_context
-from .base.registry import STRATEGIES
+from .base.terminal import safe_streams
+from .commands.config import Config, load_config
+from .commands.forecast import forecast, past_runs
+from .commands.options import LIMIT_OPTIONS, METHOD_HELP, add_env, add_files, add_limits, add_models
+from .commands.options import limits_of, list_skipped, make_strategy, method_names, models_of, need
+from .commands.options import print_result, speaker
 from .models.lm import LM
+from .models.reader import CANNOT_COMPUTE
+from .plan.auto import explain_methods
 from .replay import replay
-from .runs.result import Result
+from .runs.actions.output import read_schema
 from .runs.strategy import Strategy
-from .trace.text import citation_lines
+from .trace.spans import SpanSender
 
 # %% auto #0
-__all__ = ['ALIASES', 'LIMIT_OPTIONS', 'METHOD_HELP', 'method_names', 'make_strategy', 'ask', 'plan', 'add_limits', 'parser',
-           'main']
-
-# %% ../nbs/06_cli.ipynb #f138439d
-ALIASES = {'lambda_rlm': 'lambda'}  # other spellings of strategy names
-
-
-def method_names() -> list[str]:
-    "The names that `--method` accepts."
-    return [*STRATEGIES, *ALIASES]
-
-
-def make_strategy(
-    method: str,  # name of the strategy: "rlm", "direct", "lambda", "srlm"
-    lm: Any,  # the root's model
-    sub_lm: Any = None,  # model of the sub-calls; None: the root's model
-    task: str | None = None,  # kind of work, for "lambda" only
-    candidates: int | None = None,  # number of trajectories, for "srlm" only
-    **settings: Any,  # settings of the strategy
-) -> Strategy:  # ready to be called
-    "Make the strategy that options name. Raises `BadInput` for options that do not belong together."
-    method = ALIASES.get(method, method)
-    if task is not None and method != 'lambda':
-        raise BadInput(f'--task belongs to --method lambda, not to {method}; leave it out.')
-    if candidates is not None and method != 'srlm':
-        raise BadInput(f'-k belongs to --method srlm, not to {method}; leave it out.')
-    if method == 'direct':
-        if sub_lm is not None:
-            raise BadInput('--sub-model has no meaning for --method direct, which makes one call; leave it out.')
-    else:
-        settings['sub_lm'] = sub_lm
-    if method in ('direct', 'lambda'):
-        settings.pop('env', None)
-    if method == 'lambda':
-        settings['task'] = task
-    if candidates is not None:
-        settings['k'] = candidates
-    return STRATEGIES.find(method)(lm, **settings)
+__all__ = ['ask', 'plan', 'parser', 'main']
 
 # %% ../nbs/06_cli.ipynb #14dc9e6b
 def ask(
     args: argparse.Namespace,  # options of `rlm ask`
 ) -> int:  # exit code
     "Answer the question; the answer goes to standard output."
-    say = _speaker(args.quiet)
+    say = speaker(args.quiet)
     context, skipped = read_context(args.files, args.encoding)
-    _list_skipped(skipped, args.encoding, say)
+    list_skipped(skipped, say)
     if args.model == 'offline/extractive':
         say('offline/extractive is not a language model: it quotes sentences. For answers, give --model and a key.')
-    strategy = _strategy_of(args)
-    try:
-        result, problem = strategy(context, args.question), None
-    except LimitExceeded as error:
-        result, problem = error.result, error
-    _print_result(result, args.json, args.cite)
+    with _traced(args.otel, say) as tracing:
+        strategy = _strategy_of(args, logger=tracing)
+        try:
+            result, problem = strategy(context, args.question), None
+        except (LimitExceeded, Interrupted) as error:
+            result, problem = error.result, error
+    if result and result.answer == CANNOT_COMPUTE and not args.json:
+        raise CannotCompute(CANNOT_COMPUTE)
+    print_result(result, args.json, args.cite)
     if getattr(result, 'choice', None):
         say(result.choice)
     if args.trace:
@@ -89,12 +65,25 @@ def ask(
     return 0
 
 
-def _strategy_of(args: argparse.Namespace) -> Strategy:
+@contextlib.contextmanager
+def _traced(address: str | None, say: Callable[..., None]) -> Iterator[Any]:
+    "Send the run as OpenTelemetry spans, where that is asked for: a logger, or None."
+    if address is None:
+        yield None
+        return
+    sender = SpanSender(address or None)
+    try:
+        yield sender.tracing
+    finally:
+        if lost := sender.close():
+            say(lost)
+
+
+def _strategy_of(args: argparse.Namespace, **more: Any) -> Strategy:
     "The strategy of `rlm ask`, with its limits."
-    limits = {f'max_{name}': getattr(args, f'max_{name}') for name, *_ in LIMIT_OPTIONS}
     # Standard input cannot be read a second time.
     sources = dict(files=args.files, encoding=args.encoding) if args.files != ['-'] else None
-    lm, sub_lm = _models_of(args)
+    lm, sub_lm = models_of(args)
     return make_strategy(
         args.method,
         lm,
@@ -106,61 +95,26 @@ def _strategy_of(args: argparse.Namespace) -> Strategy:
         sources=sources,
         verbose=not args.quiet,
         cite=args.cite,
-        **limits,
+        output=read_schema(args.schema) if args.schema else None,
+        **limits_of(args),
+        **more,
     )
-
-
-def _models_of(args: argparse.Namespace) -> tuple[LM, LM | None]:
-    "The root's model, and that of the sub-calls where it is another one."
-    address = dict(api_base=args.api_base) if args.api_base else {}
-    return LM(args.model, **address), LM(args.sub_model, **address) if args.sub_model else None
 
 # %% ../nbs/06_cli.ipynb #spl001c
-def _speaker(quiet: bool) -> Callable[..., None]:
-    "A function that prints to standard error, or nothing."
-    if quiet:
-        return lambda *words: None
-    return lambda *words: print(*words, file=sys.stderr)
-
-
-def _list_skipped(paths: list[str], encoding: str, say: Callable[..., None]) -> None:
-    if paths:
-        shown = ', '.join(paths[:5]) + (', ...' if len(paths) > 5 else '')
-        say(f'Skipped {len(paths)} files that are not {encoding} text: {shown}')
-
-
-def _print_result(result: Result | None, as_json: bool, cite: bool = False) -> None:
-    "Print the answer, below it the numbered quotations where they are asked for; or all as JSON."
-    if result and (result.answer is not None or as_json):
-        print(_as_json(result) if as_json else result.answer, flush=True)
-        cited = dict(citations=[one.to_dict() for one in result.citations], cited=result.cited)
-        if cite and not as_json and (lines := citation_lines(cited)):
-            print('', *lines, sep='\n', flush=True)
-
-
-def _as_json(result: Result) -> str:
-    figures = dict(
-        answer=result.answer,
-        stop_reason=result.stop_reason,
-        model=result.model,
-        iterations=result.iterations,
-        sub_calls=result.sub_calls,
-        seconds=round(result.seconds, 3),
-        citations=[one.to_dict() for one in result.citations],
-        cited=result.cited,
-    )
-    return json.dumps(figures | vars(result.usage), ensure_ascii=False)
-
-
 def plan(
     args: argparse.Namespace,  # options of `rlm plan`
 ) -> int:  # exit code
-    "Print what `--method lambda` would do and what that would cost."
-    say = _speaker(args.quiet)
+    "Print the plan of LambdaRLM and what is expected of each strategy; for `rlm` and `srlm`, what recorded runs took."
+    say = speaker(args.quiet)
     context, skipped = read_context(args.files, args.encoding)
-    _list_skipped(skipped, args.encoding, say)
-    lm, sub_lm = _models_of(args)
-    print(make_strategy('lambda', lm, sub_lm, task=args.task).plan(context, args.question).explain())
+    list_skipped(skipped, say)
+    lm, sub_lm = models_of(args)
+    if args.method in ('rlm', 'srlm'):
+        folders = [args.runs] if args.runs else [user_state_path('rlm')]
+        runs = past_runs(folders, lm.name, args.method)
+        print(forecast(runs, lm.name, args.method, describe_context(context)['chars']))
+        return 0
+    print(explain_methods(lm, sub_lm, context, args.question, args.task, args.method))
     return 0
 
 # %% ../nbs/06_cli.ipynb #ce44f7fc
@@ -171,92 +125,102 @@ _EXAMPLES = '''examples:
   rlm plan "Summarise the chapters" book.txt --model gpt-4o-mini
   rlm ask "Who signed it?" contract.txt --trace run.jsonl      if it is stopped:  rlm resume run.jsonl
   rlm ask "Who signed it?" contract.txt --cite                 below the answer: where it stands in the text
+  rlm ask "Who signed it, and when?" contract.txt --model gpt-4o-mini --schema "name, year int"
+  rlm ask "Who signed it?" contract.txt --otel http://localhost:4318/v1/traces
   cat server.log | rlm ask "When did the first error occur?" - --json --quiet
 
-exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed.'''
-
-LIMIT_OPTIONS = [  # name after --max-, type, meaning
-    ('cost', float, 'stop when N US dollars are spent'),
-    ('tokens', int, 'stop when N tokens are used, in and out'),
-    ('calls', int, 'stop after N model calls'),
-    ('seconds', float, 'stop after N seconds'),
-    ('iterations', int, 'stop after N turns'),
-    ('depth', int, 'allow N levels of recursion'),
-    ('errors', int, 'stop after N errors'),
-]
-METHOD_HELP = 'rlm: explore by code (default); direct: one call; lambda: a plan with a known cost; srlm: best of K runs'
+exit codes: 0 an answer, 2 wrong usage, 3 a limit was reached (the partial answer is printed), 4 the model failed,
+5 the model only quotes, and the question needs counting, adding or comparing.'''
 
 
-def add_limits(
-    parser: argparse.ArgumentParser,  # gets --max-cost, --max-calls, ...
-    suffix: str = '',  # added to each help text
-) -> None:
-    "Add the options for the limits of a run."
-    for name, kind, meaning in LIMIT_OPTIONS:
-        parser.add_argument(f'--max-{name}', type=kind, metavar='N', help=meaning + suffix)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, config: Config) -> None:
     "The options that `ask` and `plan` share."
     parser.add_argument('question', metavar='QUESTION', help='the question to answer')
-    parser.add_argument(
-        'files', metavar='FILE', nargs='+', help='text files, folders, patterns, or - for standard input'
-    )
-    model = 'any LiteLLM name (default: offline/extractive, which needs no key and only quotes sentences)'
-    parser.add_argument('--model', default='offline/extractive', help=model)
-    parser.add_argument('--sub-model', help='model of the sub-calls (default: the same)')
-    task = 'for --method lambda: search, classify, summarise, ... (default: by the words of the question, else found with one model call)'
+    add_files(parser)
+    add_models(parser, config)
+    task = 'for --method lambda, auto: search, classify, summarise, ... (default: by the words of the question)'
     parser.add_argument('--task', help=task)
-    parser.add_argument('--api-base', metavar='URL', help='address of your own server')
-    parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')
     parser.add_argument('--quiet', action='store_true', help='print no progress on standard error')
 
 # %% ../nbs/06_cli.ipynb #spl002c
-def _add_ask(commands: Any, **formatter: Any) -> None:
+def _add_ask(commands: Any, config: Config, **formatter: Any) -> None:
     about = 'Answer a question about files of any length.'
     parser = commands.add_parser('ask', help='answer a question about files', description=about, **formatter)
-    _add_common(parser)
+    _add_common(parser, config)
     parser.add_argument('--method', choices=method_names(), metavar='NAME', default='rlm', help=METHOD_HELP)
     parser.add_argument('-k', '--candidates', type=int, metavar='K', help='trajectories of srlm (default: 8)')
-    env = "where the code runs: sandbox, docker, process, local, ... (default: auto, the strongest sandbox available)"
-    parser.add_argument('--env', default='auto', help=env)
-    add_limits(parser)
+    add_env(parser, config)
+    add_limits(parser, config=config)
     parser.add_argument('--trace', metavar='RUN.jsonl', help='write every event of the run to this file')
     parser.add_argument(
         '--cite', action='store_true', help='ask for quotations, check them, and print them with their places'
     )
+    schema = (
+        'form of the answer: a .json file with a JSON schema, or fields such as "name, age int"; the answer is JSON'
+    )
+    parser.add_argument('--schema', metavar='SCHEMA', help=schema)
+    otel = 'send the run as OpenTelemetry spans to URL (default: what OTEL_EXPORTER_OTLP_ENDPOINT says)'
+    parser.add_argument('--otel', metavar='URL', nargs='?', const='', help=otel)
     parser.add_argument(
         '--json', action='store_true', help='print the answer, its citations and its figures as one JSON object'
     )
     parser.set_defaults(run=ask)
 
 
-def _add_plan(commands: Any, **formatter: Any) -> None:
-    about = 'Show the plan of LambdaRLM for a question: calls, tokens, dollars. Nothing is spent.'
+def _add_plan(commands: Any, config: Config, **formatter: Any) -> None:
+    about = 'Show what a question may take: calls, tokens, dollars, and what is expected of each strategy. Nothing is spent.'
     parser = commands.add_parser(
-        'plan', help='show the calls and the cost of --method lambda', description=about, **formatter
+        'plan',
+        help='show the calls and the cost before a run, and compare the strategies',
+        description=about,
+        **formatter,
     )
-    _add_common(parser)
+    _add_common(parser, config)
+    help = 'lambda: its plan, and the comparison (default); auto: the comparison; rlm, srlm: what recorded runs took'
+    choices = ['lambda', 'auto', 'rlm', 'srlm']
+    parser.add_argument('--method', choices=choices, metavar='NAME', default='lambda', help=help)
+    help = 'folder of recorded runs, for --method rlm (default: those of chat and mcp)'
+    parser.add_argument('--runs', metavar='FOLDER', type=Path, help=help)
     parser.set_defaults(run=plan)
 
 
-def parser() -> argparse.ArgumentParser:  # of the whole command
+def parser(
+    config: Config = Config(),  # has the defaults of options
+) -> argparse.ArgumentParser:  # of the whole command
     "The parser of `rlm`, with all its commands."
     formatter = dict(epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     top = argparse.ArgumentParser('rlm', description='Ask questions about texts of any length.', **formatter)
     top.add_argument('--version', action='version', version=f'rlm {__version__}')
     commands = top.add_subparsers(dest='command', metavar='COMMAND', required=True)
-    _add_ask(commands, **formatter)
-    _add_plan(commands, **formatter)
+    _add_ask(commands, config, **formatter)
+    _add_plan(commands, config, **formatter)
+    for name, module in _CONFIGURED_COMMANDS.items():
+        importlib.import_module(module).add_command(name, commands, config)
     for name, module in _OTHER_COMMANDS.items():
         importlib.import_module(module).add_command(name, commands)
     _add_replay(commands)
     _add_resume(commands)
+    _add_completion(commands)
     return top
 
 
+# Commands and the modules whose `add_command(name, commands, config)` describes them.
+_CONFIGURED_COMMANDS = dict(
+    chat='rlm.commands.chat',
+    serve='rlm.commands.serve',
+    mcp='rlm.commands.mcp_server',
+    config='rlm.commands.setup',
+    doctor='rlm.commands.doctor',
+    models='rlm.commands.doctor',
+)
 # Commands and the modules whose `add_command(name, commands)` describes them.
-_OTHER_COMMANDS = dict(view='rlm.trace.viewer', attach='rlm.shell.isolation.kernel', bench='rlm.bench.benchmark')
+_OTHER_COMMANDS = dict(
+    view='rlm.trace.viewer',
+    attach='rlm.shell.isolation.kernel',
+    bench='rlm.bench.benchmark',
+    export='rlm.replay.training',
+    calibrate='rlm.bench.calibration.command',
+)
 
 # %% ../nbs/06_cli.ipynb #899d04b1
 def _add_recorded(commands: Any, name: str, short: str, about: str) -> argparse.ArgumentParser:
@@ -308,9 +272,9 @@ def _resume(args: argparse.Namespace) -> int:
     try:
         result = Strategy.resume(args.journal, _given_context(args), verbose=not args.quiet, **_changes(args))
         problem = None
-    except LimitExceeded as error:
+    except (LimitExceeded, Interrupted) as error:
         result, problem = error.result, error
-    _print_result(result, args.json)
+    print_result(result, args.json)
     if result and not args.quiet:
         for difference in result.differences:
             print(f'rlm: not as recorded: {difference}', file=sys.stderr)
@@ -334,6 +298,18 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
             changes[f'max_{name}'] = value
     return changes
 
+# %% ../nbs/06_cli.ipynb #clicomp2
+def _add_completion(commands: Any) -> None:
+    about = 'Print a script that completes commands, options and file names; it needs pip install "rlm[completion]".'
+    parser = commands.add_parser('completion', help='print a script for completion in a shell', description=about)
+    parser.add_argument('shell', choices=['bash', 'zsh', 'tcsh'], help='the shell that reads the script')
+    parser.set_defaults(run=_print_completion)
+
+
+def _print_completion(args: argparse.Namespace) -> int:
+    print(need('shtab', 'completion').complete(parser(), shell=args.shell))
+    return 0
+
 # %% ../nbs/06_cli.ipynb #a055b8d4
 def main(
     words: Iterable[str] | None = None,  # command-line arguments; None: those of the process
@@ -343,5 +319,15 @@ def main(
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='replace')
-    args = parser().parse_args(None if words is None else list(words))
-    return exit_code(lambda: args.run(args))
+    with safe_streams():
+        return exit_code(lambda: _run(None if words is None else list(words)))
+
+
+def _run(words: list[str] | None) -> int:
+    "Run the command that the words name, with the configuration of the user and the project."
+    config = load_config()
+    args = parser(config).parse_args(words)
+    if args.command != 'config' and not getattr(args, 'quiet', False):
+        for sentence in config.refused.values():
+            print(f'rlm: {sentence}', file=sys.stderr)
+    return args.run(args)

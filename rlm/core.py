@@ -13,6 +13,7 @@ from .base.errors import BadInput
 from .models.lm import LM
 from .runs.actions.tool_calls import tool_name
 from .runs.call_tree import CallTree
+from .runs.compat import default_model
 from .runs.direct import Direct, DirectSettings
 from .runs.result import Result
 from .runs.rlm import RLM
@@ -30,7 +31,7 @@ setattr(sys.modules[__name__], 'rlm', sys.modules[RLM.__module__])
 def run(
     query: str,  # the question
     context: Any,  # what it is about: a text, a list of texts, any object
-    model: str | Callable | LM,  # the root's model
+    model: str | Callable | LM | None = None,  # the root's model; None: $LITELLM_MODEL, or gpt-4o-mini
     sub_model: str | Callable | LM | None = None,  # the model that answers sub-calls; None: the root's model
     max_iterations: int = 20,  # turns of one trajectory
     max_output_chars: int = 30_000,  # characters of a cell's output that the model sees; longer output is offloaded
@@ -40,7 +41,7 @@ def run(
 ) -> Result:  # `answer`, `iterations`, `total_input_tokens`, `code_executions`, `sub_calls`, `history`
     "Answer `query` about `context` with a recursive language model; raises as `RLM` does."
     rlm = RLM(
-        model,
+        default_model() if model is None else model,
         sub_model,
         max_iterations=max_iterations,
         max_output_chars=max_output_chars,
@@ -78,7 +79,8 @@ def advanced_toolloop(
     sp: str | None = None,  # system prompt; None: REPL_SYSTEM_PROMPT
     tools: list[Callable] = (),  # functions with annotations and docstrings, such as `make_run_repl(sh)`
     sh: BaseShell | None = None,  # the shell that the tools work in, for FINAL_VAR
-    model: str | Callable | LM = 'gpt-4o-mini',  # a name that LiteLLM knows, a function, or an `LM`
+    # a name that LiteLLM knows, a function, or an `LM`; None: $LITELLM_MODEL, or gpt-4o-mini
+    model: str | Callable | LM | None = None,
     base_url: str | None = None,  # address of the server, if `model` is a name or a function
     max_steps: int = 50,  # turns of the trajectory
     final_prompt: str | None = None,  # message before the last turn; None: FINAL_PROMPT
@@ -91,6 +93,7 @@ def advanced_toolloop(
             'advanced_toolloop works in this process, with your shell: '
             'leave env out, or use RLM, which has environments.'
         )
+    model = default_model() if model is None else model
     lm = model if isinstance(model, LM) else LM(model, api_base=base_url)
     sub_lm = getattr(sh.subcalls, 'lm', None) if sh else None
     loop = _ToolLoop(

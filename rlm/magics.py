@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 from .base.errors import BadInput, Interrupted, LimitExceeded, ModelError, RLMError
 from .base.inputs import read_context
-from .cli import LIMIT_OPTIONS, METHOD_HELP, add_limits, make_strategy, method_names
+from .runs.compat import default_model
+from .commands.config import Config, DEFAULT_MODEL, load_config
+from .commands.options import LIMIT_OPTIONS, METHOD_HELP, add_limits, make_strategy, method_names
 from .trace.viewer import read_run, View
 
 # %% auto #0
@@ -43,9 +45,7 @@ def _question_options() -> _Options:
     context = 'variable, or expression without spaces, to ask about (default: the variable context)'
     parser.add_argument('-c', '--context', metavar='NAME', help=context)
     parser.add_argument('-f', '--file', metavar='FILE', nargs='+', help='files, folders or patterns to ask about')
-    model = (
-        'any LiteLLM name, or a variable that holds an LM (default: offline/extractive, which only quotes sentences)'
-    )
+    model = 'any LiteLLM name, or a variable with an LM (default: $LITELLM_MODEL, or offline/extractive)'
     parser.add_argument('-m', '--model', help=model)
     parser.add_argument('--sub-model', metavar='MODEL', help='model of the sub-calls (default: the same)')
     parser.add_argument('--method', choices=method_names(), metavar='NAME', help=METHOD_HELP)
@@ -104,20 +104,25 @@ class _Session:
             raise BadInput('There is no context: give a variable (%%rlm -c report) or files (%%rlm -f report.txt).')
         return self.value(options.context or 'context', 'The context')
 
-    def model(self, name: str) -> Any:  # a LiteLLM name, or the LM or function in a variable of that name
+    def model(self, name: str, config: Config) -> Any:  # an LM, or the LM or function in a variable of that name
         held = self.shell.user_ns.get(name)
-        return held if callable(held) else name
+        return held if callable(held) else config.find_model(name)
 
 # %% ../nbs/07_magics.ipynb #01b12d2d
 def _strategy(session: _Session, options: argparse.Namespace) -> Any:  # ready to be called
     "The strategy that the options name."
-    settings = dict(verbose=not options.quiet)
+    config = load_config()
+    settings = dict(config.limits, verbose=not options.quiet)
+    if config.env:
+        settings['env'] = config.env
     for name in ('env', 'trace', *(f'max_{limit}' for limit, *_ in LIMIT_OPTIONS)):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
-    lm = session.model(options.model or 'offline/extractive')
-    sub_lm = session.model(options.sub_model) if options.sub_model else None
-    return make_strategy(options.method or 'rlm', lm, sub_lm, task=options.task, candidates=options.k, **settings)
+    lm = session.model(options.model or default_model(config.model or DEFAULT_MODEL), config)
+    method = options.method or 'rlm'
+    sub_model = options.sub_model or (config.sub_model if method != 'direct' else None)
+    sub_lm = session.model(sub_model, config) if sub_model else None
+    return make_strategy(method, lm, sub_lm, task=options.task, candidates=options.k, **settings)
 
 
 def _ask(

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/base/10_files.ipynb #fil00004
 from __future__ import annotations
+import codecs
 import email
 import email.policy
 import importlib
@@ -240,23 +241,54 @@ def parts_of(
         raise BadInput(f'{name} cannot be read ({why}): it is broken, or not what its name says.') from None
 
 
+_MARKS = (
+    (codecs.BOM_UTF8, 'utf-8'),
+    (codecs.BOM_UTF32_LE, 'utf-32'),
+    (codecs.BOM_UTF32_BE, 'utf-32'),
+    (codecs.BOM_UTF16_LE, 'utf-16'),
+    (codecs.BOM_UTF16_BE, 'utf-16'),
+)  # the byte order marks that a text can begin with, and what they say
+
+
 def decode_text(
-    data: bytes,  # content of a file
-    name: str,  # its name, for messages
+    data: bytes,  # the whole file
+    name: str,  # for messages
     encoding: str = 'utf-8',
-) -> str:  # the text, line ends as they were
-    "The text of a file; raises `BadInput` for a binary one, or one in another encoding."
-    if b'\0' in data[:8192] and not encoding.lower().startswith(('utf-16', 'utf-32', 'utf_16', 'utf_32')):
+) -> str:
+    "The text in some bytes, without a byte order mark; raises `BadInput` that names the probable encoding."
+    try:
+        codec = codecs.lookup(encoding).name
+    except LookupError:
+        raise BadInput(f'Unknown encoding {encoding!r}: give one that Python has, such as utf-8 or latin-1.') from None
+    if codec == 'utf-8':
+        # Programs of Windows write UTF-16, and say so by its mark.
+        codec = next((own for mark, own in _MARKS if data.startswith(mark)), codec)
+    if b'\0' in data[:8192] and not codec.startswith(('utf-16', 'utf-32')):
         raise BadInput(
             f'{name} is a binary file: convert it to text first (pdftotext, pandoc, ...), '
             'or name its encoding, such as utf-16.'
         )
     try:
-        return data.decode(encoding)
-    except LookupError:
-        raise BadInput(f'Unknown encoding {encoding!r}: give one that Python has, such as utf-8 or latin-1.') from None
+        return data.decode(codec).removeprefix('\ufeff')
     except UnicodeDecodeError as error:
+        guess = _probable_encoding(data)
+        advice = f'it is probably {guess}' if guess else 'such as latin-1 or cp1252'
         raise BadInput(
             f'{name} is not {encoding} (byte 0x{data[error.start]:02x} at {error.start:,}): '
-            'name its encoding, such as latin-1 or cp1252.'
+            f'name its encoding, {advice}.'
         ) from None
+
+
+_WESTERN = {'Basic Latin', 'Latin-1 Supplement', 'General Punctuation', 'Currency Symbols', 'Control character'}
+
+
+def _probable_encoding(data: bytes) -> str | None:  # None: no encoding fits
+    "The encoding that a text was probably written in."
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data[:100_000]).best() if len(data) >= 50 else None
+    # UTF-16 without a mark is a bad guess.
+    if best is None or best.encoding.startswith(('utf', 'ascii')):
+        return None
+    # Many old encodings read the same western text; this one is the usual.
+    return 'cp1252' if _WESTERN.issuperset(best.alphabets) else codecs.lookup(best.encoding).name

@@ -4,99 +4,99 @@
 
 # %% ../../nbs/base/03_inputs.ipynb #9c5c313b
 from __future__ import annotations
-import codecs
 import glob
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from .errors import BadInput
+from .files import decode_text, MAX_BYTES, parts_of
 
 # %% auto #0
-__all__ = ['read_text', 'read_context', 'read_input', 'copy_of']
+__all__ = ['read_parts', 'read_text', 'LeftOut', 'read_context', 'read_input', 'copy_of']
 
 # %% ../../nbs/base/03_inputs.ipynb #5ad7cb89
-def read_text(
+def read_parts(
     path: Path,  # one file
-    encoding: str = 'utf-8',  # the file's encoding
-) -> str:  # the whole file, line ends as they were
-    "Read one file; raises `BadInput` when it is missing, binary or in another encoding."
+    encoding: str = 'utf-8',  # encoding of a text file
+) -> dict[str, str]:  # text by its place in the file, such as "page 3"; '': the whole file
+    "Read one file, a document or an archive too; raises `BadInput` when it is missing, or has no text to read."
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise BadInput(f'{path} has {size:,} bytes, and at most {MAX_BYTES:,} are read: give a part of it.')
         data = path.read_bytes()
     except FileNotFoundError:
         raise BadInput(f'{path} does not exist; check the path.') from None
     except OSError as error:
         raise BadInput(f'{path} cannot be read ({error.strerror}): check the path and its permissions.') from None
-    return _decode(data, encoding, str(path))
+    return parts_of(data, str(path), encoding)
 
 
-_MARKS = (
-    (codecs.BOM_UTF8, 'utf-8'),
-    (codecs.BOM_UTF32_LE, 'utf-32'),
-    (codecs.BOM_UTF32_BE, 'utf-32'),
-    (codecs.BOM_UTF16_LE, 'utf-16'),
-    (codecs.BOM_UTF16_BE, 'utf-16'),
-)  # the byte order marks that a text can begin with, and what they say
-
-
-def _decode(data: bytes, encoding: str, name: str) -> str:
-    "The text in some bytes, without a byte order mark; raises `BadInput` that names the probable encoding."
-    try:
-        codec = codecs.lookup(encoding).name
-    except LookupError:
-        raise BadInput(f'Unknown encoding {encoding!r}: give one that Python has, such as utf-8 or latin-1.') from None
-    if codec == 'utf-8':
-        # Programs of Windows write UTF-16, and say so by its mark.
-        codec = next((own for mark, own in _MARKS if data.startswith(mark)), codec)
-    if b'\0' in data[:8192] and not codec.startswith(('utf-16', 'utf-32')):
-        raise BadInput(
-            f'{name} is a binary file: convert it to text first (pdftotext, pandoc, ...), '
-            'or name its encoding, such as utf-16.'
-        )
-    try:
-        return data.decode(codec).removeprefix('\ufeff')
-    except UnicodeDecodeError as error:
-        guess = _probable_encoding(data)
-        advice = f'it is probably {guess}' if guess else 'such as latin-1 or cp1252'
-        raise BadInput(
-            f'{name} is not {encoding} (byte 0x{data[error.start]:02x} at {error.start:,}): '
-            f'name its encoding, {advice}.'
-        ) from None
-
-
-_WESTERN = {'Basic Latin', 'Latin-1 Supplement', 'General Punctuation', 'Currency Symbols', 'Control character'}
-
-
-def _probable_encoding(data: bytes) -> str | None:  # None: no encoding fits
-    "The encoding that a text was probably written in."
-    from charset_normalizer import from_bytes
-
-    best = from_bytes(data[:100_000]).best() if len(data) >= 50 else None
-    # UTF-16 without a mark is a bad guess.
-    if best is None or best.encoding.startswith(('utf', 'ascii')):
-        return None
-    # Many old encodings read the same western text; this one is the usual.
-    return 'cp1252' if _WESTERN.issuperset(best.alphabets) else codecs.lookup(best.encoding).name
+def read_text(
+    path: Path,  # one file
+    encoding: str = 'utf-8',  # the file's encoding
+) -> str:  # the whole file, line ends as they were
+    "Read one file as one text; raises `BadInput` when it is missing, binary or in another encoding."
+    return '\n\n'.join(read_parts(path, encoding).values())
 
 # %% ../../nbs/base/03_inputs.ipynb #8b050351
-def _is_hidden(path: Path) -> bool:
-    "Whether a path below a folder has a part that begins with a dot."
-    return any(part.startswith('.') for part in path.parts)
+# Folders that hold what programs made or installed, not what people wrote.
+_LEFT_OUT = ('node_modules', '__pycache__', 'site-packages', 'bower_components')
+_BUILT = ('build', 'dist', 'target', 'out', 'coverage', 'htmlcov')  # the same, beside a file of a project
+_PROJECT_FILES = ('pyproject.toml', 'setup.py', 'package.json', 'Cargo.toml', 'pom.xml', 'build.gradle', 'Makefile')
 
 
-def _files_of(name: str) -> list[Path]:
-    "The files that one argument names: a file, a folder with all below it, or a pattern."
+def _why_left_out(path: Path) -> str | None:  # None: it is read
+    "Why a folder below a folder is not read."
+    if path.name.startswith('.'):
+        return 'hidden'
+    is_built = path.name in _BUILT and any((path.parent / name).exists() for name in _PROJECT_FILES)
+    if is_built or path.name in _LEFT_OUT or path.name.endswith('.egg-info') or (path / 'pyvenv.cfg').exists():
+        return 'made or installed by a program'
+    return None
+
+
+def _ignore_rules(folder: Path) -> Any:  # None: there are none
+    "The rules of a folder's .gitignore."
+    file = folder / '.gitignore'
+    if not file.is_file():
+        return None
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(file.read_text('utf-8', 'replace').splitlines())
+
+
+def _walk(folder: Path, rules: tuple[tuple[Path, Any], ...] = ()) -> Iterator[tuple[Path, str | None]]:
+    "Each file below a folder, in order; a file or folder that is left out comes with the reason."
+    if (own := _ignore_rules(folder)) is not None:
+        rules += ((folder, own),)
+    for path in sorted(folder.iterdir()):
+        is_folder = path.is_dir()
+        ending = '/' if is_folder else ''
+        if any(spec.match_file(path.relative_to(base).as_posix() + ending) for base, spec in rules):
+            yield path, 'in .gitignore'
+        elif is_folder and not path.is_symlink():
+            why = _why_left_out(path)
+            yield from [(path, why)] if why else _walk(path, rules)
+        elif path.is_file():
+            yield path, 'hidden' if path.name.startswith('.') else None
+
+
+def _files_of(name: str) -> list[tuple[Path, str | None]]:
+    "The files that one argument names: a file, a folder with all below it, or a pattern; and what is left out."
     path = Path(name)
     if path.is_dir():
-        return sorted(one for one in path.rglob('*') if one.is_file() and not _is_hidden(one.relative_to(path)))
+        return list(_walk(path))
     if path.exists() or not glob.has_magic(name):
-        return [path]
+        return [(path, None)]
     found = sorted(Path(one) for one in glob.glob(name, recursive=True) if Path(one).is_file())
     if not found:
         raise BadInput(f'No file matches {name}; check the pattern.')
-    return found
+    return [(one, None) for one in found]
 
 
 def _names_many(name: str) -> bool:
@@ -104,27 +104,57 @@ def _names_many(name: str) -> bool:
     return Path(name).is_dir() or (glob.has_magic(name) and not Path(name).exists())
 
 
+class LeftOut(str):
+    "The path of a file or folder that was not read; `why` says the reason."
+
+    why: str = ''
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,  # what was left out
+        why: str,  # the reason, in a few words
+    ) -> LeftOut:
+        "A path with its reason."
+        made = cls(path)
+        made.why = why
+        return made
+
+
 def read_context(
     names: Sequence[str],  # files, folders, patterns, or "-" for standard input
     encoding: str = 'utf-8',  # the files' encoding
-) -> tuple[str | dict[str, str], list[str]]:  # the context, and the paths that were skipped
-    "Read a context from files: one file is a text, several are a dict. Raises `BadInput` when there is no text."
+) -> tuple[str | dict[str, str], list[LeftOut]]:  # the context, and the paths that were left out
+    """Read a context from files: one text is a text, several are a dict, and so are the pages of a document.
+
+    In a folder, what .gitignore names, hidden files, and folders such as node_modules are left out. Raises `BadInput`
+    when there is no text."""
     if list(names) == ['-']:
         return _read_standard_input(encoding), []
-    texts, skipped = {}, []
+    texts: dict[str, str] = {}
+    is_whole = True  # whether no file was read part by part
+    skipped: list[LeftOut] = []
     for name in names:
-        for path in _files_of(name):
+        for path, why in _files_of(name):
+            if why:
+                skipped.append(LeftOut.of(path, why))
+                continue
             try:
-                texts[str(path)] = read_text(path, encoding)
-            except BadInput:
+                parts = read_parts(path, encoding)
+            except BadInput as error:
                 # A file that was named must be readable; a file that only lies in a folder need not be.
                 if str(path) in names:
                     raise
-                skipped.append(str(path))
+                skipped.append(LeftOut.of(path, str(error)))
+                continue
+            is_whole = is_whole and list(parts) == ['']
+            for place, text in parts.items():
+                texts[f'{path}, {place}' if place else str(path)] = text
     if not any(text and not text.isspace() for text in texts.values()):
-        found = f' ({len(skipped)} files are not {encoding} text)' if skipped else ''
+        unread = [one for one in skipped if one.why.startswith(str(one))]
+        found = f' ({len(unread)} files are not {encoding} text)' if unread else ''
         raise BadInput(f'There is no text in {", ".join(names)}{found}; give files that hold text.')
-    if len(texts) == 1 and not any(map(_names_many, names)):
+    if len(texts) == 1 and is_whole and not any(map(_names_many, names)):
         return next(iter(texts.values())), skipped
     return texts, skipped
 
@@ -134,7 +164,7 @@ def _read_standard_input(encoding: str) -> str:
     stream = getattr(sys.stdin, 'buffer', None)
     if stream is None:
         return sys.stdin.read()  # replaced by an object that has text
-    return _decode(stream.read(), encoding, 'Standard input')
+    return decode_text(stream.read(), 'Standard input', encoding)
 
 # %% ../../nbs/base/03_inputs.ipynb #97e6c6f7
 def read_input(
@@ -154,7 +184,21 @@ def read_input(
         return _read_file(context)
     if problem := _problem(context):
         raise BadInput(problem)
+    if isinstance(context, str) and _names_a_file(context):
+        warnings.warn(
+            f'The context is the text {context!r}, and a file of that name is there: to ask about the file, '
+            f'give Path({context!r}).',
+            stacklevel=4,
+        )
     return context
+
+
+def _names_a_file(text: str) -> bool:
+    "Whether a short text is the path of a file that is there."
+    try:
+        return len(text) < 300 and '\n' not in text and Path(text).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_file(context: Any) -> bool:

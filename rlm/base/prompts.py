@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['RLM_SYSTEM_PROMPT', 'REPL_SYSTEM_PROMPT', 'CHILD_SYSTEM_PROMPT', 'DIRECT_PROMPT', 'FIRST_MESSAGE',
            'FIRST_LOOK_MESSAGE', 'NEXT_CONTEXT_MESSAGE', 'NEXT_QUERY_MESSAGE', 'CELL_MESSAGE', 'NEXT_STEP_MESSAGE',
-           'NO_OUTPUT_MESSAGE', 'NO_ACTION_MESSAGE', 'REPEATED_CODE_MESSAGE', 'CUT_MESSAGE', 'EMPTY_MESSAGE',
-           'CONFIRM_MESSAGE', 'MISSING_VARIABLE_MESSAGE', 'BAD_ARGUMENTS_MESSAGE', 'UNKNOWN_TOOL_MESSAGE',
-           'FINAL_PROMPT', 'CITE_PROMPT', 'COMPACTION_PROMPT', 'COMPACTED_MESSAGE', 'NO_QUERY', 'SOLO_SYSTEM_PROMPT',
-           'SOLO_REPL_SYSTEM_PROMPT', 'NO_SUBCALLS_PROMPT', 'CONFIDENCE_PROMPT', 'JUDGE_PROMPT', 'LAMBDA_PROMPT',
-           'NOT_IN_PART', 'LEAF_INSTRUCTIONS', 'LABEL_RECORDS', 'NAME_RECORDS', 'REDUCE_INSTRUCTIONS', 'TASK_PROMPT',
-           'PAIR_RULE_PROMPT', 'fill', 'first_message', 'request_lines']
+           'NO_OUTPUT_MESSAGE', 'NO_ACTION_MESSAGE', 'REPEATED_CODE_MESSAGE', 'CUT_MESSAGE', 'CUT_SUBCALLS_MESSAGE',
+           'EMPTY_MESSAGE', 'CONFIRM_MESSAGE', 'MISSING_VARIABLE_MESSAGE', 'BAD_ARGUMENTS_MESSAGE',
+           'UNKNOWN_TOOL_MESSAGE', 'FINAL_PROMPT', 'CITE_PROMPT', 'OUTPUT_PROMPT', 'MISFIT_MESSAGE', 'FORM_PROMPT',
+           'COMPACTION_PROMPT', 'COMPACTED_MESSAGE', 'NO_QUERY', 'SOLO_SYSTEM_PROMPT', 'SOLO_REPL_SYSTEM_PROMPT',
+           'NO_SUBCALLS_PROMPT', 'CONFIDENCE_PROMPT', 'JUDGE_PROMPT', 'LAMBDA_PROMPT', 'NOT_IN_PART',
+           'LEAF_INSTRUCTIONS', 'LABEL_RECORDS', 'NAME_RECORDS', 'REDUCE_INSTRUCTIONS', 'TASK_PROMPT',
+           'PAIR_RULE_PROMPT', 'CALIBRATION_PROMPTS', 'fill', 'first_message', 'request_lines']
 
 # %% ../../nbs/base/05_prompts.ipynb #e3d95b7a
 import re
@@ -164,6 +165,9 @@ search for other words, print another part of the context, or call FINAL with th
 
 CUT_MESSAGE = '''Your reply was too long and was cut off, so its last block did not run. Write a shorter one.'''
 
+CUT_SUBCALLS_MESSAGE = '''[Replies to sub-calls of this cell that ended at their token limit, so that their end \
+is missing: {number}. Ask for less at once.]'''
+
 EMPTY_MESSAGE = '''Your reply was empty. Go on with the task, or give your answer.'''
 
 # %% ../../nbs/base/05_prompts.ipynb #860ae108
@@ -191,6 +195,24 @@ CITE_PROMPT = '''Give quotations with your answer: one to three short passages o
 letter, that show that the answer is right. In code: FINAL({"answer": ..., "quotes": ["...", "..."]}). In plain text: \
 the answer, then a last line
 Quotes: ["...", "..."]'''
+
+OUTPUT_PROMPT = '''The answer must fit this JSON schema:
+{schema}
+In code, give FINAL plain Python data: a dict, a list, a text, a number, True, False or None. In plain text, write \
+the JSON alone.'''
+
+MISFIT_MESSAGE = '''The answer was not accepted, because it does not fit the schema: {problem}
+Correct it, and give it again.'''
+
+FORM_PROMPT = '''The text between the lines of dashes is the answer to a question. Write it as JSON that fits this \
+schema, with values from the text, and nothing else:
+{schema}
+
+Question: {query}
+
+----------
+{text}
+----------'''
 
 # %% ../../nbs/base/05_prompts.ipynb #d621c205
 COMPACTION_PROMPT = '''This conversation is about to be shortened. Write down what is needed to go on without it: \
@@ -411,3 +433,18 @@ Question:
 ----------
 {text}
 ----------'''
+
+# %% ../../nbs/base/05_prompts.ipynb #calco001
+CALIBRATION_PROMPTS = dict(
+    word='Which of these words names {kind}: {words}? Reply with that word alone.',
+    list='Write these words, one on each line, each line beginning with "- ", and nothing else: {words}',
+    json='Write this as one JSON object with the keys "name" and "year", and nothing else: {name} was born in {year}.',
+    label=(
+        'Label each numbered question by the kind of answer that it asks for. The labels are: {labels}.\n'
+        'Reply with one line for each number, as "number: label", and nothing else.\n\n{records}'
+    ),
+    label_json=(
+        'Label each numbered question by the kind of answer that it asks for. The labels are: {labels}.\n'
+        'Reply with a JSON object from each number to its label, and nothing else.\n\n{records}'
+    ),
+)

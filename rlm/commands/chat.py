@@ -257,7 +257,7 @@ def chat(
         if '-' in args.files:
             raise BadInput('rlm chat reads the questions from standard input: name the files of the context.')
         context, skipped = read_context(args.files, args.encoding)
-        list_skipped(skipped, args.encoding, say)
+        list_skipped(skipped, say)
         sources = dict(files=[os.path.abspath(name) for name in args.files], encoding=args.encoding)
     elif not args.resume:
         raise BadInput('Name the files that the questions are about, or a session: --resume FOLDER.')

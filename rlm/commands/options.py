@@ -12,9 +12,13 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 from ..base.errors import BadInput
+from ..base.inputs import LeftOut
+from ..base.keys import load_env
 from ..base.registry import STRATEGIES
+from ..base.terminal import escaped_json
 from .config import Config, DEFAULT_MODEL
 from ..models.lm import LM
+from ..runs.compat import default_model
 from ..runs.result import Result
 from ..runs.strategy import Strategy
 from ..trace.text import citation_lines
@@ -34,19 +38,19 @@ def method_names() -> list[str]:
 
 
 def make_strategy(
-    method: str,  # name of the strategy: "rlm", "direct", "lambda", "srlm"
+    method: str,  # name of the strategy: "rlm", "direct", "lambda", "srlm", "auto"
     lm: Any,  # the root's model
     sub_lm: Any = None,  # model of the sub-calls; None: the root's model
-    task: str | None = None,  # kind of work, for "lambda" only
-    candidates: int | None = None,  # number of trajectories, for "srlm" only
+    task: str | None = None,  # kind of work, for "lambda" and "auto"
+    candidates: int | None = None,  # number of trajectories, for "srlm" and "auto"
     **settings: Any,  # settings of the strategy
 ) -> Strategy:  # ready to be called
     "Make the strategy that options name. Raises `BadInput` for options that do not belong together."
     method = ALIASES.get(method, method)
-    if task is not None and method != 'lambda':
-        raise BadInput(f'--task belongs to --method lambda, not to {method}; leave it out.')
-    if candidates is not None and method != 'srlm':
-        raise BadInput(f'-k belongs to --method srlm, not to {method}; leave it out.')
+    if task is not None and method not in ('lambda', 'auto'):
+        raise BadInput(f'--task belongs to --method lambda or auto, not to {method}; leave it out.')
+    if candidates is not None and method not in ('srlm', 'auto'):
+        raise BadInput(f'-k belongs to --method srlm or auto, not to {method}; leave it out.')
     if method == 'direct':
         if sub_lm is not None:
             raise BadInput('--sub-model has no meaning for --method direct, which makes one call; leave it out.')
@@ -54,7 +58,7 @@ def make_strategy(
         settings['sub_lm'] = sub_lm
     if method in ('direct', 'lambda'):
         settings.pop('env', None)
-    if method == 'lambda':
+    if method in ('lambda', 'auto'):
         settings['task'] = task
     if candidates is not None:
         settings['k'] = candidates
@@ -70,7 +74,10 @@ LIMIT_OPTIONS = [  # name after --max-, type, meaning
     ('depth', int, 'allow N levels of recursion'),
     ('errors', int, 'stop after N errors'),
 ]
-METHOD_HELP = 'rlm: explore by code (default); direct: one call; lambda: a plan with a known cost; srlm: best of K runs'
+METHOD_HELP = (
+    'rlm: explore by code (default); direct: one call; lambda: a plan with a known cost; srlm: best of K runs; '
+    'auto: the one of these that fits, with the reason'
+)
 
 
 def add_limits(
@@ -97,12 +104,13 @@ def add_models(
     config: Config = Config(),  # has the defaults and the aliases
 ) -> None:
     "Add the options for the models of a run."
-    usual = config.model or f'{DEFAULT_MODEL}, which needs no key and only quotes sentences'
+    usual = config.model or f'$LITELLM_MODEL, or {DEFAULT_MODEL}, which needs no key and only quotes sentences'
     help = f'an alias of the configuration, or any LiteLLM name (default: {usual})'
-    parser.add_argument('--model', default=config.model or DEFAULT_MODEL, help=help)
+    parser.add_argument('--model', default=default_model(config.model or DEFAULT_MODEL), help=help)
     help = f'model of the sub-calls (default: {config.sub_model or "the same"})'
     parser.add_argument('--sub-model', default=config.sub_model, help=help)
     parser.add_argument('--api-base', metavar='URL', help='address of your own server')
+    parser.add_argument('--env-file', metavar='FILE', help='read API keys from this file, such as .env')
     parser.set_defaults(config=config)
 
 
@@ -111,6 +119,8 @@ def models_of(
 ) -> tuple[LM, LM | None]:  # the root's model, and that of the sub-calls; None: the same
     "The models that the options name."
     config, name = args.config, args.sub_model
+    if args.env_file:
+        load_env(args.env_file)
     # A default of the configuration says nothing about a strategy without sub-calls.
     if getattr(args, 'method', None) == 'direct' and name == config.sub_model:
         name = None
@@ -126,7 +136,7 @@ def add_files(
     nargs: str = '+',  # how many files: "+" or "*"
 ) -> None:
     "Add the files that a question is about."
-    help = 'text files, folders, patterns, or - for standard input'
+    help = 'files, also PDF and the like; folders; patterns; - for standard input'
     parser.add_argument('files', metavar='FILE', nargs=nargs, help=help).complete = FILE_COMPLETION
     parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')
 
@@ -146,19 +156,19 @@ def speaker(
 ) -> Callable[..., None]:  # takes the words of one line
     "A function that prints to standard error, or nothing."
     if quiet:
-        return lambda *words: None
-    return lambda *words: print(*words, file=sys.stderr)
+        return lambda *words, **form: None
+    return lambda *words, **form: print(*words, file=sys.stderr, **form)
 
 
 def list_skipped(
-    paths: Sequence[str],  # files that were skipped
-    encoding: str,  # that they do not have
+    paths: Sequence[LeftOut],  # files and folders that were left out, with the reason
     say: Callable[..., None],  # from `speaker`
 ) -> None:
-    "List files that are not text."
+    "List what was left out; a long reason is a whole sentence about the file."
     if paths:
-        shown = ', '.join(paths[:5]) + (', ...' if len(paths) > 5 else '')
-        say(f'Skipped {len(paths)} files that are not {encoding} text: {shown}')
+        shown = [path.why if path.why.startswith(str(path)) else f'{path} ({path.why})' for path in paths[:10]]
+        more = [f'and {len(paths) - 10} more'] if len(paths) > 10 else []
+        say(f'Left out {len(paths)} files or folders:', *shown, *more, sep='\n  ')
 
 
 def print_result(
@@ -175,17 +185,12 @@ def print_result(
 
 
 def _as_json(result: Result) -> str:
-    figures = dict(
-        answer=result.answer,
-        stop_reason=result.stop_reason,
-        model=result.model,
-        iterations=result.iterations,
-        sub_calls=result.sub_calls,
-        seconds=round(result.seconds, 3),
-        citations=[one.to_dict() for one in result.citations],
-        cited=result.cited,
-    )
-    return json.dumps(figures | vars(result.usage), ensure_ascii=False)
+    figures = result.to_dict()
+    names = ('answer', 'stop_reason', 'model', 'iterations', 'sub_calls', 'citations', 'cited')
+    kept = {name: figures[name] for name in names} | dict(seconds=round(result.seconds, 3))
+    if not isinstance(result.value, (str, type(None))):
+        kept['value'] = figures['value']
+    return escaped_json(json.dumps(kept | vars(result.usage), ensure_ascii=False))
 
 # %% ../../nbs/commands/02_options.ipynb #opt00017
 def need(

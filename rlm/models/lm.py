@@ -32,6 +32,7 @@ from .lane.chat_completions import complete, Fields, send
 from .lane.model_map import count_text_tokens, find_facts, ModelFacts
 from .ledger import Ledger, Usage
 from .offline import accepted_arguments, count_tokens, find_model, text_of, thinking_of
+from .outgoing import without_surrogates
 from .retries import EmptyReply, explain, may_pass, Retries, Throttle, UselessReply
 
 # %% auto #0
@@ -378,7 +379,7 @@ class LM:
         "Count by a tokenizer in this process; a quarter of the characters for callables and offline models."
         if self.kind != 'litellm':
             return count_tokens(content)
-        return count_text_tokens(self.name, content, tools)
+        return count_text_tokens(self.name, without_surrogates(content), tools)
 
 
 def as_lm(
@@ -778,7 +779,11 @@ class _Call:
     def __init__(self, lm: LM, prompt: str | list[dict], tools: list | None, ledger: Ledger | None, params: dict):
         _check_params(params)
         self.lm, self.ledger = lm, ledger or Ledger()
-        self.request: dict[str, Any] = {**lm.params, **params, 'messages': merge_roles(_as_messages(prompt))}
+        self.request: dict[str, Any] = {
+            **lm.params,
+            **params,
+            'messages': without_surrogates(merge_roles(_as_messages(prompt))),
+        }
         if tools:
             self.request['tools'] = tools
         self.key = lm._cache_key(self.request['messages'], tools, params)
@@ -838,9 +843,9 @@ async def _all(coroutines: list[Any]) -> list[Any]:
 
 @patch
 async def _load(self: LM) -> None:
-    # The import takes seconds: in a thread, so that other calls go on.
+    # The import takes seconds: in a thread that neither holds up other calls nor the end of the process.
     if not load_litellm.cache_info().currsize:
-        await asyncio.to_thread(load_litellm)
+        await run_in_thread(load_litellm)
     _register_provider(self.name.split('/')[0])
 
 

@@ -155,8 +155,13 @@ def _retry_after(error: Exception) -> float | None:  # seconds
     return None
 
 # %% ../../nbs/models/02_retries.ipynb #fddbba7b
-# How servers refuse a prompt that is too long: OpenAI and vLLM, llama-server, Ollama, Anthropic
-_TOO_LONG = re.compile(r'(?i)maximum context length|context (?:size|length|window)|prompt is too long|too many tokens')
+# How servers refuse a prompt that is too long: OpenAI and vLLM, llama-server, Ollama, Anthropic, Bedrock, xAI, Gemini,
+# Text Generation Inference, DashScope, Groq
+_TOO_LONG = re.compile(
+    r'(?i)maximum context length|context (?:size|length|window|limit)|prompt is too long|too many tokens'
+    r'|input is too long|maximum prompt length|maximum number of tokens allowed|max_new_tokens` must be'
+    r'|range of input length|reduce the length of the (?:messages|prompt)'
+)
 
 
 _OF_A_PROXY = (403, 407, 502, 503, 504)  # statuses of a proxy that does not reach the server
@@ -195,6 +200,8 @@ def explain(
         text += _proxy_hint(address)
     code = f' ({status})' if status else ''
     too_long = type(error).__name__ == 'ContextWindowExceededError' or bool(_TOO_LONG.search(text))
+    # "Too many tokens" of a 429 are those of a minute.
+    too_long = too_long and status != 429
     message = f'{name} failed{code}: {_shorten(text)}'
     failure = ModelError(message, name, status, _retry_after(error), exceeds_window=too_long)
     failure.usage = Usage(int(sent))

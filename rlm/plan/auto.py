@@ -378,7 +378,7 @@ def _asked(self: Auto, context: Any, query: str | None) -> tuple[Any, str | None
 @patch
 def _choose(self: Auto, context: Any, query: str | None) -> MethodChoice:
     "Collect what is known, and pick."
-    task = self.settings.task or guess_task(query or '')
+    task = self.settings.task or guess_task(query or '') or find_task('general')
     strategy = self.make('lambda', task)
     profile = strategy.models.profile
     estimate, plan = lambda_estimate(strategy, context, query or '')

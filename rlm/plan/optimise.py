@@ -25,10 +25,12 @@ class Accuracy:
     a0: float = 0.95  # accuracy for a very short prompt, from 0 to 1
     rho: float = 0.85  # factor for a prompt that fills the window, from 0 to 1
     compose: float = 0.90  # factor for each level of reductions, from 0 to 1
+    window: int | None = None  # tokens of the window that rho is for; None: that of the model that is asked
+    source: str = 'assumed'  # where a0 and rho are from: "assumed", "given" or "measured ..."
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            check(name, value, float, least=0, most=1)
+        for name in ('a0', 'rho', 'compose'):
+            check(name, getattr(self, name), float, least=0, most=1)
 
     def direct(
         self,
@@ -36,7 +38,7 @@ class Accuracy:
         window: int,  # tokens of the model's window
     ) -> float:  # from 0 to 1
         "Estimate the accuracy of one call that reads everything, as if the window were large enough."
-        return self.a0 * self.rho ** (tokens / window)
+        return self.a0 * self.rho ** (tokens / (self.window or window))
 
     def tree(
         self,
@@ -66,7 +68,6 @@ class SizingProblem:
     ratio: float = 0.0  # tokens of a reply for each token of text, if replies grow with their text
     max_output: int | None = None  # the most tokens of any reply of the leaf model
     overlap: int = 0  # tokens that neighbouring chunks share
-    most: int | None = None  # the most tokens of a leaf's text; None: as many as fit
     most_replies: int | None = None  # the most replies that a model puts together; None: those of all leaves
     filter_fixed: int | None = None  # tokens of a filter's prompt without its text; None: no filter
     reduce_fixed: int | None = None  # tokens of a reduction's prompt without its parts; None: code combines
@@ -76,7 +77,9 @@ class SizingProblem:
     price: Callable[[str, int, int], float] = lambda role, tokens_in, tokens_out: tokens_in + 4 * tokens_out
     accuracy: Accuracy = Accuracy()  # the estimate of how often the model is right
     seconds: tuple[float, float] = (0.5, 0.02)  # seconds of a call, and for each token of its reply
+    read_seconds: float = 0.0  # seconds for each token of a prompt
     concurrency: int = 16  # number of calls at once
+    largest: int | None = None  # the most tokens of a leaf's text that are known to be read well; None: no such bound
     asked: tuple[int, int] | None = None  # windows of leaves and reductions, for messages; None: those above
 
     def reply_of(
@@ -98,7 +101,7 @@ class SizingProblem:
             room = min(room, self.window - self.filter_fixed - FILTER_REPLY)
         if room < max(16, self.overlap + 8):
             raise self._too_small()
-        return min(room, max(self.most or room, 2 * self.overlap + 16))
+        return room if self.largest is None else min(room, max(self.largest, self.overlap + 64))
 
     def _too_small(self) -> BadInput:
         window = self.asked[0] if self.asked else self.window
@@ -180,7 +183,8 @@ def estimate_sizing(
     for role, count, tokens, out in waves:
         calls += count
         cost += count * problem.price(role, tokens, out)
-        seconds += math.ceil(count / problem.concurrency) * (base + per_token * out)
+        each = base + problem.read_seconds * tokens + per_token * out
+        seconds += math.ceil(count / problem.concurrency) * each
     accuracy = problem.accuracy.tree(problem.fixed + size, problem.window, len(levels))
     return Sizing(leaves, size, arity, len(levels), calls, cost, seconds + problem.extra_calls * base, accuracy)
 
@@ -212,15 +216,18 @@ def choose_sizing(
     problem: SizingProblem,  # the known numbers
     target: float = 0.80,  # accuracy to reach, from 0 to 1
     minimise: str = 'cost',  # "cost" or "seconds"
+    margin: float
+    | None = None,  # how much less than the best accuracy is enough too; None: any that reaches the target
 ) -> Sizing:
     "Choose the best sizing. Raises `BadInput` if nothing fits the window."
     if minimise not in ('cost', 'seconds'):
         raise BadInput(f'minimise={minimise!r}: give "cost" or "seconds".')
     found = list(possible_sizings(problem))
-    enough = [one for one in found if one.accuracy >= target]
+    best = max(one.accuracy for one in found)
+    least = target if margin is None else max(target, best - margin)
+    enough = [one for one in found if one.accuracy >= least]
     if enough:
         other = 'seconds' if minimise == 'cost' else 'cost'
         return min(enough, key=lambda one: (getattr(one, minimise), getattr(one, other), one.leaves))
-    best = max(one.accuracy for one in found)
-    near = [one for one in found if one.accuracy >= 0.95 * best]
+    near = [one for one in found if one.accuracy >= (0.95 * best if margin is None else best - margin)]
     return min(near, key=lambda one: (getattr(one, minimise), one.leaves))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import functools
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,14 +24,16 @@ from .builder import PlanBuilder
 from .optimise import Accuracy, Sizing, choose_sizing, SizingProblem, estimate_sizing
 from .pairs import make_rule, normal_label, PairRule
 from .leaves.records import find_labels, RecordReader
+from .profile import check_profile, choose_profile, Profile, RECORD_TASKS
 from .tasks import find_task, guess_task, Task, task_prompt, TASKS
+from ..runs.actions.output import Output
 from ..runs.settings import Settings
 from ..runs.strategy import Strategy
 from ..runs.result import Result
 
 # %% auto #0
-__all__ = ['DETECT_REPLY', 'RULE_REPLY', 'RULE_PROBLEM', 'NUMBER_TOKENS', 'LambdaSettings', 'PlanModels', 'Plan',
-           'cached_counter', 'make_plan']
+__all__ = ['DETECT_REPLY', 'RULE_REPLY', 'RULE_PROBLEM', 'FORM_REPLY', 'RECORDS_A_LEAF', 'NUMBER_TOKENS', 'LambdaSettings',
+           'PlanModels', 'Plan', 'form_reply', 'form_prompt', 'cached_counter', 'make_plan']
 
 # %% ../../nbs/plan/05_plan.ipynb #044b673e
 @dataclass(kw_only=True)
@@ -46,7 +49,8 @@ class LambdaSettings(Settings):
     # The labels that records can have, or a dict from a label to its definition; empty: those that the text lists.
     labels: Sequence[str] | Mapping[str, str] = ()
     examples: Mapping[str, str] = field(default_factory=dict)  # records with their labels, shown to every leaf
-    records: int = 10  # the most records of a leaf that labels them
+    # The most records of a leaf that labels them; None: as many as were labelled well, or 10 without a profile.
+    records: int | None = None
     leaf_tokens: int | None = None  # the most tokens of a leaf's text; None: set by the task
     language: str | None = None  # language of the answer
     format: str | None = None  # format of the answer, in words
@@ -64,9 +68,14 @@ class LambdaSettings(Settings):
     reply_tokens: int | None = None  # the most tokens of a reply; None: set by the task
     overlap: int = 100  # tokens that neighbouring chunks share if a cut could hide an answer
     accuracy_target: float = 0.80  # estimated accuracy that a plan should reach, from 0 to 1
-    a_leaf: float = 0.95  # assumed accuracy of a leaf with a very short text, from 0 to 1
+    # What `rlm calibrate` measured of the model that reads the chunks: a Profile or its file; None: looked for by the
+    # model's name; False: not used.
+    profile: Profile | Mapping | str | os.PathLike | bool | None = None
+    # Accuracy of a leaf with a very short text, from 0 to 1; None: as measured, or 0.95 by assumption.
+    a_leaf: float | None = None
     a_compose: float = 0.90  # assumed factor for each level of reductions, from 0 to 1
-    rho: float = 0.85  # assumed factor for a leaf that fills its window, from 0 to 1
+    # Factor for a leaf that fills its window, from 0 to 1; None: as measured, or 0.85 by assumption.
+    rho: float | None = None
     minimise: str = 'cost'  # "cost" or "seconds"
     sampling_args: Mapping[str, Any] | None = None  # parameters of every call, such as temperature
 
@@ -75,8 +84,9 @@ class LambdaSettings(Settings):
         for name in ('window', 'context_window_chars', 'reply_tokens', 'filter_window', 'leaf_tokens'):
             check(name, getattr(self, name), int, least=1, optional=True)
         for name in ('accuracy_target', 'a_leaf', 'a_compose', 'rho'):
-            check(name, getattr(self, name), float, least=0, most=1)
-        check('records', self.records, int, least=1)
+            check(name, getattr(self, name), float, least=0, most=1, optional=name in ('a_leaf', 'rho'))
+        check_profile(self.profile)
+        check('records', self.records, int, least=1, optional=True)
         check('overlap', self.overlap, int, least=0)
         check('sampling_args', self.sampling_args, Mapping, optional=True, give='a dict such as {"temperature": 0.7}')
         if self.filter is None and self.filter_window:
@@ -124,12 +134,27 @@ class PlanModels:
         "Return the model that is asked in a role."
         return self.leaf_lm if role in ('leaf', 'filter') else self.lm
 
+    @functools.cached_property
+    def profile(self) -> Profile | None:  # None: the model was not calibrated
+        "What was measured of the model that reads the chunks. Raises `BadInput` for the profile of another model."
+        return choose_profile(self.settings.profile, self.leaf_lm)
+
+    def known_window(
+        self,
+        role: str,  # as for `for_role`
+    ) -> tuple[int | None, str]:  # tokens, None if they are not known; and how they are known
+        "Return what is known of a model's window: by the model or its server, or by its profile."
+        window = self.for_role(role).window
+        if window is None and self.for_role(role) is self.leaf_lm and self.profile and self.profile.window:
+            return self.profile.window, 'measured'
+        return window, 'as the model says'
+
     def window(
         self,
         role: str,  # as for `for_role`
     ) -> int:  # tokens
         "Return the most tokens of a prompt and its reply together."
-        known = self.for_role(role).window
+        known, _ = self.known_window(role)
         chars = self.settings.context_window_chars
         if self.settings.window:
             wanted = self.settings.window
@@ -176,7 +201,8 @@ class Plan:
     sizing: Sizing  # the number and size of leaves that were chosen
     problem: SizingProblem  # the numbers that the choice was made from
     models: PlanModels  # the models that are asked
-    origin: str = 'given'  # how the task was found: "given", "words", "asked", or "guessed"
+    # How the task was found: "given", "words" (of the question), "kept" (by `Auto`), "asked", or "guessed".
+    origin: str = 'given'
     strategy: Strategy | None = None  # the `LambdaRLM` that made the plan, and runs it
     context: Any = None  # the context as the user gave it; None: the outline's text
 
@@ -209,12 +235,13 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        "Estimated duration of the run, if calls take as long as assumed and those of a stage are made at once."
+        "Estimated duration, if calls take as long as measured or assumed, and those of a stage are made at once."
         base, per_token = self.problem.seconds
         total = 0.0
         for calls in self.estimate.stages.values():
             waves = math.ceil(len(calls) / self.problem.concurrency)
-            total += waves * (base + per_token * max(call.output for call in calls))
+            longest = max(self.problem.read_seconds * call.input + per_token * call.output for call in calls)
+            total += waves * (base + longest)
         return total
 
     @property
@@ -333,6 +360,52 @@ def _build(task: Task, builder: PlanBuilder) -> Combinator:
         )
     return term
 
+# %% ../../nbs/plan/05_plan.ipynb #plnmeas2
+_MARGIN = 0.01  # of a measured accuracy: a plan may be so much worse than the best one, if it is cheaper
+
+
+def _records_a_leaf(task: Task, builder: PlanBuilder, models: PlanModels) -> int | None:  # None: as many as fit
+    "Return the number of records that a leaf gets: as the settings say, or as many as were labelled well."
+    if task.name not in RECORD_TASKS or not builder.records:
+        return None
+    given = getattr(models.settings, 'records', None)
+    return given or (models.profile.records_per_leaf if models.profile else None)
+
+
+def _estimated_accuracy(task: Task, builder: PlanBuilder, models: PlanModels) -> Accuracy:
+    "Return the estimate for a task: given, measured, or assumed."
+    settings, profile = models.settings, models.profile
+    found = Accuracy(compose=settings.a_compose)
+    records = _records_a_leaf(task, builder, models)
+    labels = profile.labels_right(records) if profile and records else None
+    if labels:
+        source = f'measured: {labels.right} of {labels.n} labels were right with {labels.records} records a call'
+        found = replace(found, a0=labels.accuracy, rho=1.0, source=source)
+    elif profile and profile.finding:
+        n = sum(point.n for point in profile.finding.points)
+        source = f'measured by {n} facts to find; the factor for levels is assumed'
+        found = Accuracy(profile.finding.a0, profile.finding.rho, settings.a_compose, profile.window, source)
+    if settings.a_leaf is not None:
+        found = replace(found, a0=settings.a_leaf, source='given')
+    if settings.rho is not None:
+        found = replace(found, rho=settings.rho, window=None, source='given')
+    return found
+
+
+def _largest_leaf(
+    task: Task, builder: PlanBuilder, outline: Outline, models: PlanModels, tokens: int, fixed: int
+) -> int | None:  # tokens of the text; None: what the window holds
+    "Return the most that a leaf should read, by the records or the lengths that were measured."
+    bounds = [models.settings.leaf_tokens or task.most_tokens]
+    records = _records_a_leaf(task, builder, models)
+    if task.by_number and builder.by_number():
+        return bounds[0] or None  # the planner divides chunks by the number of their records
+    if records:
+        bounds.append(math.ceil(records * tokens / (1 + len(outline.places(1)))))
+    elif models.profile and models.profile.finding and models.settings.rho is None:
+        bounds.append(models.profile.finding.longest - fixed)
+    return min(filter(None, bounds), default=None)
+
 # %% ../../nbs/plan/05_plan.ipynb #plnprob2
 def _prompt_tokens(term: Combinator, role: str, models: PlanModels) -> int | None:  # tokens; None: no such call
     "Return the most tokens that a prompt of a role has without its text."
@@ -360,24 +433,31 @@ def _sizing_problem(
     # Calls that cost nothing, or whose price is not known, are planned as if they were paid for: they take time.
     priced = all(models.price(role, 1, 1) for role in ('leaf', 'reduce'))
     price = models.price if priced else lambda role, tokens_in, tokens_out: tokens_in + 4 * tokens_out
+    fixed = _prompt_tokens(term, 'leaf', models) or 0
+    timing = models.profile.timing if models.profile else None
+    at_once = models.leaf_lm.max_concurrency
+    if timing and timing.at_once is not None:
+        at_once = max(1, min(at_once, round(timing.at_once)))
+    measured = dict(seconds=(timing.call, timing.token_out), read_seconds=timing.token_in) if timing else {}
     return SizingProblem(
         tokens=tokens,
         window=windows['leaf'],
-        fixed=_prompt_tokens(term, 'leaf', models) or 0,
+        fixed=fixed,
         reply=builder.reply_tokens,
         ratio=task.ratio,
         max_output=models.leaf_lm.max_output,
         overlap=settings.overlap if task.overlap else 0,
-        most=settings.leaf_tokens or task.most_tokens or None,
         most_replies=MOST_IN_WAVE if task.stops else None,
         filter_fixed=_prompt_tokens(term, 'filter', models),
         reduce_fixed=_prompt_tokens(term, 'reduce', models),
         reduce_window=windows['reduce'],
         extra_calls=extra,
         price=price,
-        accuracy=Accuracy(settings.a_leaf, settings.rho, settings.a_compose),
-        concurrency=models.leaf_lm.max_concurrency,
+        accuracy=_estimated_accuracy(task, builder, models),
+        concurrency=at_once,
+        largest=_largest_leaf(task, builder, outline, models, tokens, fixed),
         asked=(models.window('leaf'), models.window('reduce')),
+        **measured,
     )
 
 # %% ../../nbs/plan/05_plan.ipynb #7490052b
@@ -401,6 +481,37 @@ def _calls_before(
         again = tokens + RULE_REPLY + RULE_PROBLEM
         calls.append(PricedCall('rule again', 'rule', again, RULE_REPLY, certain=False))
     return CostEstimate(tuple(calls))
+
+
+FORM_REPLY = 1000  # the most tokens of a result that is written in the asked form
+
+
+def form_reply(
+    models: PlanModels,  # the models of the plan
+) -> int:  # tokens
+    "The most tokens of a result that is written in the asked form."
+    return min(FORM_REPLY, models.window('form') // 2)
+
+
+def form_prompt(
+    output: Output,  # the asked form
+    query: str,  # the question
+    text: str,  # the result of a plan
+) -> str:
+    "The prompt that has a result written in the asked form."
+    return prompts.fill(prompts.FORM_PROMPT, schema=output.written, query=query, text=text)
+
+
+def _calls_after(estimate: CostEstimate, query: str, models: PlanModels, output: Output | None) -> CostEstimate:
+    "Estimate the calls that may write the result in the asked form: two at most."
+    if output is None:
+        return CostEstimate(())
+    last = list(estimate.stages.values())[-1]
+    # The result is made of the replies of the last stage; the second call also has what was wrong with the first.
+    tokens = models.count(form_prompt(output, query, ''), 'form') + sum(call.output + 4 for call in last) + 500
+    reply = form_reply(models)
+    tokens = min(tokens, models.window('form') - reply)
+    return CostEstimate((PricedCall('form', 'form', tokens, reply, certain=False),) * 2)
 
 
 def _leaf_size(problem: SizingProblem, sizing: Sizing, target: float) -> int:  # tokens
@@ -440,6 +551,7 @@ def cached_counter(
     return counted
 
 
+RECORDS_A_LEAF = 10  # records that a leaf gets where nothing was measured
 NUMBER_TOKENS = 8  # the most tokens of a number in a reply, with the signs around it and its label
 
 
@@ -454,12 +566,10 @@ def _for_records(task: Task, builder: PlanBuilder, outline: Outline, tokens: int
     return replace(task, ratio=max(task.ratio, records * (task.per_record + label) / tokens))
 
 
-def _label_reply(
-    builder: PlanBuilder, settings: LambdaSettings, window: int, count: Callable[[str], int]
-) -> int:  # tokens
+def _label_reply(builder: PlanBuilder, wanted: int, window: int, count: Callable[[str], int]) -> int:  # tokens
     "The most tokens of a reply with labels; where the window is small, a leaf gets fewer records."
     label = NUMBER_TOKENS + max(map(count, builder.labels or ['a free label of a few words']))
-    builder.most_records = max(1, min(settings.records, (window // 3) // label))
+    builder.most_records = max(1, min(wanted, (window // 3) // label))
     return builder.most_records * label + NUMBER_TOKENS
 
 
@@ -498,7 +608,8 @@ def make_plan(
     adapted, builder = _adapt(task, make, outline, models, settings, tokens, count)
     before = _calls_before(task, query, outline.text, models, settings, origin)
     problem = _sizing_problem(adapted, builder, outline, models, settings, tokens, len(before.all_calls))
-    sizing = choose_sizing(problem, settings.accuracy_target, settings.minimise)
+    margin = _MARGIN if problem.accuracy.source.startswith('measured') else None
+    sizing = choose_sizing(problem, settings.accuracy_target, settings.minimise, margin)
     size = _leaf_size(problem, sizing, settings.accuracy_target)
     for _ in range(20):
         chunks = split(outline, size, count, problem.overlap, ruler)
@@ -511,6 +622,7 @@ def make_plan(
         _reserve_labels(builder, task)
         term = _build(task, builder)
         estimate = before + term.price(outline.text, models.count)
+        estimate += _calls_after(estimate, query, models, settings.output)
         if all(call.input + call.output <= models.window(call.role) for call in estimate.all_calls):
             builder.set_labels()
             return Plan(adapted, query, term, builder, outline, chunks, estimate, sizing, problem, models, origin)
@@ -534,7 +646,8 @@ def _adapt(
     adapted = task.adapt(task, builder)
     builder.reply_tokens = settings.reply_tokens or min(adapted.reply_tokens, base)
     if adapted.by_number and builder.by_number():
-        needed = _label_reply(builder, settings, window, count)
+        wanted = _records_a_leaf(task, builder, models) or RECORDS_A_LEAF
+        needed = _label_reply(builder, wanted, window, count)
         builder.reply_tokens = settings.reply_tokens or needed
     _reserve_labels(builder, task)
     return _for_records(adapted, builder, outline, tokens, count), builder
@@ -555,7 +668,8 @@ def _dollars(amount: float | None) -> str:
 _ORIGINS = dict(
     given='given',
     words='by the words of the question',
-    guessed='a guess: a run asks the model, which is one call more',
+    kept='as `Auto` found it',
+    guessed='a guess: plan.run() keeps it, any other run asks the model, one call more',
     asked='by the model, one call',
 )
 
@@ -600,11 +714,14 @@ def _lines(self: Plan) -> dict[str, str]:  # name -> description
     problem = self.problem
     accuracy = problem.accuracy
     base, per_token = problem.seconds
+    reading = f', {problem.read_seconds:g} s for each token that it reads' if problem.read_seconds else ''
+    is_timed = self.models.profile and self.models.profile.timing
     return dict(
         task=f'{self.task.name} ({_ORIGINS[self.origin]})',
         question=self.query,
         context=f'{len(self.text):,} characters, {problem.tokens:,} tokens, read as {self.outline.structure}',
-        window=f'{self.models.window("leaf"):,} tokens of {self.models.leaf_lm.name}',
+        window=f'{self.models.window("leaf"):,} tokens of {self.models.leaf_lm.name} ({self._window_source()})',
+        **self._profile_line(),
         chunks=self._chunks_line(),
         depth=self._depth_line(),
         calls=self._calls_line(),
@@ -612,12 +729,37 @@ def _lines(self: Plan) -> dict[str, str]:  # name -> description
         dollars=self._cost_line(),
         retries="failed attempts are repeated as the model's num_retries says; each is a call in the ledger, "
         'and is paid from the same dollars',
-        seconds=f'about {self.seconds:,.0f}, if a call takes {base:g} s and {per_token:g} s for each token of '
-        f'its reply, {problem.concurrency} at once',
+        seconds=f'about {self.seconds:,.0f}, if a call takes {base:g} s{reading} and {per_token:g} s for each token '
+        f'of its reply, {problem.concurrency} at once ({"measured" if is_timed else "assumed"})',
         accuracy=f'{self.accuracy:.2f} or more by the formula {accuracy.a0:g} x {accuracy.rho:g}^(leaf/window) x '
-        f'{accuracy.compose:g}^levels (assumed, not measured)',
+        f'{accuracy.compose:g}^levels ({accuracy.source})',
         term=str(self.term),
     )
+
+
+@patch
+def _window_source(self: Plan) -> str:
+    "How the window of the leaves is known."
+    known, source = self.models.known_window('leaf')
+    window, settings = self.models.window('leaf'), self.models.settings
+    if window == known:
+        return source
+    return 'given' if settings.window or settings.context_window_chars else 'assumed'
+
+
+@patch
+def _profile_line(self: Plan) -> dict[str, str]:  # empty without a profile
+    "The profile that the plan was made with, and the records of a leaf."
+    profile = self.models.profile
+    if profile is None:
+        return {}
+    simulated = ', simulated' if profile.simulated else ''
+    lines = dict(profile=f'of {profile.model}, measured {profile.date or "on an unknown day"}{simulated}')
+    records = _records_a_leaf(self.task, self.builder, self.models)
+    if records:
+        is_given = getattr(self.models.settings, 'records', None) is not None
+        lines['records'] = f'about {records} a leaf ({"given" if is_given else "measured"})'
+    return lines
 
 
 @patch
@@ -659,7 +801,7 @@ def _reduction_lines(self: Plan) -> list[str]:  # the last stage first
     for stage, calls in reversed(self.estimate.stages.items()):
         if stage == 'leaf':
             break
-        if stage in ('detect', 'rule', 'rule again', 'filter', 'leaf again'):
+        if stage in ('detect', 'rule', 'rule again', 'filter', 'leaf again', 'form'):
             continue
         branch = '   ' * len(lines) + ('└─ ' if lines else '')
         count = f'{len(calls):,} call{"s" if len(calls) != 1 else ""}'

@@ -21,9 +21,20 @@ from .algebra.pricing import LiveInterpreter
 from .builder import describe_place, LeafFailed
 from .leaves.evidence import Answer, found_nothing
 from .pairs import make_rule, rule_schema, UserRule
-from .plan import DETECT_REPLY, LambdaSettings, make_plan, Plan, PlanModels, RULE_PROBLEM, RULE_REPLY
+from rlm.plan.plan import (
+    DETECT_REPLY,
+    form_prompt,
+    form_reply,
+    LambdaSettings,
+    make_plan,
+    Plan,
+    PlanModels,
+    RULE_PROBLEM,
+    RULE_REPLY,
+)
 from .tasks import find_task, guess_task, read_task, Task, task_prompt, TASKS
 from ..runs.actions.cited import cite_answer, Cited
+from ..runs.actions.output import Misfit
 from ..runs.call_tree import CallTree
 from ..runs.compat import EngineArguments, native_settings, pop_models
 from ..runs.parse import plain_answer
@@ -78,7 +89,8 @@ class LambdaRLM(Strategy):
     """
 
     method = 'lambda'
-    old_defaults = dict(filter='model')  # of journals that were written before every chunk was read
+    # Of journals that were written before every chunk was read, and before models had profiles.
+    old_defaults = dict(filter='model', profile=False)
 
     @takes(_LambdaArguments, LambdaSettings, LimitArguments)
     def __init__(
@@ -129,13 +141,16 @@ class LambdaRLM(Strategy):
             return plain
 
     def ingredients(self) -> dict[str, Any]:  # keyword -> value
-        "The two models, and the task by its name."
+        "The two models, the task by its name, and the profile that was found."
         found: dict[str, Any] = dict(model=self.lm)
         if self.models.leaf_lm is not self.lm:
             found['sub_lm'] = self.models.leaf_lm
         task = self.settings.task
         if task is not None and TASKS.get(task.name) is task:
             found['task'] = task.name
+        # Measured anew, the plan would be another one: a resumed run keeps the profile that it was planned with.
+        profile = self.models.profile
+        found['profile'] = profile.to_dict() if profile else False
         return found
 
     def asked(
@@ -213,6 +228,7 @@ class LambdaRun:
         try:
             plan = await self._prepare()
             value = await plan.term.apply(plan.text, LiveInterpreter(self._send))
+            value = await self._in_form(value)
             reason = 'final'
         except RLMError as error:
             kind = 'model' if isinstance(error, ModelError) else 'error'
@@ -304,6 +320,32 @@ async def _detect(self: LambdaRun) -> Task:  # the general one if the reply name
             text=f'The model did not name a task ({reply[:60]!r}), so it is general; give task= to choose another.',
         )
     return task
+
+
+@patch
+async def _in_form(self: LambdaRun, value: Any) -> Any:
+    "The result in the form that was asked for: as it is if it has that form, else written anew by the model."
+    output, text, problem = self.strategy.settings.output, write_value(value), None
+    if output is None:
+        return value
+    models = self.strategy.models
+    reply_tokens = form_reply(models)
+    for tries_left in (2, 1, 0):
+        try:
+            return output.read(value)
+        except Misfit as error:
+            problem = error
+        if tries_left:
+            prompt = form_prompt(output, self.query, text)
+            if tries_left == 1:
+                prompt += '\n\n' + prompts.fill(prompts.MISFIT_MESSAGE, problem=str(problem))
+            if models.count(prompt, 'form') + reply_tokens > models.window('form'):
+                raise BadInput(
+                    'The result is too long to be written in the asked form: ask for less, or leave output out.'
+                )
+            value = await self._ask_once('form', prompt, reply_tokens)
+    name = self.strategy.lm.name
+    raise ModelError(f'{name} did not write the result in the asked form ({problem}): ask for a simpler form.', name)
 
 
 @patch
@@ -476,7 +518,7 @@ def _finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None)
         )
     cited = Cited(None)
     if reason == 'final':
-        text = write_value(value)
+        text = self.strategy.settings.output.text(value) if self.strategy.settings.output else write_value(value)
         cited = self._cite(value, text)
         if self.strategy.settings.cite:
             cited = replace(cited, cited=bool(cited.citations))
@@ -485,7 +527,9 @@ def _finish(self: LambdaRun, reason: str, value: Any, problem: Exception | None)
         text = '\n\n'.join(found) or None
         value = dict(self.replies)
     about = self.run, self.strategy.lm.name, self.query, reason, text, self.started, problem
-    result = self.tree.finish(*about, cited=cited)
+    output = self.strategy.settings.output
+    formed = output.formed(value) if output and reason == 'final' else None
+    result = self.tree.finish(*about, cited=cited, formed=formed)
     result.value = value.value if isinstance(value, Answer) and value.value is not None else value
     result.plan = self.plan
     return result

@@ -12,7 +12,7 @@ from ..base.registry import STRATEGIES
 from ..models.ledger import Limits
 from ..models.lm import LM
 from ..runs.compat import RENAMED
-from ..runs.recipe import NOT_KEPT
+from ..runs.recipe import NOT_KEPT, SHAPING_PARAMS
 from ..runs.strategy import Strategy
 
 # %% auto #0
@@ -24,35 +24,12 @@ MODEL_SETTINGS = ('model', 'sub_lm', 'judge', 'other_lms')
 BACKEND_SETTINGS = ('backend', 'backend_kwargs', 'other_backends', 'other_backend_kwargs')
 
 _THIS_MACHINE = re.compile(r'https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[\w./~-]*)?')
-_SHAPING_PARAMS = frozenset(
-    (
-        'temperature',
-        'top_p',
-        'top_k',
-        'min_p',
-        'seed',
-        'stop',
-        'n',
-        'max_tokens',
-        'max_completion_tokens',
-        'presence_penalty',
-        'frequency_penalty',
-        'repetition_penalty',
-        'logit_bias',
-        'reasoning_effort',
-        'thinking',
-        'verbosity',
-        'response_format',
-        'tool_choice',
-        'parallel_tool_calls',
-    )
-)
 
 
 def _check_params(params: Mapping, whose: str, again: str) -> None:
     "Raise `BadInput` for a parameter that may lead a call elsewhere."
     for name in params:
-        if name not in _SHAPING_PARAMS:
+        if name not in SHAPING_PARAMS:
             raise BadInput(
                 f"The journal calls {whose} with {name}=, and it may be somebody else's: "
                 f'give {again} again, as you want it.'
@@ -97,14 +74,16 @@ def _rebuild_model(
     params = dict(kept.get('params', {}))
     if prices := kept.get('lm_prices'):
         params |= dict(zip(('input_cost_per_token', 'output_cost_per_token'), prices))
+    if is_replay:  # it is never called
+        params = {key: value for key, value in params.items() if not _not_kept(value)}
+    else:
+        _check_place(kept, name)
     if lost := _not_kept(params):
         raise BadInput(
             f'{name}: {kept["name"]} was called with {lost[0]}, which a journal cannot hold; give {name}=LM(...) again.'
         )
     names = ('api_base', 'max_concurrency', 'timeout', 'num_retries', 'lane')
     settings = {key: kept[key] for key in names if key in kept} | params
-    if not is_replay:
-        _check_place(kept, name)
     if kept['kind'] == 'litellm':
         return LM(kept['name'], **settings)
     if is_replay:

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/replay/01_recorded_trajectory.ipynb #2bbd45d7
 from __future__ import annotations
+import math
 import json
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -237,10 +238,18 @@ def root_start(
 def working_seconds(
     events: list[dict],  # of a journal
 ) -> float:  # seconds
-    "Return how long the run was at work, in all its parts."
+    "Return how long the run was at work, in all its parts; a jump of the clock counts for a minute at most."
     total, before = 0.0, None
     for event in events:
-        if before is not None and event['type'] != 'resume':
-            total += max(0.0, event['time'] - before)
-        before = event['time']
+        now = _number(event.get('time'))
+        if before is not None and now is not None and event['type'] != 'resume':
+            # `seconds` is of a clock that does not jump; between other events a run does next to nothing.
+            most = (_number(event.get('seconds')) or 0.0) + 60
+            total += min(max(0.0, now - before), most)
+        before = now if now is not None else before
     return total
+
+
+def _number(value: Any) -> float | None:  # None: it is not a number
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None

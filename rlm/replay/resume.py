@@ -330,7 +330,7 @@ def _plain_result(record: RunRecord, journal: Journal) -> Result:
     for event in record.replies:
         ledger.settle(-1, recorded_usage(event), event['model'])
     citations, cited = read_citations(root.end)
-    return Result(
+    result = Result(
         root.end['answer'],
         answer_of(root.end),
         root.end['stop_reason'],
@@ -342,11 +342,12 @@ def _plain_result(record: RunRecord, journal: Journal) -> Result:
         sum(step['type'] == 'cell' and step['cell'] > 0 for step in root.steps),
         _count_sub_calls(record),
         dict(ledger.by_model),
-        journal,
         record.root,
         citations=citations,
         cited=cited,
     )
+    result.trace = journal
+    return result
 
 
 def _count_sub_calls(record: RunRecord) -> int:

@@ -18,6 +18,7 @@ from ..base.fingerprint import Fingerprint, fingerprint, take_fingerprint
 from ..models.ledger import Ledger, Limits, Usage
 from ..models.lm import LM, Reply
 from .actions.cited import Cited
+from .actions.output import Formed
 from .parse.clean import clean_reply
 from .recipe import is_literal, recipe
 from .result import Result
@@ -131,6 +132,7 @@ class CallTree:
         self.record: Any = NoRecord(journal)  # or the `Record` of a run that is resumed
         self.seconds_before = 0.0  # seconds that a resumed run had taken before
         self.asked_before = 0  # questions that a persistent session had before
+        self.opening: list[str] = []  # notices for the start of the root, such as why its strategy was taken
         self._calls, self._prints = itertools.count(1), {}
 
     def new_run(
@@ -169,6 +171,9 @@ class CallTree:
         self.journal.write('run_start', run, **about_run, context=what, settings=settings)
         if is_root and self.journal.path and isinstance(self.record, NoRecord):
             self._write_context(run, context, about['chars'])
+        if is_root:
+            for text in self.opening:
+                self.journal.write('notice', run, text=text)
 
     async def ask(
         self,
@@ -209,17 +214,22 @@ class CallTree:
         error: BaseException | None = None,  # what ended it
         answered: bool = False,  # whether None is the answer
         cited: Cited = Cited(None),  # what the answer rests on
+        formed: Formed | None = None,  # the answer in the form that was asked for; None: any form will do
         **counts: int,  # iterations, code_executions
     ) -> Result:  # of the trajectory
         "Write the end of a trajectory to the journal, and make its result."
         text = None if value is None and not answered else str(value)
+        if formed:
+            value, text, _ = formed
         value, text = self.record.ended(run, value, text)
         is_root, ledger = run.count('.') == self.level, self.ledger
         seconds = time.perf_counter() - started
         if is_root and self.level == 0:
             seconds += self.seconds_before
         end = dict(answer=text, stop_reason=reason, usage=vars(ledger.spent), seconds=seconds, error=_words_of(error))
-        if is_literal(value, text):
+        if formed and formed.is_json and text:
+            end['json'] = True
+        elif is_literal(value, text):
             end['literal'] = True
         end |= cited.event
         self.journal.write('run_end', run, **end)

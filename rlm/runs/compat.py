@@ -14,10 +14,20 @@ from ..models.ledger import Limits
 from ..models.lm import LM
 
 # %% auto #0
-__all__ = ['BACKENDS', 'RENAMED', 'ENVIRONMENTS', 'IGNORED', 'lm_of_backend', 'backend_of', 'EngineArguments', 'native_settings',
-           'pop_models']
+__all__ = ['DEFAULT_MODEL', 'BACKENDS', 'RENAMED', 'ENVIRONMENTS', 'IGNORED', 'default_model', 'lm_of_backend', 'backend_of',
+           'EngineArguments', 'native_settings', 'pop_models']
 
 # %% ../../nbs/runs/02_compat.ipynb #a4faeb53
+DEFAULT_MODEL = 'gpt-4o-mini'  # of functions whose other library has this default
+
+
+def default_model(
+    otherwise: str = DEFAULT_MODEL,  # the model where the variable is not set
+) -> str:  # a LiteLLM name
+    "The model where none is given: that of the environment variable LITELLM_MODEL."
+    return os.environ.get('LITELLM_MODEL', '').strip() or otherwise
+
+
 BACKENDS = dict(
     litellm='',
     vllm='hosted_vllm',

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+from fastcore.basics import patch
 from ..base import prompts
-from ..base.errors import BadInput, check, RLMError
-from ..models.lm import LM, PromptTooLong
-from .actions.cited import cite_answer
+from ..base.errors import BadInput, check, ModelError, RLMError
+from ..models.lm import LM, PromptTooLong, Reply
+from .actions.cited import cite_answer, read_cited
+from .actions.output import Misfit
 from .call_tree import CallTree
 from .compat import native_settings, pop_models
 from .parse.clean import plain_answer
@@ -44,6 +46,9 @@ class _DirectArguments(DirectSettings, LimitArguments):
     "All arguments of `Direct`, for type checkers."
 
     model: str | Callable | LM
+
+
+_CUT = 'The answer ended at the token limit of the reply, so its end may be missing: raise max_tokens of the LM.'
 
 
 class Direct(Strategy):
@@ -79,15 +84,15 @@ class Direct(Strategy):
         prompt = as_text(context)
         if query is not None:
             prompt = prompts.fill(settings.prompt or prompts.DIRECT_PROMPT, context=prompt, query=query)
+        if settings.output:
+            prompt += '\n\n' + settings.output.request
         if settings.cite:
             prompt += '\n\n' + prompts.CITE_PROMPT
         tree.journal.write('message', run, role='user', content=prompt)
         reason, answer, problem = 'cancelled', None, None
         try:
-            tree.journal.write('turn_start', run, turn=1)
-            messages = [dict(role='user', content=prompt)]
-            reply = await tree.ask(run, self.lm, messages, 'turn', None, settings.sampling_args, turn=1)
-            reason, answer = 'final', plain_answer(reply.text, name)
+            answer = await self._ask(tree, run, prompt)
+            reason = 'final'
         except PromptTooLong as error:
             reason, problem = 'model', BadInput(f'{error} Use RLM, which reads a long text in parts.')
         except RLMError as error:
@@ -97,9 +102,58 @@ class Direct(Strategy):
         finally:
             cited = cite_answer(answer, context, cite=settings.cite)
             about = run, name, query, reason, cited.value, started, problem
-            result = tree.finish(*about, cited=cited, iterations=1)
+            formed = settings.output.settle(cited.value, reason == 'final') if settings.output else None
+            result = tree.finish(*about, cited=cited, formed=formed, iterations=self._turns_of(tree, run))
         if problem:
             if isinstance(problem, RLMError) and not isinstance(problem, BadInput):
                 problem.result = result
             raise problem
         return result
+
+# %% ../../nbs/runs/09_direct.ipynb #77b6a363
+_TRIES = 3  # calls for one answer, until it has the asked form
+
+
+@patch
+async def _ask(self: Direct, tree: CallTree, run: str, prompt: str) -> str:
+    "Ask until the answer has the asked form: once where any form will do."
+    settings, messages, problem = self.settings, [dict(role='user', content=prompt)], None
+    for turn in range(1, _TRIES + 1):
+        tree.journal.write('turn_start', run, turn=turn)
+        reply = await self._ask_once(tree, run, messages, turn)
+        answer = plain_answer(reply.text, self.lm.name)
+        if settings.output is None:
+            return answer
+        try:
+            settings.output.read(read_cited(answer)[0] if settings.cite else answer)
+            return answer
+        except Misfit as error:
+            problem = error
+        wrong = dict(role='user', content=prompts.fill(prompts.MISFIT_MESSAGE, problem=str(problem)))
+        messages += [reply.message, wrong]
+        tree.journal.write('message', run, **wrong)
+    raise ModelError(
+        f'{self.lm.name} gave no answer of the asked form in {_TRIES} calls (of the last one, {problem}): '
+        'ask for a simpler form, or use RLM.',
+        self.lm.name,
+    )
+
+
+@patch
+async def _ask_once(self: Direct, tree: CallTree, run: str, messages: list[dict], turn: int) -> Reply:
+    "Make one call; the form goes to the server too."
+    settings, lm = self.settings, self.lm
+    params = dict(settings.sampling_args or {})
+    given = 'response_format' in lm.params or 'response_format' in params
+    if settings.output and not settings.cite and not given and lm.kind == 'litellm':
+        params['response_format'] = settings.output.response_format
+    reply = await tree.ask(run, lm, list(messages), 'turn', None, params, turn=turn)
+    if reply.finish_reason == 'length':
+        tree.journal.write('notice', run, text=_CUT)
+    return reply
+
+
+@patch
+def _turns_of(self: Direct, tree: CallTree, run: str) -> int:
+    "How many calls were begun; 1 for a run that ended before its first."
+    return max(1, sum(event['type'] == 'turn_start' and event['run'] == run for event in tree.journal.events))

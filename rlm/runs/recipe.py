@@ -5,16 +5,21 @@
 # %% ../../nbs/runs/04_recipe.ipynb #7fe37bf9
 from __future__ import annotations
 import ast
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Container, Mapping
 from dataclasses import Field, fields, MISSING
 from typing import Any
+from ..base.errors import hide, hide_address, hide_headers
 from ..base.fingerprint import fingerprint
 from ..base.python_source import syntax_tree, UNPARSABLE
 from ..models.ledger import Limits
 from ..models.lm import LM
+from .actions.output import Output
 
 # %% auto #0
-__all__ = ['NOT_RECORDED', 'NOT_KEPT', 'keep', 'recipe', 'is_literal', 'read_literal', 'answer_of']
+__all__ = ['NOT_RECORDED', 'SHAPING_PARAMS', 'NOT_KEPT', 'keep', 'keep_params', 'recipe', 'is_literal', 'read_literal',
+           'answer_of']
 
 # %% ../../nbs/runs/04_recipe.ipynb #781feb75
 NOT_RECORDED = (
@@ -29,6 +34,30 @@ NOT_RECORDED = (
     'on_subcall_start',
     'on_subcall_complete',
 )  # settings that say how a run is watched, not what it does
+# Parameters of a call that shape a reply. They are recorded whole; of all others only numbers and booleans are.
+SHAPING_PARAMS = frozenset(
+    (
+        'temperature',
+        'top_p',
+        'top_k',
+        'min_p',
+        'seed',
+        'stop',
+        'n',
+        'max_tokens',
+        'max_completion_tokens',
+        'presence_penalty',
+        'frequency_penalty',
+        'repetition_penalty',
+        'logit_bias',
+        'reasoning_effort',
+        'thinking',
+        'verbosity',
+        'response_format',
+        'tool_choice',
+        'parallel_tool_calls',
+    )
+)
 NOT_KEPT = 'not_kept'  # the only key of a note, which stands for a value that JSON cannot hold
 
 
@@ -42,6 +71,8 @@ def keep(
         return dict(lm=_keep_model(value))
     if isinstance(value, Limits):
         return {name: limit for name, limit in vars(value).items() if limit is not None}
+    if isinstance(value, Output):
+        return dict(value.schema)
     if hasattr(value, 'ingredients'):
         return dict(strategy=recipe(value))
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
@@ -54,12 +85,49 @@ def keep(
     return {NOT_KEPT: f'an object of type {type(value).__name__}'}
 
 # %% ../../nbs/runs/04_recipe.ipynb #963ff01e
+def keep_params(
+    params: Mapping[str, Any],  # of calls: sampling parameters, headers, whatever the provider takes
+    plain: Container[str] = SHAPING_PARAMS,  # names of those that are kept whole
+) -> dict:  # plain values
+    "Parameters as a journal records them: texts only under names that are known to hold no secret."
+    kept = {}
+    for name, value in params.items():
+        if name in plain:
+            kept[name] = keep(value)
+        elif name.endswith('headers') and isinstance(value, Mapping):
+            hide_headers(value)
+            kept[name] = {NOT_KEPT: f'the headers {", ".join(value)}'}
+        else:
+            kept[name] = _without_texts(value, name)
+    return kept
+
+
+def _without_texts(value: Any, name: str) -> Any:
+    "A value of an unknown parameter: any text in it may be a secret."
+    if isinstance(value, Mapping):
+        return {str(key): _without_texts(part, str(key)) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_texts(part, name) for part in value]
+    if isinstance(value, (bool, int, float, type(None))):
+        return value
+    if not isinstance(value, str):
+        return keep(value)
+    hide_address(value)
+    if _MAY_BE_SECRET.search(name):
+        hide(value)
+    return {NOT_KEPT: f'a text, {name}='}
+
+
+_MAY_BE_SECRET = re.compile('(?i)key|token|secret|pass|auth|cred|cookie|session|sign|private|cert')
+
+
 def _keep_model(lm: LM) -> dict:
     "A model's name, address and settings, without its key, which the environment has."
+    address = hide_address(lm.api_base)
     kept = dict(
         name=lm.name,
         kind=lm.kind,
-        api_base=lm.api_base,
+        api_base=address,
         max_concurrency=lm.max_concurrency,
         timeout=lm.timeout,
         num_retries=lm.num_retries,
@@ -71,7 +139,9 @@ def _keep_model(lm: LM) -> dict:
         kept['prices'] = getattr(lm.model, 'prices', None)
     kept['lm_prices'] = None if lm.given_prices is None else list(lm.given_prices)
     kept['cache'] = lm.cache_folder
-    kept['params'] = keep(lm.params)
+    kept['params'] = keep_params(lm.params)
+    if address != lm.api_base:
+        kept['params']['api_base'] = {NOT_KEPT: 'an address with a user or a query'}
     return {name: part for name, part in kept.items() if part not in (None, {})}
 
 # %% ../../nbs/runs/04_recipe.ipynb #24b39ee4
@@ -85,10 +155,21 @@ def recipe(
         # A setting whose default has changed is always kept: without it, a journal is from before the change.
         is_needed = part.name in strategy.old_defaults or not _is_default(value, part)
         if is_needed and part.name not in NOT_RECORDED:
-            kept[part.name] = keep(value)
+            if part.name in _PLAIN and isinstance(value, Mapping):
+                kept[part.name] = keep_params(value, _PLAIN[part.name])
+            else:
+                kept[part.name] = keep(value)
     for name, value in strategy.ingredients().items():
         kept[name] = keep(value)
     return dict(strategy=type(strategy).__name__, settings=kept)
+
+
+# Settings that are passed on to other software, and what of them is kept whole.
+_PLAIN = dict(
+    sampling_args=SHAPING_PARAMS,
+    sub_sampling_args=SHAPING_PARAMS,
+    env_kwargs=('image', 'python', 'user', 'container_command', 'setup_code'),
+)
 
 
 def _is_default(value: Any, part: Field) -> bool:
@@ -131,6 +212,8 @@ def answer_of(
     end: Mapping[str, Any],  # an event `run_end`
 ) -> Any:  # an object where its text is a literal, else the text; None: there was no answer
     "The answer that a run ended with."
+    if end.get('json'):
+        return json.loads(end['answer'])
     if not end.get('literal'):
         return end['answer']
     try:

@@ -23,6 +23,7 @@ from ..shell.environments import choose_env, ENVIRONMENTS, open_shell
 from ..shell.namespace import read_tools
 from ..shell.view import BaseShell
 from ..trace.journal import Journal
+from .actions.output import as_output
 from .parse.finals import check_patterns
 
 # %% ../../nbs/runs/03_settings.ipynb #2367a986
@@ -51,6 +52,8 @@ class Settings:
     sources: Mapping[str, Any] | None = None
     verbose: bool = False  # show progress while the run goes on
     cite: bool = False  # ask the model for quotations with its answer, and check them: see `Result.cited`
+    # type of the answer: a pydantic model, a dataclass, list[...], a JSON schema, fields such as "name, age int"
+    output: Any = None
     on_event: Callable[[dict], Any] | None = None  # called with every event of the trace
     on_iteration: Callable[[int, dict], Any] | None = None  # called with (turn, event) after each turn of the root
     on_iteration_start: Callable[[int, int], Any] | None = None  # called with (depth, turn)
@@ -71,6 +74,7 @@ class Settings:
         check('sources', self.sources, Mapping, optional=True, give='a dict such as {"files": ["a.txt"]}')
         check('verbose', self.verbose, bool)
         check('cite', self.cite, bool)
+        self.output = as_output(self.output)
         if self.logger and not hasattr(self.logger, 'attach'):
             raise BadInput(f'logger={self.logger!r}: give an RLMLogger.')
         if self.on_limit not in ('raise', 'return'):

@@ -23,8 +23,9 @@ from ..base.event_loop import run_in_thread
 from ..base.errors import IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.lm import LM, Reply, ToolCall
 from ..models.retries import EmptyReply
-from .actions.cited import Cited, cite_answer
+from .actions.cited import Cited, cite_answer, read_cited
 from .actions.first_look import first_look
+from .actions.output import Misfit
 from .actions.subcalls import PlainSubcalls
 from .actions.tool_calls import call_tool, known_tool, read_arguments, tool_schema
 from .actions.window import shorten_transcript, TranscriptWindow
@@ -89,9 +90,11 @@ class Trajectory:
         self._asking: set[asyncio.Task] = set()  # batches of sub-calls under way
         self._shown: list[str] = []  # what the cells printed
         self._said = ''  # the last reply
+        self._misfit = ''  # why the last answer does not have the asked form
         self._last_did: tuple[str, str] | None = None  # the last reply, and what came of it
         self._repeats = self._empty_replies = 0  # how often in a row
         self._cut_subcalls = 0  # replies of this cell's sub-calls that ended at their token limit
+        self.output = None if self.is_child else settings.output  # a child's answer is read by code
         self._answerer = self._make_answerer()
         self._open_shell(shell)
 
@@ -134,8 +137,9 @@ class Trajectory:
                 finally:
                     self.write('turn_end', turn=self.turn, seconds=time.perf_counter() - began)
             if answer is None:
+                why = f' that has the asked form (of the last one, {self._misfit})' if self._misfit else ''
                 raise IterationsExceeded(
-                    f'No answer after {self.turn} turns; raise max_iterations, or ask for less at once.'
+                    f'No answer{why} after {self.turn} turns; raise max_iterations, or ask for less at once.'
                 )
             # Text of the last turn is not an answer that the model gave of itself.
             late = self.turn == self.max_iterations and answer.source == 'text' and not self.functions
@@ -160,7 +164,7 @@ class Trajectory:
     ) -> Answer | None:  # None: the run goes on
         "One round: ask the model, run what it wrote, look for an answer, reply."
         if last:
-            self.say('user', self.settings.text('FINAL_PROMPT') + self._quotations_request())
+            self.say('user', self.settings.text('FINAL_PROMPT') + self._answer_request())
         schemas = [tool_schema(function, name) for name, function in self.functions.items()] or None
         await self._make_room(schemas, last)
         params = self._sampling()
@@ -257,7 +261,7 @@ def _begin(self: Trajectory, first_message: str | None = None) -> None:
         looks = self.looks_first and 'FIRST_MESSAGE' not in settings.prompts
         template = settings.text('FIRST_LOOK_MESSAGE' if looks else 'FIRST_MESSAGE')
         first_message = prompts.first_message(query, self.context, template)
-    self.say('user', first_message + self._quotations_request())
+    self.say('user', first_message + self._answer_request())
     self._question_end = self._opening = len(self.messages)
 
 
@@ -302,6 +306,8 @@ def _end(self: Trajectory, reason: str, answer: Answer | None, problem: Exceptio
         self.write('notice', text=cited.notice)
     about = self.run, self.lm.name, self.query, reason, cited.value, self.started, problem
     counts = dict(iterations=self.turn, code_executions=self.cells)
+    if self.output:
+        counts['formed'] = self.output.settle(cited.value, bool(answer))
     return self.tree.finish(*about, answered=bool(answer), cited=cited, **counts)
 
 
@@ -315,9 +321,15 @@ def _best_so_far(self: Trajectory) -> Any:  # None: nothing
 
 
 @patch
-def _quotations_request(self: Trajectory) -> str:  # to follow a message; empty where none are asked for
-    "What asks the model for quotations: `cite=True`, and not in a child, whose answer code reads."
-    return '\n\n' + self.settings.text('CITE_PROMPT') if self.settings.cite and not self.is_child else ''
+def _answer_request(self: Trajectory) -> str:  # to follow a message; empty where nothing is asked for
+    "What asks the model for quotations and for a type; not in a child, whose answer code reads."
+    asked = []
+    if self.output:
+        text = self.settings.text('OUTPUT_PROMPT')
+        asked.append(prompts.fill(text, schema=self.output.written))
+    if self.settings.cite and not self.is_child:
+        asked.append(self.settings.text('CITE_PROMPT'))
+    return ''.join(f'\n\n{text}' for text in asked)
 
 # %% ../../nbs/runs/07_trajectory.ipynb #lookcd01
 @patch
@@ -446,7 +458,25 @@ async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
     self._count_repeats(reply.text, '\n'.join(outputs))
     if cut:
         outputs.append(self.settings.text('CUT_MESSAGE'))
-    return await self._find_answer(reply.text, cells, outputs, last, acted, cut)
+    answer = await self._find_answer(reply.text, cells, outputs, last, acted, cut)
+    return answer if answer is None or self._accepts(answer, outputs) else None
+
+
+@patch
+def _accepts(self: Trajectory, answer: Answer, outputs: list[str]) -> bool:
+    "Whether an answer has the asked form; if not, the model reads why, below the outputs of its cells."
+    if self.output is None:
+        return True
+    value = read_cited(answer.value, self._said)[0] if self.settings.cite else answer.value
+    try:
+        self.output.read(value)
+        return True
+    except Misfit as error:
+        self.partial, self._misfit = value, str(error)
+    problem = prompts.fill(self.settings.text('MISFIT_MESSAGE'), problem=self._misfit)
+    self.say('user', '\n\n'.join([*outputs, problem]))
+    self.tree.ledger.count_error()
+    return False
 
 
 @patch

@@ -254,6 +254,15 @@ class Journal:
     def __repr__(self) -> str:
         return f'Journal({"in memory" if self.path is None else str(self.path)!r}, {len(self.events)} events)'
 
+    def __getstate__(self) -> dict[str, Any]:
+        "A copy has the events, and no file: that belongs to the journal that writes it."
+        with self._lock:
+            return dict(events=list(self.events))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()
+        self.events, self.closed = state['events'], True
+
     def __enter__(self) -> Journal:
         return self
 

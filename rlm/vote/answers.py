@@ -15,6 +15,7 @@ from decimal import Decimal
 from itertools import combinations
 from typing import Any
 from ..base.python_source import syntax_tree
+from ..runs.actions.output import plain_data
 
 # %% auto #0
 __all__ = ['EQUIVALENCES', 'normal_number', 'normal_text', 'answer_key', 'same_answer', 'contains_answer', 'join_pairs',
@@ -168,7 +169,7 @@ def answer_key(
     answer: Any,  # a text, or an object
 ) -> Hashable:  # equal for answers that agree
     "Return the key by which an answer is compared."
-    return _value_key(answer, levels=50)
+    return _value_key(plain_data(answer), levels=50)
 
 # %% ../../nbs/vote/01_answers.ipynb #6c0160e5
 def same_answer(

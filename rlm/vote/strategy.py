@@ -84,12 +84,15 @@ class SRLM(Strategy):
                 kwargs['sub_lm'] = sub_lm
             if own.get('cite'):
                 kwargs['cite'] = True  # the candidates are asked for quotations, and the winner's are the result's
+            if own.get('output') is not None:
+                kwargs['output'] = own['output']
             strategy = _make_strategy(strategy, model, kwargs)
             limits = strategy.settings.limits
         else:
             if model is not None or sub_lm is not None:
                 raise BadInput(f'The strategy {strategy!r} has its models: leave model= and sub_lm= out.')
             limits = native_settings(kwargs, ()).get('limits', strategy.settings.limits)
+        own['output'] = strategy.settings.output  # the candidates' answers have its form
         super().__init__(strategy.lm, SRLMSettings(**own, limits=limits))
         self.given_strategy = strategy  # as the user made it; the candidates' own has longer prompts
         self.candidate_strategy = candidate_strategy(
@@ -135,7 +138,8 @@ class SRLM(Strategy):
         if not threshold or chars is None or chars > threshold:
             return await VoteRun(self.settings, self.candidate_strategy, tree, context, query).solve()
         sampling_args = getattr(self.candidate_strategy.settings, 'sampling_args', None)
-        plain = await Direct(self.lm, sampling_args=sampling_args).solve(tree, context, query)
+        direct = Direct(self.lm, sampling_args=sampling_args, output=self.settings.output)
+        plain = await direct.solve(tree, context, query)
         tree.result = one_call_result(plain, chars, threshold)
         return tree.result
 

@@ -134,7 +134,9 @@ def with_choice(
     choice: Choice,  # of the vote
 ) -> SRLMResult:
     "Return a result with the choice in it."
-    return SRLMResult(**{part.name: getattr(plain, part.name) for part in fields(Result)}, choice=choice)
+    result = SRLMResult(**{part.name: getattr(plain, part.name) for part in fields(Result)}, choice=choice)
+    result.trace = plain.trace
+    return result
 
 
 def one_call_result(
@@ -352,12 +354,13 @@ def _candidate(self: VoteRun, number: int, state: str, problem: str | None = Non
     events = self.tree.journal.events
     replies = [event for event in events if event['type'] == 'reply' and is_below(event['run'], tree.run)]
     value = tree.result.value if tree.result else None
-    if isinstance(value, str) and self.settings.confidence_elicitation:
+    output = self.settings.output
+    if isinstance(value, str) and self.settings.confidence_elicitation and not output:
         value = without_reports(value)
     used = tree.ledger.own
     return Candidate(
         number,
-        None if value is None else str(value),
+        None if value is None else output.text(value) if output else str(value),
         value,
         confidences=_confidences(replies, tree.run),
         tokens=used.output + _cached_tokens(replies) or None,
@@ -533,6 +536,8 @@ def _finish(self: VoteRun, reason: str, problem: Exception | None = None) -> SRL
     )
     cited = Cited(value, best.citations, best.cited) if best else Cited(value)
     about = self.run, self.lm.name, self.query, reason, value, self.started, problem
+    if self.settings.output and winner and reason == 'final':
+        counts['formed'] = self.settings.output.formed(value)
     plain = self.tree.finish(*about, cited=cited, **counts)
     result = self.tree.result = with_choice(plain, choice)
     if best:

@@ -6,27 +6,36 @@
 from __future__ import annotations
 import base64
 import contextlib
+import itertools
 import json
 import os
 import struct
 import sys
 import sysconfig
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 from ...base.errors import BadInput, RLMError
 from ..namespace import describe
+from .known_types import KNOWN, pack_known
 from ..search import Passage
 
 # %% auto #0
-__all__ = ['MAX_FRAME', 'FRAME_LENGTH', 'PYTHON', 'BadFrame', 'encode_frame', 'decode_frame', 'pack', 'unpack', 'write_value',
-           'ContextFile']
+__all__ = ['MAX_FRAME', 'FRAME_LENGTH', 'PYTHON', 'BadFrame', 'encode_frame', 'decode_frame', 'pack', 'HashingTime', 'unpack',
+           'write_value', 'ContextFile']
 
 # %% ../../../nbs/shell/remote/01_frames.ipynb #7df29807
 MAX_FRAME = 64 * 2**20  # bytes of one frame, without its length
 FRAME_LENGTH = struct.Struct('>I')  # the four bytes before each frame
-_MAX_PARTS = 1_000_000  # strings, numbers, brackets and commas in one frame
+_MAX_PARTS = 1_000_000  # strings, numbers, brackets and commas in one frame; so its numbers have as many digits at most
+_MAX_CONTAINERS = 120_000  # lists and dicts in one frame
+_MAX_ESCAPES = 10_000_000  # backslashes in one frame; text needs them for line ends and quotes
+_MAX_BYTES = 12 * 2**20  # of one `bytes` value
+_DEEPEST = (
+    220  # levels of lists and dicts in a frame: `pack` makes two for each level of a value, and a few lie around them
+)
 
 
 class BadFrame(RLMError):
@@ -55,13 +64,29 @@ def _parts(body: bytes) -> int:
     return quotes + sum(map(len, outside_strings))
 
 
+_STEP = (0, 1, -1)  # of the depth, at a character that `_BRACKETS` made
+_BRACKETS = bytes(1 if mark in b'[{' else 2 if mark in b']}' else 0 for mark in range(256))
+
+
+def _check_nesting(body: bytes) -> None:
+    "Raise `BadFrame` for too many lists and dicts, or too many that lie in each other, without parsing them."
+    outside_strings = b''.join(body.replace(b'\\\\', b'').replace(b'\\"', b'').split(b'"')[::2])
+    marks = outside_strings.translate(_BRACKETS, delete=bytes(set(range(256)) - set(b'[]{}')))
+    if len(marks) > 2 * _MAX_CONTAINERS:
+        raise BadFrame('The frame is too large.')
+    if max(itertools.accumulate(map(_STEP.__getitem__, marks)), default=0) > _DEEPEST:
+        raise BadFrame('The frame is nested too deeply.')
+
+
 def decode_frame(
     body: bytes,  # the JSON, without its length
 ) -> dict[str, Any]:  # has an `op`
     "Decode what the other side sent; raises `BadFrame` for anything but a JSON object of bounded size with an `op`."
     has_many_parts = len(body) > _MAX_PARTS and _parts(body) > _MAX_PARTS
-    if len(body) > MAX_FRAME or has_many_parts:
+    if len(body) > MAX_FRAME or body.count(b'\\') > _MAX_ESCAPES or has_many_parts:
         raise BadFrame('The frame is too large.')
+    if body.count(b'[') + body.count(b'{') > _DEEPEST:
+        _check_nesting(body)
     try:
         frame = json.loads(body.decode('utf-8', 'surrogatepass'))
     except (ValueError, RecursionError):
@@ -99,10 +124,13 @@ def pack(
         if isinstance(value, kind):
             return {'$': kind.__name__, 'parts': _pack_all(value, depth)}
     if isinstance(value, (bytes, bytearray)):
+        if len(value) > _MAX_BYTES:
+            raise BadInput(f'{len(value):,} bytes cannot be sent in one value (at most {_MAX_BYTES:,}): give a part.')
         return {'$': 'bytes', 'parts': base64.b64encode(value).decode()}
     if getattr(value, 'shape', None) == () and hasattr(value, 'item'):
         return pack(value.item(), depth + 1)  # a NumPy number
-    return str(value)
+    known = pack_known(value, lambda part: pack(part, depth + 1))
+    return str(value) if known is None else known
 
 
 def _pack_all(parts: Iterable[Any], depth: int) -> list:
@@ -115,7 +143,7 @@ def _pack_dict(value: dict, depth: int) -> dict:
     return {'$': 'dict', 'parts': [_pack_all(pair, depth) for pair in value.items()]}
 
 # %% ../../../nbs/shell/remote/01_frames.ipynb #2d9119bf
-_KINDS = dict(dict=dict, tuple=tuple, set=set, frozenset=frozenset)
+_HASHED = dict(dict=dict, set=set, frozenset=frozenset)
 
 
 def _passage(parts: Any) -> Passage:
@@ -129,23 +157,61 @@ def _passage(parts: Any) -> Passage:
     return Passage(text, source, start, end, score, heading)
 
 
+_HASHING_SECONDS = 0.05  # of this thread's time for the sets and dicts of one frame; 100,000 numbers need a tenth of it
+_KEYS_AT_ONCE = 64  # that are put into a set or dict between two looks at the clock
+
+
+class HashingTime:
+    """How long the sets and dicts of one frame may take to build.
+
+    A worker can choose numbers of equal hashes, or such that meet in other ways: then a set of 36,000 takes 14 seconds.
+    """
+
+    def __init__(self):
+        self.left = _HASHING_SECONDS
+
+    def build(
+        self,
+        kind: type,  # set, frozenset or dict
+        parts: list,  # for a dict pairs
+    ) -> Any:  # an object of that type
+        "Make the object; raises `BadFrame` when the time is over."
+        made = {} if kind is dict else set()
+        started = time.thread_time()
+        for start in range(0, len(parts), _KEYS_AT_ONCE):
+            made.update(parts[start : start + _KEYS_AT_ONCE])
+            if time.thread_time() - started > self.left:
+                raise BadFrame('The keys of a set or dict in the frame have too many equal hashes.')
+        self.left -= time.thread_time() - started
+        return frozenset(made) if kind is frozenset else made
+
+
 def unpack(
     value: Any,  # JSON from `pack`, or from a worker that pretends to use it
+    hashing: HashingTime | None = None,  # shared by the values of one frame
 ) -> Any:  # plain data
     "The value that `pack` encoded; raises `BadFrame` for anything that `pack` does not make."
+    hashing = hashing or HashingTime()
     if isinstance(value, list):
-        return [unpack(part) for part in value]
+        return [unpack(part, hashing) if type(part) in (list, dict) else part for part in value]
     if not isinstance(value, dict):
         return value
     if '$' not in value:
-        return {key: unpack(part) for key, part in value.items()}
+        return {key: unpack(part, hashing) for key, part in value.items()}
     kind, parts = value['$'], value.get('parts')
     try:
         if kind == 'bytes':
+            if len(parts) > 4 * (_MAX_BYTES // 3 + 1):
+                raise ValueError
             return base64.b64decode(parts, validate=True)
         if kind == 'passage':
             return _passage(parts)
-        return _KINDS[kind](unpack(parts))
+        if kind in KNOWN:
+            return KNOWN[kind](parts, lambda part: unpack(part, hashing))
+        if not isinstance(parts, list):
+            raise TypeError
+        unpacked = unpack(parts, hashing)
+        return tuple(unpacked) if kind == 'tuple' else hashing.build(_HASHED[kind], unpacked)
     except (TypeError, ValueError, KeyError):
         raise BadFrame('A value in the frame is not valid.') from None
 
