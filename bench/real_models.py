@@ -23,51 +23,71 @@ from rlm import Direct, LambdaRLM, LM, RLM, SRLM
 from rlm.base.errors import RLMError
 from rlm.bench.data.code_questions import code
 from rlm.bench.data.generators import ordered, sniah
-from rlm.bench.data.label_records import labels
+from rlm.bench.data.label_records import labels, pairs
 from rlm.bench.data.samples import Sample
 from rlm.bench.scores import score
 
 FOLDER = ROOT / 'build' / 'real_runs'
 TURNS = 10
 WINDOW = 8192  # tokens of a leaf of `lambda` and its reply
+# What a user would say of the labels: a definition and an example of each. The examples are in none of the samples.
+DEFINITIONS = {
+    'abbreviation': 'what letters stand for, or how a name is shortened',
+    'description': 'a definition, a reason, a manner or an explanation',
+    'entity': 'a thing: an animal, a colour, a food, a product, a language, a work, an event',
+    'human being': 'a person or a group of people',
+    'location': 'a place: a city, a country, a mountain, an address',
+    'numeric value': 'a number: a count, a date, a distance, a price, an age',
+}
+EXAMPLES = {
+    'What is the capital of Peru ?': 'location',
+    'Who painted the Mona Lisa ?': 'human being',
+    'How tall is Everest ?': 'numeric value',
+    'What does NASA stand for ?': 'abbreviation',
+    'Why is the sky blue ?': 'description',
+    'What language is spoken in Brazil ?': 'entity',
+}
 
 
 def make_sample(
-    name: str,  # sniah, ordered, code or labels
+    name: str,  # sniah, ordered, code, pairs, labels, labels_count or labels_compare
     tokens: int,  # length of the context
     seed: int,  # of the generator
     number: int,  # of the sample
 ) -> Sample:
-    "One generated sample; of `labels` the questions for the most common label."
-    if name == 'labels':
-        return labels(tokens, number=number, seed=seed, kind='most')
-    return dict(sniah=sniah, ordered=ordered, code=code)[name](tokens, number=number, seed=seed)
+    "One generated sample; of `labels` the question for the most common label."
+    kinds = dict(labels='most', labels_count='count', labels_compare='compare')
+    if name in kinds:
+        return labels(tokens, number=number, seed=seed, kind=kinds[name])
+    return dict(sniah=sniah, ordered=ordered, code=code, pairs=pairs)[name](tokens, number=number, seed=seed)
 
 
 def make_strategy(
     method: str,  # direct, lambda, rlm, srlm, or rlm-first_look: the loop without its first look
     lm: LM,  # the model
     trace: str,  # where the journal is written
+    name: str = '',  # the set
 ):
     "The strategy that a method stands for."
     settings = dict(trace=trace, keep_context=0)
     if method == 'direct':
         return Direct(lm, **settings)
     if method == 'lambda':
-        return LambdaRLM(lm, window=WINDOW, **settings)
+        about = dict(labels=DEFINITIONS, examples=EXAMPLES) if name.startswith(('labels', 'pairs')) else {}
+        return LambdaRLM(lm, window=WINDOW, **about, **settings)
     settings |= dict(env='local', max_iterations=TURNS)
     if method == 'srlm':
         return SRLM(lm, k=4, candidate_parallel=2, **settings)
     return RLM(lm, first_look=method != 'rlm-first_look', **settings)
 
 
-def run_one(method: str, lm: LM, sample: Sample, path: Path) -> str:
+def run_one(method: str, lm: LM, sample: Sample, path: Path, name: str) -> str:
     "Run a method on a sample, keep its journal, and say in one line what came of it."
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         trace = os.path.join(folder, 'run.jsonl')
         try:
-            answer = make_strategy(method, lm, trace)(sample.context, sample.query).answer
+            answer = make_strategy(method, lm, trace, name)(sample.context, sample.query).answer
         except RLMError as error:
             answer = getattr(error, 'partial_answer', None)
         path.write_bytes(gzip.compress(Path(trace).read_bytes(), mtime=0))
@@ -112,9 +132,9 @@ def main() -> None:
             for name, tokens in (one.split(':') for one in given.sets):
                 sample = make_sample(name, int(tokens), seed, number)
                 for method in given.methods:
-                    path = given.folder / f'{method}_{sample.id}.jsonl.gz'
+                    path = given.folder / f'{method}_{name}-{tokens}-{seed}-{number}.jsonl.gz'
                     if not path.exists():
-                        print(run_one(method, lm, sample, path), flush=True)
+                        print(run_one(method, lm, sample, path, name), flush=True)
     write_scores(given.folder)
 
 

@@ -168,7 +168,7 @@ def _add_ask(commands: Any, config: Config, **formatter: Any) -> None:
 
 
 def _add_plan(commands: Any, config: Config, **formatter: Any) -> None:
-    about = 'Show what a question may take: calls, tokens, dollars, and what is expected of each strategy. Nothing is spent.'
+    about = 'Show what a question may take, and what is expected of each strategy. Nothing is spent.'
     parser = commands.add_parser(
         'plan',
         help='show the calls and the cost before a run, and compare the strategies',

@@ -287,7 +287,8 @@ class PlanBuilder:
         "Make a leaf that labels the records of a chunk by number."
 
         def schema(part: NumberedRecords) -> dict[str, Any]:
-            return dict(response_format=label_schema(part.records, self.labels))
+            # The same record should always get the same label.
+            return dict(response_format=label_schema(part.records, self.labels), temperature=0)
 
         self.values['examples'] = write_examples(self.examples)
         leaf = M(template, self.reply_tokens, 'leaf', values=self.values, params=schema)

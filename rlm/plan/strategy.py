@@ -401,7 +401,8 @@ async def _send(
 ) -> str:  # the reply's text
     "Make one call of the plan. Raises `LeafFailed` if it fails after all retries."
     lm = self.strategy.models.for_role(call.role)
-    params = dict(self.strategy.settings.sampling_args or {}) | call.params(value) | dict(max_tokens=call.reply_tokens)
+    params = call.params(value) | dict(self.strategy.settings.sampling_args or {})
+    params['max_tokens'] = call.reply_tokens
     messages = [dict(role='user', content=prompt)]
     about = dict(prompt=prompt, stage=stage, place=describe_place(value))
     self.tree.sub_calls += 1
