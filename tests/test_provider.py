@@ -267,13 +267,13 @@ def test_settings_come_along(litellm, server, where):
 def test_sampling_goes_to_the_calls_inside_and_max_tokens_does_not(litellm, server, monkeypatch):
     from rlm.models import lm as models
 
-    seen, request = [], models.LM._litellm_request
+    seen, attempt = [], models.LM._attempt
 
-    def spy(self, messages, tools, params):
-        seen.append(self.params | params)
-        return request(self, messages, tools, params)
+    async def spy(self, call):
+        seen.append(call.request)
+        return await attempt(self, call)
 
-    monkeypatch.setattr(models.LM, '_litellm_request', spy)
+    monkeypatch.setattr(models.LM, '_attempt', spy)
     litellm.completion(**asked(server), temperature=0.25, seed=7, max_tokens=5)
     assert [{name: one.get(name) for name in ('temperature', 'seed', 'max_tokens')} for one in seen] == [
         dict(temperature=0.25, seed=7, max_tokens=None)

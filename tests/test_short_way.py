@@ -59,13 +59,13 @@ def frames_to_the_model(**settings) -> list[str]:
     return found
 
 
-def test_nine_functions_stand_between_the_question_and_the_model():
+def test_eight_functions_stand_between_the_question_and_the_model():
     frames = frames_to_the_model()
     print('\n'.join(frames))
     assert frames[0].endswith('__call__')
     before = next(index for index, name in enumerate(frames) if name.startswith('models/lm.py'))
-    assert before <= 7
-    assert len(frames) <= 1 + 9
+    assert before <= 6
+    assert len(frames) <= 1 + 8
 
 
 def test_a_session_adds_one():

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from fastcore.basics import patch
-from ..base.errors import BadInput, check, hide, ModelError, redact, RLMError
+from ..base.errors import BadInput, check, hide, hide_address, hide_headers, ModelError, redact, RLMError
 from ..base.event_loop import event_loop, on_loop, run_in_thread, run_sync, with_timeout
 from ..base.registry import PROVIDERS
 from .lane.accepts import Accepts, accepts, join_content, window_in
@@ -33,6 +33,7 @@ from .lane.model_map import count_text_tokens, find_facts, ModelFacts
 from .ledger import Ledger, Usage
 from .offline import accepted_arguments, count_tokens, find_model, text_of, thinking_of
 from .outgoing import without_surrogates
+from .reply_cache import open_cache
 from .retries import EmptyReply, explain, may_pass, Retries, Throttle, UselessReply
 
 # %% auto #0
@@ -114,13 +115,12 @@ _NOT_ACCEPTED = dict(
     model='is fixed for an LM: make another LM',
     messages='is not a setting: give the messages with each call',
 )
-_SECRET_NAME = re.compile('(?i)(key|token|secret|password|authorization)$')
+_SECRET_NAME = re.compile('(?i)(key|token|secret|pass|password|auth|authorization|cookie|credentials?|signature)$')
 
 
 def _check_address(address: str | None) -> None:
     "Raise `BadInput` for a text that cannot be a server's address."
-    for secret in re.findall(r':([^:@/]+)@', str(address)):
-        hide(secret)
+    hide_address(address if isinstance(address, str) else None)
     try:
         parts = urllib.parse.urlsplit(address or 'http://localhost')
         valid = parts.scheme in ('http', 'https') and parts.port != 0
@@ -137,10 +137,10 @@ def _check_params(params: dict[str, Any]) -> None:
             raise BadInput(f'{name}= {_NOT_ACCEPTED[name]}.')
         if name in _OURS:
             raise BadInput(f'{name}= is the same for every call: give it to LM(...).')
-        headers = value if name.endswith('headers') and isinstance(value, dict) else {}
-        for key, secret in (headers | {name: value}).items():
-            if _SECRET_NAME.search(key) and isinstance(secret, str):
-                hide(secret.split(' ')[-1])
+        if name.endswith('headers') and isinstance(value, dict):
+            hide_headers(value)
+        if _SECRET_NAME.search(name) and isinstance(value, str):
+            hide(value.split(' ')[-1])
 
 
 def _check_settings(settings: dict[str, Any], params: dict[str, Any]) -> None:
@@ -225,7 +225,7 @@ class LM:
         self._asked_window = False
         self._given_prices = None if None in prices else prices
         self._throttle = Throttle(max_concurrency)
-        self._cache = _open_cache(cache) if cache else None
+        self._cache = open_cache(cache) if cache else None
 
     def __repr__(self) -> str:
         return redact(f'LM({self.name!r}' + (f', api_base={self.api_base!r}' if self.api_base else '') + ')')
@@ -718,20 +718,6 @@ def _check_length(self: LM, tokens: int) -> None:
     )
 
 # %% ../../nbs/models/03_lm.ipynb #d16e7be6
-def _open_cache(folder: str | os.PathLike) -> Any:  # a diskcache.Cache
-    try:
-        import diskcache
-    except ImportError:
-        raise BadInput("cache= needs diskcache: pip install 'rlm[cache]'.") from None
-    # By default diskcache deletes old entries beyond a gigabyte; these were paid for.
-    try:
-        return diskcache.Cache(os.fspath(folder), eviction_policy='none')
-    except Exception as error:
-        raise BadInput(
-            f'cache={os.fspath(folder)!r} cannot be opened for writing ({error}): give another folder.'
-        ) from None
-
-
 @patch
 async def _use_cache(self: LM, what: Callable[..., Any], *args: Any) -> Any:  # None if the store fails
     "Read or write the store in a thread, since it may wait for another process. If it fails, the call goes on."
@@ -761,10 +747,13 @@ def _cached(self: LM, key: str) -> Reply | None:
     found = self._cache.get(key)
     if found is None:
         return None
-    known = json.loads(found)
-    calls = tuple(ToolCall(**call) for call in known['tool_calls'])
-    said = dict(finish_reason=known['finish_reason'], thinking=known.get('thinking') or {})
-    return Reply(known['text'], calls, Usage(hits=1), model=self.name, **said)
+    try:
+        known = json.loads(found)
+        calls = tuple(ToolCall(**call) for call in known['tool_calls'])
+        said = dict(finish_reason=known['finish_reason'], thinking=known.get('thinking') or {})
+        return Reply(known['text'], calls, Usage(hits=1), model=self.name, **said)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None  # not an entry of ours: ask
 
 
 def _to_json(reply: Reply) -> str:

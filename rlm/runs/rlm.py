@@ -5,7 +5,7 @@
 # %% ../../nbs/runs/08_rlm.ipynb #95a88f6d
 from __future__ import annotations
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, fields
 from typing import Any
 from fastcore.basics import patch
@@ -105,16 +105,16 @@ class RLM(Strategy):
         "The two models."
         return dict(model=self.lm) | ({} if self.sub_lm is self.lm else dict(sub_lm=self.sub_lm))
 
-    async def solve(
+    def solve(
         self,
         tree: CallTree,  # the ledger and the journal of this run
         context: Any,  # the value of the shell's `context`
         query: str | None,  # the question
-    ) -> Result:  # the outcome
+    ) -> Coroutine[Any, Any, Result]:  # the outcome, when awaited
         "Run the root trajectory."
         if self.settings.persistent:
-            return await self._continue_session(tree, context, query)
-        return await Trajectory(tree, self.settings, self.lm, self.sub_lm, context, query).solve()
+            return self._continue_session(tree, context, query)
+        return Trajectory(tree, self.settings, self.lm, self.sub_lm, context, query).solve()
 
 # %% ../../nbs/runs/08_rlm.ipynb #7d2be113
 @patch

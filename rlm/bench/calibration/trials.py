@@ -15,10 +15,11 @@ from ..data.generators import Dice, sniah, some_names
 from ..data.label_records import LABELS, labelled_questions
 from ..data.samples import Sample
 from ..scores import score
+from ...plan.leaves.records import label_schema, read_labels
 
 # %% auto #0
-__all__ = ['LENGTHS', 'RECORDS', 'LEAST_CALLS', 'MOST_CALLS', 'Trial', 'finding_trials', 'labelling_trials', 'label_schema',
-           'read_labels', 'form_trials', 'lengths_for', 'make_trials']
+__all__ = ['LENGTHS', 'RECORDS', 'LEAST_CALLS', 'MOST_CALLS', 'Trial', 'finding_trials', 'labelling_trials', 'form_trials',
+           'lengths_for', 'make_trials']
 
 # %% ../../../nbs/bench/calibration/01_trials.ipynb #73c6168d
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class Trial:
     ) -> tuple[float, int, int]:  # what is right, of how many, and how many of these are missing
         "Judge a reply."
         if self.kind == 'label':
-            said = read_labels(reply, len(self.labels))
-            right = sum(one == other for one, other in zip(said, self.labels))
-            return right, len(said), said.count('')
+            said = read_labels(reply, range(1, len(self.labels) + 1), LABELS)
+            right = sum(said.get(number) == label for number, label in enumerate(self.labels, 1))
+            return right, len(self.labels), len(self.labels) - len(said)
         if self.sample is not None:
             return score(self.sample, reply), 1, 0
         return float(_has_form(self.kind, reply, self.right_reply)), 1, 0
@@ -86,37 +87,9 @@ def labelling_trials(
         text = prompts.fill(prompt, labels=', '.join(LABELS), records=listed)
         named = {str(place): label for place, label in enumerate(labels, 1)}
         right = json.dumps(named) if constrained else '\n'.join(f'{place}: {label}' for place, label in named.items())
-        schema = label_schema(records, LABELS) if constrained else None
+        schema = label_schema(range(1, records + 1), LABELS) if constrained else None
         trials.append(Trial('label', text, right, 16 * records + 32, records, schema, labels=labels))
     return trials
-
-
-def label_schema(
-    records: int,  # numbered from 1
-    labels: Sequence[str],  # that a record can have
-) -> dict[str, Any]:  # for `response_format`
-    "The JSON schema of a reply with one label for each number."
-    each = dict(type='string', enum=list(labels))
-    names = [str(number) for number in range(1, records + 1)]
-    schema = dict(type='object', properties=dict.fromkeys(names, each), required=names, additionalProperties=False)
-    return dict(type='json_schema', json_schema=dict(name='labels', strict=True, schema=schema))
-
-
-_NUMBERED = re.compile(r'^[^\w\n]*(\d+)\b[^\w\n]*(.*?)[^\w\n]*$', re.M)
-
-
-def read_labels(
-    reply: str,  # lines `number: label`, or a JSON object
-    records: int,  # how many were asked for
-    labels: Sequence[str] = LABELS,  # that were offered
-) -> list[str]:  # in the order of the numbers; '' for a number without a label, or with two
-    "Read the labels of numbered records."
-    known = {label.lower(): label for label in labels}
-    found: dict[int, set[str]] = {}
-    # A JSON object on one line is read like lines.
-    for number, said in _NUMBERED.findall(re.sub(r'[,{}]\s*(?="?\d)', '\n', reply)):
-        found.setdefault(int(number), set()).add(known.get(said.lower(), ''))
-    return [found[number].pop() if len(found.get(number, ())) == 1 else '' for number in range(1, records + 1)]
 
 # %% ../../../nbs/bench/calibration/01_trials.ipynb #02992fce
 _KINDS = {

@@ -240,7 +240,10 @@ async def complete(
         raise Refused(error_text(text), status, told)
     if text.lstrip()[:5] in ('data:', 'event') or 'text/event-stream' in told.get('content-type', ''):
         text = json.dumps(join_pieces(read_events(text)))
-    reply = json.loads(text, object_hook=Fields)
+    try:
+        reply = json.loads(text, object_hook=Fields)
+    except RecursionError:
+        raise json.JSONDecodeError('nested too deeply', text[:200], 0) from None
     if not isinstance(reply, dict):
         raise json.JSONDecodeError('not an object', text, 0)
     if reply.get('error') and (problem := _refused(text, status, told)):
