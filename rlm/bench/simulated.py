@@ -195,8 +195,10 @@ _FACT = re.compile(r'^(\d{4}): (.+)$', re.M)
 def _join(key: Key, parts: Sequence[str]) -> str:
     "The reduction of several parts."
     # By the years in the parts, right or wrong.
-    if 'person' in key.meta and (told := sorted({fact for part in parts for fact in _FACT.findall(part)})):
-        return _dated(told)
+    if 'person' in key.meta:
+        told = {fact for part in parts for fact in (*_FACT.findall(part), *key.facts(part))}
+        if told:
+            return _dated(sorted(told))
     if not key.labels:
         found = list(dict.fromkeys(answer for part in parts for answer in key.evidence(part)))
         if found:

@@ -453,7 +453,7 @@ def _known(
     "What a run will take; None: not known."
     if hasattr(strategy, 'plan'):
         plan = strategy.plan(sample.context, sample.query)
-        detection = 0 if strategy.settings.task else 1
+        detection = 1 if plan.origin == 'guessed' else 0
         calls = range(plan.calls, plan.calls + 1) if isinstance(plan.calls, int) else plan.calls
         least = None if plan.max_cost is None else 0.0
         return calls.start + detection, calls.stop - 1 + detection, least, plan.max_cost

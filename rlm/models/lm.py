@@ -28,7 +28,7 @@ from ..base.event_loop import event_loop, on_loop, run_in_thread, run_sync, with
 from ..base.registry import PROVIDERS
 from .lane.accepts import Accepts, accepts, join_content, window_in
 from .lane.address import Address, at_path, find_address, is_chat_request
-from .lane.chat_completions import complete, Fields, send
+from .lane.chat_completions import ChatCompletion, complete, Fields, send
 from .lane.model_map import count_text_tokens, find_facts, ModelFacts
 from .ledger import Ledger, Usage
 from .offline import accepted_arguments, count_tokens, find_model, text_of, thinking_of
@@ -284,6 +284,13 @@ class LM:
             raise BadInput('prompts= is one text: put it into a list.')
         calls = [self._reply_or_error(prompt, tools, ledger, params) for prompt in prompts]
         return await on_loop(_all(calls))
+
+    def refuses(
+        self,
+        rule: str,  # a name of `rlm.models.lane.accepts.RULES`, such as "response_format"
+    ) -> bool:
+        "Whether the model has refused this before in this process, so that it is left out."
+        return rule in self._accepts.learned
 
     def with_model(
         self,
@@ -570,7 +577,7 @@ def _read_function(self: LM, raw: Any, messages: list[dict]) -> Reply:
     return replace(reply, raw=_as_completion(reply, self.name)) if self.kind == 'offline' else reply
 
 
-def _as_completion(reply: Reply, name: str) -> Fields:
+def _as_completion(reply: Reply, name: str) -> ChatCompletion:
     "The reply of an offline model in the form of a chat completion, as callers of LiteLLM know it."
     message = dict(tool_calls=None) | reply.message
     usage = dict(prompt_tokens=reply.usage.input, completion_tokens=reply.usage.output, total_tokens=reply.usage.tokens)
@@ -578,7 +585,7 @@ def _as_completion(reply: Reply, name: str) -> Fields:
     raw = dict(object='chat.completion', model=name, choices=[choice], usage=usage)
     if reply.raw.get('simulated'):
         raw['simulated'] = True
-    return json.loads(json.dumps(raw, default=str), object_hook=Fields)
+    return ChatCompletion(**json.loads(json.dumps(raw, default=str), object_hook=Fields))
 
 
 def _given_call(number: int, call: dict | ToolCall) -> ToolCall:

@@ -192,14 +192,20 @@ class _Asking:
         except ModelError as error:
             self._failed(trial, error)
             return
+        if trial.constrained and any(map(self.planned.lm.refuses, ('response_format', 'json_schema'))):
+            self._measure_free('the model does not take it')
+            return
         outcome = Outcome(trial, text, usage, time.perf_counter() - started)
         self.kept.add(outcome)
         self.outcomes.append(outcome)
 
+    def _measure_free(self, why: str) -> None:
+        self.no_schema = True
+        self.say(f'A JSON schema in response_format was refused, so labels are measured without it: {why}')
+
     def _failed(self, trial: Trial, error: ModelError) -> None:
         if trial.constrained and not any(one.trial.constrained for one in self.outcomes):
-            self.no_schema = True
-            self.say(f'A JSON schema in response_format was refused, so labels are measured without it: {error}')
+            self._measure_free(str(error))
             return
         self.failures.append(error)
         if len(self.failures) >= _MOST_FAILURES:

@@ -12,13 +12,14 @@ import json
 import os
 import ssl
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 from ...base.errors import ModelError
 from ...base.event_loop import event_loop
 from .address import Address, find_proxy
 
 # %% auto #0
-__all__ = ['encode_body', 'Fields', 'Refused', 'error_text', 'read_events', 'join_pieces', 'send', 'complete']
+__all__ = ['encode_body', 'Fields', 'ChatCompletion', 'Refused', 'error_text', 'read_events', 'join_pieces', 'send', 'complete']
 
 # %% ../../../nbs/models/lane/04_chat_completions.ipynb #63680006
 def _to_json(value: Any) -> bytes:
@@ -62,6 +63,10 @@ class Fields(dict):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+class ChatCompletion(SimpleNamespace):
+    "A chat completion: `choices`, `usage`, `model`, ... It is not a dict, like the objects of LiteLLM."
 
 
 class Refused(Exception):
@@ -229,7 +234,7 @@ async def complete(
     messages: Iterable[Mapping[str, Any]],  # the prompt
     params: Mapping[str, Any],  # temperature, tools, ...
     timeout: float,  # seconds that the server may be silent
-) -> Fields:  # the chat completion
+) -> ChatCompletion:  # choices, usage, ...
     "Ask for one chat completion; raises `Refused`, aiohttp's errors, and `JSONDecodeError` for what is not JSON."
     body = encode_body(address.model, messages, params)
     headers = {**address.headers, **(params.get('extra_headers') or {})}
@@ -251,4 +256,4 @@ async def complete(
     for choice in reply.get('choices') or ():
         # Servers leave out what is empty; OpenAI's and LiteLLM's objects have it as None.
         choice['message'] = Fields(dict(content=None, tool_calls=None) | (choice.get('message') or {}))
-    return reply
+    return ChatCompletion(**reply)
