@@ -94,7 +94,10 @@ class Direct(Strategy):
             answer = await self._ask(tree, run, prompt)
             reason = 'final'
         except PromptTooLong as error:
-            reason, problem = 'model', BadInput(f'{error} Use RLM, which reads a long text in parts.')
+            reason, problem = (
+                'model',
+                BadInput(f'{str(error).partition(": ")[0]}: use RLM, which reads a long text in parts.'),
+            )
         except RLMError as error:
             reason, problem = getattr(error, 'stop_reason', 'model'), error
         except Exception as error:
