@@ -34,7 +34,7 @@ from .base.registry import STRATEGIES
 
 # %% auto #0
 __all__ = ['QUESTION_CHARS', 'KEEP_ALIVE', 'PIECE_CHARS', 'read_messages', 'read_options', 'Service', 'to_response', 'prepare',
-           'make_handler', 'register']
+           'afollow', 'make_handler', 'register']
 
 # %% ../nbs/08_provider.ipynb #20ea446d
 QUESTION_CHARS = (
@@ -369,9 +369,12 @@ def _follow(
         future.cancel()
 
 
-async def _afollow(
-    strategy: Strategy, context: Any, question: str
-) -> AsyncIterator[str | Result]:  # the coroutine twin
+async def afollow(
+    strategy: Strategy,  # what runs
+    context: Any,  # what the question is about
+    question: str,
+) -> AsyncIterator[str | Result]:  # lines of progress, "" while nothing happens, and the result at the end
+    "Run a strategy and follow what it does, on the caller's event loop; a reader that leaves ends the run."
     loop, arrived = asyncio.get_running_loop(), asyncio.Queue()
 
     def put(piece: str | None) -> None:
@@ -480,7 +483,7 @@ async def _astream(model: str, progress: bool, request: tuple[Strategy, Any, str
     "The coroutine twin of `_stream`."
     to_chunks = _Chunks(model, progress)
     with _Failures(model):
-        async with aclosing(_afollow(*request)) as pieces:
+        async with aclosing(afollow(*request)) as pieces:
             async for piece in pieces:
                 for chunk in to_chunks(piece):
                     yield chunk

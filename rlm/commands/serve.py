@@ -24,7 +24,7 @@ from .config import Config
 from .options import add_env, add_limits, add_models, limits_of, models_of, need, speaker
 from .shares import read_share, read_shares
 from ..models.lm import LM
-from ..provider import PIECE_CHARS, Service, _afollow, read_messages, read_options
+from ..provider import PIECE_CHARS, Service, afollow, read_messages, read_options
 from ..runs.result import Result
 from ..runs.strategy import Strategy
 
@@ -306,7 +306,7 @@ async def _streamed(
 ) -> AsyncIterator[str]:
     "The events of one run; the place is free again when the client has all, or leaves."
     try:
-        async with aclosing(_afollow(strategy, context, question)) as pieces:
+        async with aclosing(afollow(strategy, context, question)) as pieces:
             async for event in to_events(pieces, owner.name, with_usage):
                 yield event
     finally:
