@@ -170,13 +170,20 @@ class Trajectory:
         params = self._sampling()
         if last and schemas:
             params['tool_choice'] = 'none'
-        try:
-            reply = await self._ask(schemas, params)
-        except EmptyReply:
-            reply = None
-        else:
-            if self.on_item:
-                self.on_item(reply.raw if hasattr(reply.raw, 'choices') else reply)
+        reply = None
+        is_asked = False
+        while not is_asked:
+            try:
+                reply = await self.tree.ask(self.run, self.lm, self.messages, 'turn', schemas, params, turn=self.turn)
+                is_asked = True
+            except EmptyReply:
+                is_asked = True
+            except ModelError as error:
+                self._shorten_after(error, schemas)
+        if reply:
+            self.window.learn(self.messages, schemas, reply.usage)
+        if reply and self.on_item:
+            self.on_item(reply.raw if hasattr(reply.raw, 'choices') else reply)
         if reply is None or not (clean_reply(reply.text).strip() or reply.tool_calls):
             return self._note_empty()
         self._empty_replies = 0
@@ -731,20 +738,13 @@ async def _find_window(self: Trajectory) -> int | None:  # tokens
 
 
 @patch
-async def _ask(self: Trajectory, schemas: list | None, params: dict) -> Reply:
-    "Ask the model; a transcript that the server refuses for its length is shortened and sent again."
-    while True:
-        try:
-            reply = await self.tree.ask(self.run, self.lm, self.messages, 'turn', schemas, params, turn=self.turn)
-        except ModelError as error:
-            if not error.exceeds_window:
-                raise
-            self.window.learn_refusal(self.messages, schemas, str(error))
-            if not self._leave_out(schemas, True):
-                raise self._no_room(error) from error
-        else:
-            self.window.learn(self.messages, schemas, reply.usage)
-            return reply
+def _shorten_after(self: Trajectory, refusal: ModelError, schemas: list | None) -> None:
+    "Shorten a transcript that was refused for its length. Raises the refusal if it has another reason."
+    if not refusal.exceeds_window:
+        raise refusal
+    self.window.learn_refusal(self.messages, schemas, str(refusal))
+    if not self._leave_out(schemas, True):
+        raise self._no_room(refusal) from refusal
 
 
 @patch
