@@ -1,7 +1,7 @@
 """Every attack of tests/attacks.py, once in each environment: `sandbox`, `docker` and `landlock` hold all of them.
 
-That many get out of `process` shows that they are attacks and not just code that fails. This takes minutes and says nothing
-new about the containing environments, so it is tried where `RLM_ALL_ATTACKS=1` asks for it, as when an attack is written.
+That many get out of `process` shows that they are attacks and not just code that fails. This takes minutes and says
+nothing new about what contains them, so it is tried where `RLM_ALL_ATTACKS=1` asks for it, as when one is written.
 """
 
 import contextlib
