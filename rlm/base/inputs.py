@@ -60,7 +60,7 @@ def _why_left_out(path: Path) -> str | None:  # None: it is read
     return None
 
 
-def _ignore_rules(folder: Path) -> Any:  # None: there are none
+def _ignore_rules(folder: Path) -> Any:  # None: it has no rules
     "The rules of a folder's .gitignore."
     file = folder / '.gitignore'
     if not file.is_file():

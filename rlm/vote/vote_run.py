@@ -16,6 +16,7 @@ from ..base.describe import as_text
 from ..base.errors import BadInput, check, IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.ledger import Usage
 from ..models.lm import as_lm, LM
+from ..runs.actions.citations import Citation  # noqa: F401 - in the signature of a result
 from ..runs.actions.cited import Cited
 from ..runs.call_tree import CallTree
 from ..runs.direct import Direct

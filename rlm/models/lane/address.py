@@ -218,7 +218,7 @@ _PROXY_VARIABLES = ('http_proxy', 'https_proxy', 'all_proxy')
 
 def find_proxy(
     url: str,  # about to be called
-) -> str | None:  # the proxy's address; None: there is none for this address
+) -> str | None:  # the proxy's address; None: this address needs no proxy
     "The proxy that the environment names for an address."
     if not any(name in os.environ or name.upper() in os.environ for name in _PROXY_VARIABLES):
         return None

@@ -37,7 +37,7 @@ _BETWEEN = re.compile(r'\s*(?:\|\||\t|(?<=\s)\|(?=\s))\s*')
 
 
 def _row_fields(line: str) -> dict[str, str]:
-    "Read `Date: Jan 06, 2023 || User: 17`; without at least two fields, all with a name, there are none."
+    "Read `Date: Jan 06, 2023 || User: 17`; a line without at least two named fields has no fields."
     parts = [_FIELD.fullmatch(part.strip()) for part in _BETWEEN.split(line.strip())]
     if len(parts) < 2 or not all(parts):
         return {}
