@@ -81,13 +81,14 @@ def test_each_cell_has_its_own_output_when_all_print_at_once():
     assert len(cells) == 32 and [cell['stdout'] for cell in cells] == [expected(cell['run']) for cell in cells]
 
 
-def test_variables_are_apart_and_the_context_is_one():
+def test_variables_are_apart_and_so_are_the_contexts():
     context = ['a long text']
-    first, last = code('assert "mine" not in globals()\nmine = 1'), code('FINAL(f"{id(context)} {mine}")')
+    first, last = code('assert "mine" not in globals()\nmine = 1'), code('context.append(mine)\nFINAL(str(context))')
     result = SRLM(
         ScriptedLM(lambda messages: last if len(messages) > 2 else first), k=4, early_stop=False, first_look=False
     )(context, QUESTION)
-    assert {candidate.answer for candidate in result.candidates} == {f'{id(context)} 1'}
+    assert {candidate.answer for candidate in result.candidates} == {"['a long text', 1]"}
+    assert context == ['a long text']
 
 
 def test_the_model_has_one_limit_for_all_candidates():

@@ -121,6 +121,9 @@ _SECRET_NAME = re.compile('(?i)(key|token|secret|pass|password|auth|authorizatio
 def _check_address(address: str | None) -> None:
     "Raise `BadInput` for a text that cannot be a server's address."
     hide_address(address if isinstance(address, str) else None)
+    # A text that is not a valid address may have a password all the same.
+    for secret in re.findall(r':([^:@/]+)@', str(address)):
+        hide(secret)
     try:
         parts = urllib.parse.urlsplit(address or 'http://localhost')
         valid = parts.scheme in ('http', 'https') and parts.port != 0
