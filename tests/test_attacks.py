@@ -64,7 +64,10 @@ def runs():
                     users[who] = closing.enter_context(ordinary_user(who))
                 with settings_for(env, users[who]) as settings:
                     tried = [each for each in ATTACKS if each.bomb == bomb and is_tried(env, who, each)]
-                    seen[key] = run_all(env, settings, users[who], tried)
+                    # The kernel counts some things for each user but root: there one attack follows the other.
+                    is_root = who == 'this user' and os.getuid() == 0
+                    at_once = {} if is_root else dict(at_once=1)
+                    seen[key] = run_all(env, settings, users[who], tried, **at_once)
             except Missing as error:
                 seen[key] = str(error)
         return seen[key]
