@@ -39,12 +39,6 @@ def dated_rows(count, users, seed):
     ) + '\nRecall: there are four kinds.\n', rows
 
 
-def read_row(line, label):
-    "What a leaf says of a row."
-    day, user = re.match(r'Date: (.+?) \|\| User: (\d+)', line).groups()
-    return f'{user} | {label} | {day}'
-
-
 def test_pairs_from_labelled_rows_with_calls_by_the_chunk(server):
     text, rows = dated_rows(500, 60, seed=3)
     rule = dict(
@@ -58,8 +52,10 @@ def test_pairs_from_labelled_rows_with_calls_by_the_chunk(server):
     )
     rules = [('^The question asks for pairs', json.dumps(rule))]
     for chunk in plan.chunks:
-        inside = [read_row(line, label) for line, label in rows if line in chunk]
-        rules.append((re.escape(next(line for line, _ in rows if line in chunk)), '\n'.join(inside)))
+        inside = [(line, label) for line, label in rows if line in chunk]
+        first = inside[0][0].partition('Instance: ')[2]
+        reply = '\n'.join(f'{number}: {label}' for number, (_, label) in enumerate(inside, 1))
+        rules.append((rf'(?m)^1\. {re.escape(first)}$', reply))
     server.script(rules=rules)
     result = plan.run()
 
@@ -78,7 +74,8 @@ def test_pairs_from_labelled_rows_with_calls_by_the_chunk(server):
         if one < other and (entities(one) and late(other) or entities(other) and late(one))
     }
     assert wanted and set(result.value) == wanted
-    assert result.usage.calls == plan.calls == len(plan.chunks) + 1 == server.stats()['requests']
+    assert result.usage.calls == len(plan.chunks) + 1 == server.stats()["requests"]
+    assert result.usage.calls in plan.calls
     assert result.usage.cost <= plan.max_cost
 
 

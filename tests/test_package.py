@@ -73,7 +73,7 @@ def test_the_conda_recipe_says_what_setup_says():
     everywhere = [need for need in facts()['requirements'].split() if ';' not in need]
     needed = [need.replace(' ', '') for need in recipe['requirements']['run'][1:]]
     assert needed == [*everywhere, 'tomli>=2', 'bubblewrap', 'seccomp']
-    assert 'pyseccomp' in recipe['build']['script'][1] and recipe['build']['entry_points'] == ['rlm = rlm.cli:main']
+    assert recipe['build']['entry_points'] == ['rlm = rlm.__main__:main']
     assert (ROOT / recipe['about']['license_file']).is_file() and recipe['test']['commands'] == [
         'rlm --version',
         'rlm ask --help',
