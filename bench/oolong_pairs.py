@@ -18,26 +18,15 @@ import statistics
 import time
 from pathlib import Path
 
+from bench import real_models
 from rlm import LambdaRLM, LM
 from rlm.base.errors import RLMError
 from rlm.plan.pairs import PairRule, UserRule
 
-DEFINITIONS = {
-    'description and abstract concept': 'a definition, a reason, a manner or an explanation',
-    'entity': 'a thing: an animal, a colour, a food, a product, a language, a work, an event',
-    'human being': 'a person or a group of people',
-    'numeric value': 'a number: a count, a date, a distance, a price, an age',
-    'location': 'a place: a city, a country, a mountain, an address',
-    'abbreviation': 'what letters stand for, or how a name is shortened',
-}
-EXAMPLES = {
-    'What is the capital of Peru ?': 'location',
-    'Who painted the Mona Lisa ?': 'human being',
-    'How tall is Everest ?': 'numeric value',
-    'What does NASA stand for ?': 'abbreviation',
-    'Why is the sky blue ?': 'description and abstract concept',
-    'What language is spoken in Brazil ?': 'entity',
-}
+# The labels of the data set have the same meanings as those of our generated questions, but for one name.
+_NAMES = {'description': 'description and abstract concept'}
+DEFINITIONS = {_NAMES.get(label, label): meaning for label, meaning in real_models.DEFINITIONS.items()}
+EXAMPLES = {question: _NAMES.get(label, label) for question, label in real_models.EXAMPLES.items()}
 _HOW = {'>=': 'at least', '==': 'exactly', '<=': 'at most'}
 
 

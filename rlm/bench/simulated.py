@@ -185,7 +185,7 @@ def _finish(key: Key, records: Sequence[Sequence[str]]) -> str:
         return gold_text(key.sample)
     if key.sample.task == 'pairwise':
         return _rows(records) or prompts.NOT_IN_PART
-    counts = Counter(name for record in records for name in key.namesnames_counted(*record))
+    counts = Counter(name for record in records for name in key.names_counted(*record))
     return _lines(counts) or prompts.NOT_IN_PART
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from ..base.errors import BadInput
 
 # %% auto #0
-__all__ = ['parse_date', 'normal_label', 'Row', 'as_key', 'parse_rows', 'Profile', 'profiles', 'key_order', 'UserRule',
-           'PairRule', 'rule_schema', 'make_rule', 'find_pairs']
+__all__ = ['parse_date', 'normal_label', 'Row', 'without_bullet', 'as_key', 'parse_rows', 'Profile', 'profiles', 'key_order',
+           'UserRule', 'PairRule', 'rule_schema', 'make_rule', 'find_pairs']
 
 # %% ../../nbs/plan/01_pairs.ipynb #1b42b51e
 _DATE_FORMS = ('%Y-%m-%d', '%Y/%m/%d', '%d.%m.%Y', '%b %d, %Y', '%B %d, %Y', '%d %b %Y', '%d %B %Y', '%m/%d/%Y')
@@ -53,6 +53,16 @@ _KEY_WORD = re.compile(r'(?i)^(?:user|id|key|user[ _]id)\b[\s:#=]*')
 _RULE_LINE = re.compile(r'[\s|:`-]*$|(?i:```\w*$)')
 
 
+_BULLET = re.compile(r'^\s*(?:[-*•]|\d+[.)])\s+')
+
+
+def without_bullet(
+    line: str,  # a line of a reply
+) -> str:  # such as "Paris" for "- Paris" or "2. Paris"
+    "Remove the bullet or the number that a line of a list begins with."
+    return _BULLET.sub('', line)
+
+
 def as_key(
     text: str,  # such as "17" or "user 17"
 ) -> int | str:  # a number where it is one
@@ -72,7 +82,7 @@ def parse_rows(
     for line in reply.splitlines():
         if _RULE_LINE.match(line):
             continue
-        bare = re.sub(r'^\s*(?:[-*•]|\d+[.)])\s+', '', line).strip().strip('|')
+        bare = without_bullet(line).strip().strip('|')
         parts = [part.strip() for part in bare.split('|')]
         label = parts[1] if len(parts) > 1 else None
         if label is not None and known:

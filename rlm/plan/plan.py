@@ -307,12 +307,12 @@ def _make_builder(
     query: str,
     outline: Outline,
     reader: RecordReader | None,
+    labels: Sequence[str] | Mapping[str, str],
     chunks: list[Chunk],
     **sizes,
 ) -> PlanBuilder:
     "Make the object that a task's function gets."
     rule = settings.predicate
-    labels = _choose_labels(settings, query, reader)
     size = settings.filter_window
 
     def windows(chunk: Chunk) -> list[Chunk]:
@@ -604,7 +604,8 @@ def make_plan(
     count = cached_counter(models.leaf_lm.count_tokens)
     ruler = Ruler(outline.text, count)
     tokens = max(1, math.ceil(ruler.sums[-1]))
-    make = functools.partial(_make_builder, settings, query, outline, reader)
+    labels = _choose_labels(settings, query, reader)
+    make = functools.partial(_make_builder, settings, query, outline, reader, labels)
     adapted, builder = _adapt(task, make, outline, models, settings, tokens, count)
     before = _calls_before(task, query, outline.text, models, settings, origin)
     problem = _sizing_problem(adapted, builder, outline, models, settings, tokens, len(before.all_calls))

@@ -99,6 +99,10 @@ def find_task(
 _REDUCE, _LEAF = prompts.REDUCE_INSTRUCTIONS, prompts.LEAF_INSTRUCTIONS
 
 
+def _joined(lists: Iterable[list]) -> list:
+    return [item for one in lists for item in one]
+
+
 def _distinct() -> Pure:
     return Pure(distinct, '[str] -> [str]', 'Distinct', lambda texts: texts)
 
@@ -146,7 +150,7 @@ def multi_hop(builder: PlanBuilder) -> Combinator:
 def extract(builder: PlanBuilder) -> Combinator:
     "List every item of some kind."
     items = builder.quoting_lines(_LEAF['extract'], whole=True)
-    return builder.chunks() >> Map(items) >> Pure(lambda lists: distinct(sum(lists, [])), '[[str]] -> [str]', 'Merge')
+    return builder.chunks() >> Map(items) >> Pure(lambda lists: distinct(_joined(lists)), '[[str]] -> [str]', 'Merge')
 
 # %% ../../nbs/plan/03_tasks.ipynb #ee72d3a7
 def _read_all(name: str, about: str, **kwargs: Any) -> None:
@@ -216,11 +220,7 @@ def _labelled(builder: PlanBuilder, code: Iterable[str] = ()) -> Combinator:  # 
     "Label the records of all chunks by number."
     template = prompts.LABEL_RECORDS if builder.labels or builder.reserved else prompts.NAME_RECORDS
     label = builder.label_records(template, code)
-    return (
-        builder.split
-        >> Map(label)
-        >> Pure(lambda lists: sum(lists, []), '[[(record, str)]] -> [(record, str)]', 'Join')
-    )
+    return builder.split >> Map(label) >> Pure(_joined, '[[(record, str)]] -> [(record, str)]', 'Join')
 
 
 def _write_labels(labelled: list[Labelled]) -> Answer:  # its value has the labels in order
@@ -297,11 +297,7 @@ def _users_by_number(builder: PlanBuilder) -> Combinator:  # str -> [user]
 def _users_by_line(builder: PlanBuilder) -> Combinator:  # str -> [user]
     "Let leaves read key, label and date of each record."
     rows = Both(builder.leaf(_LEAF['pairwise'], whole=True), Identity()) >> builder.read(parse_rows, '[row]', 'Rows')
-    return (
-        builder.split
-        >> Map(rows)
-        >> Pure(lambda lists: profiles(row for rows in lists for row in rows), '[[row]] -> [user]', 'Users')
-    )
+    return builder.split >> Map(rows) >> Pure(lambda lists: profiles(_joined(lists)), '[[row]] -> [user]', 'Users')
 
 
 def _side(rule: Callable, name: str, user: Any) -> bool:

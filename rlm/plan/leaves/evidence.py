@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from ...base import prompts
 from ...base.split import Chunk
-from ..pairs import normal_label, parse_date
+from ..pairs import normal_label, parse_date, without_bullet
 from ...runs.actions.citations import check_quotations, find_citations, sentence_around
 from ...runs.actions.cited import read_cited
 
@@ -113,9 +113,6 @@ def check_answer(
     return (Answer(text, *place), '') if place else (None, text)
 
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0016
-_BULLET = re.compile(r'^\s*(?:[-*•]|\d+[.)])\s+')
-
-
 def check_lines(
     reply: str,  # one item on each line, perhaps with " | " and a quotation after it
     part: str,  # what the leaf has read
@@ -123,7 +120,7 @@ def check_lines(
     "Read a leaf's reply line by line, and look each item up in the part."
     found, unproved = [], []
     for line in reply.splitlines():
-        item = _BULLET.sub('', line).strip()
+        item = without_bullet(line).strip()
         if not item or found_nothing(item) or item.startswith('```'):
             continue
         text, _, quotation = (piece.strip() for piece in item.partition(' | '))
@@ -147,7 +144,7 @@ def check_facts(
     facts: dict[int, Answer] = {}
     unproved = []
     for line in reply.splitlines():
-        told = _BULLET.sub('', line).strip()
+        told = without_bullet(line).strip()
         if not told or found_nothing(told) or told.startswith('```'):
             continue
         places = [(one.start, one.end) for one in find_citations(told, [text], text, most)]

@@ -94,6 +94,8 @@ def in_time(
     month = re.search(rf'\b(?:in|during|of) ({_MONTH_NAME})\b(?: (\d{{4}}))?', question, re.I)
     side = re.search(rf'\b(before|after) ({_DAY})', question, re.I)
     limit = parse_date(side[2]) if side else None
+    if not month and not limit:
+        return list(labelled)
     kept = []
     for record, label in labelled:
         day = _day_of(record)

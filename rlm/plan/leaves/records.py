@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ class RecordReader:
             self.names = shape
         self.other = [record for record in self.all if self.names and tuple(record.fields) != self.names]
         self.all = [record for record in self.all if not self.names or tuple(record.fields) == self.names]
+        self._starts = [record.start for record in self.all]
 
     def _record(self, start: int, end: int) -> Record | None:  # None: a blank line, or the head of a table
         line = self.outline.text[start:end]
@@ -104,7 +106,7 @@ class RecordReader:
         chunk: Chunk,  # a chunk of the text
     ) -> list[Record]:  # in order
         "List the records that begin in a chunk."
-        return [record for record in self.all if chunk.start <= record.start < chunk.end]
+        return self.all[bisect_left(self._starts, chunk.start) : bisect_left(self._starts, chunk.end)]
 
     def divide(
         self,
@@ -112,11 +114,10 @@ class RecordReader:
         most: int,  # the most records in one chunk
     ) -> list[Chunk]:  # the same text in more chunks, of `most` records at most
         "Cut chunks further, where a record begins."
-        starts = {record.start for record in self.all}
         divided: list[Chunk] = []
         for chunk in chunks:
             edges = [chunk.start]
-            inside = [place for place in sorted(starts) if chunk.start <= place < chunk.end]
+            inside = [record.start for record in self.read(chunk)]
             edges += inside[most::most]
             edges.append(chunk.end)
             for first, last in zip(edges, edges[1:]):
