@@ -183,7 +183,7 @@ def _add_plan(commands: Any, config: Config, **formatter: Any) -> None:
     parser.add_argument('--runs', metavar='FOLDER', type=Path, help=help)
     parser.set_defaults(run=plan)
 
-
+# %% ../nbs/06_cli.ipynb #9c1eb452
 def parser(
     config: Config = Config(),  # has the defaults of options
 ) -> argparse.ArgumentParser:  # of the whole command

@@ -93,7 +93,7 @@ def _mask_lookalikes(text: str) -> str:
         end = found.end()
     return ''.join(parts) + text[end:]
 
-
+# %% ../../nbs/base/01_errors.ipynb #3b5619b8
 def _masked(found: re.Match) -> str:
     "What replaces a key; the words before it stay."
     before = found[1] or found[2] or found[3]

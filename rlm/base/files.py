@@ -68,7 +68,7 @@ def _read_slides(data: bytes, name: str) -> Parts:
     _, *parts = _SLIDE.split(_read_office(data, name)[''])
     return {f'slide {number}': text.strip() for number, text in zip(parts[::2], parts[1::2])}
 
-
+# %% ../../nbs/base/12_files.ipynb #615347cb
 def _read_sheets(data: bytes, name: str) -> Parts:
     "The sheets of a workbook, as CSV: a model's code can read that with the csv module or with pandas."
     openpyxl = _need('openpyxl', name)
@@ -216,7 +216,7 @@ def converter_of(
 def _refuse_nested(data: bytes, name: str) -> Parts:
     raise BadInput(f'{name} is an archive within a file: unpack it first.')
 
-
+# %% ../../nbs/base/12_files.ipynb #cabeed7f
 def parts_of(
     data: bytes,  # content of a file
     name: str,  # its name, for the converter and for messages
@@ -249,7 +249,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, 'utf-16'),
 )  # the byte order marks that a text can begin with, and what they say
 
-
+# %% ../../nbs/base/12_files.ipynb #47cb1998
 def decode_text(
     data: bytes,  # the whole file
     name: str,  # for messages

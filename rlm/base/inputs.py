@@ -98,7 +98,7 @@ def _files_of(name: str) -> list[tuple[Path, str | None]]:
         raise BadInput(f'No file matches {name}; check the pattern.')
     return [(one, None) for one in found]
 
-
+# %% ../../nbs/base/03_inputs.ipynb #6e12af7a
 def _names_many(name: str) -> bool:
     "Whether an argument is a folder or a pattern, so that its files are told apart by their paths."
     return Path(name).is_dir() or (glob.has_magic(name) and not Path(name).exists())
@@ -158,7 +158,7 @@ def read_context(
         return next(iter(texts.values())), skipped
     return texts, skipped
 
-
+# %% ../../nbs/base/03_inputs.ipynb #7db18c3a
 def _read_standard_input(encoding: str) -> str:
     "All of standard input, in the same encoding as files would have."
     stream = getattr(sys.stdin, 'buffer', None)
@@ -218,7 +218,7 @@ def _problem(context: Any) -> str | None:
         return 'A LazyFrame is not computed yet: give its collect().'
     return None
 
-
+# %% ../../nbs/base/03_inputs.ipynb #2b9e9472
 def _read_file(file: Any) -> str | bytes:
     "The rest of an open file."
     name = getattr(file, 'name', None) or type(file).__name__

@@ -113,7 +113,7 @@ class Key:
         side = 'on' if date == limit else 'before' if date < limit else 'after'
         return [side, f'{label} {side}'] if fits else [side]
 
-
+# %% ../../nbs/bench/07_simulated.ipynb #98182706
 def labels_of(
     sample: Any,  # an `rlm.bench.data.samples.Sample`
 ) -> dict[str, str]:  # label by the text of a record; empty if the sample has none

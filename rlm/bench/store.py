@@ -100,7 +100,7 @@ class Store:
         if self._file:
             self._file.close()
 
-
+# %% ../../nbs/bench/02_store.ipynb #f7a3c10b
 def _lock(file: Any, folder: Path) -> None:
     "Lock the file of results for this process; Windows has no such lock."
     try:

@@ -152,7 +152,7 @@ def _resume(chat: Chat, word: str, config: Config) -> str:
     chat.restore()
     return chat.results[-1].answer or ''
 
-
+# %% ../../nbs/commands/05_chat.ipynb #933965d4
 def _save(chat: Chat, word: str, config: Config) -> str:
     if not word:
         raise BadInput('Name a file: /save notes.md')

@@ -113,7 +113,7 @@ def add_models(
     parser.add_argument('--env-file', metavar='FILE', help='read API keys from this file, such as .env')
     parser.set_defaults(config=config)
 
-
+# %% ../../nbs/commands/02_options.ipynb #cfabf318
 def models_of(
     args: argparse.Namespace,  # with the options of `add_models`
 ) -> tuple[LM, LM | None]:  # the root's model, and that of the sub-calls; None: the same

@@ -51,7 +51,7 @@ def settings_lines(
         yield line(name, f'stands for {alias["model"]}' + (f' ({more})' if more else ''), f'aliases.{name}')
     yield from (f'not accepted   {sentence}' for sentence in config.refused.values())
 
-
+# %% ../../nbs/commands/03_setup.ipynb #ff5362d1
 def show_config(
     args: argparse.Namespace,  # options of `rlm config`
 ) -> int:  # exit code

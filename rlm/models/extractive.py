@@ -164,7 +164,7 @@ def _beginning(stem: str) -> str:  # a regular expression
         return re.escape(stem) + r'(?![^\W_])'
     return re.escape(stem[: max(3, len(stem) - 1)])
 
-
+# %% ../../nbs/models/08_extractive.ipynb #8d4b9a3d
 def next_cell(
     question: str,  # the run's question
     said: str,  # all code that was written for it so far

@@ -391,7 +391,7 @@ class LM:
             return count_tokens(content)
         return count_text_tokens(self.name, without_surrogates(content), tools)
 
-
+# %% ../../nbs/models/03_lm.ipynb #eee3a322
 def as_lm(
     model: str | Callable[..., Any] | LM,  # whatever a user may give for a model
     **settings: Any,  # for a new LM
@@ -825,7 +825,7 @@ class _Call:
             await self.lm._use_cache(self.lm._cache.set, self.key, _to_json(self.reply))
         return replace(self.reply, usage=sum(self.spent, Usage()))
 
-
+# %% ../../nbs/models/03_lm.ipynb #9d895ccc
 @patch
 async def _reply_or_error(
     self: LM, prompt: str | list[dict], tools: list | None, ledger: Ledger | None, params: dict

@@ -94,7 +94,7 @@ def _proxy_hint(address: str | None) -> str:  # '' where no proxy stands in the 
     host = urllib.parse.urlsplit(address).hostname
     return f'; the request went through the proxy {redact(_without_password(proxy))}: set NO_PROXY={host} to reach it'
 
-
+# %% ../../nbs/models/02_retries.ipynb #b0727bee
 def _without_password(address: str) -> str:
     return re.sub(r'//[^/@]*@', '//', address)
 

@@ -339,7 +339,7 @@ def _make_builder(
         builder.reserved = query
     return builder
 
-
+# %% ../../nbs/plan/05_plan.ipynb #7c7fcf63
 def _build(task: Task, builder: PlanBuilder) -> Combinator:
     "Build the task's term. Raises `BadInput` if it does not take a text, `RLMError` if the task's function failed."
     try:
@@ -513,7 +513,7 @@ def _calls_after(estimate: CostEstimate, query: str, models: PlanModels, output:
     tokens = min(tokens, models.window('form') - reply)
     return CostEstimate((PricedCall('form', 'form', tokens, reply, certain=False),) * 2)
 
-
+# %% ../../nbs/plan/05_plan.ipynb #220602cf
 def _leaf_size(problem: SizingProblem, sizing: Sizing, target: float) -> int:  # tokens
     "Return a leaf size a little above an even share, so that cuts can choose, without losing the accuracy."
 
@@ -762,7 +762,7 @@ def _profile_line(self: Plan) -> dict[str, str]:  # empty without a profile
         lines['records'] = f'about {records} a leaf ({"given" if is_given else "measured"})'
     return lines
 
-
+# %% ../../nbs/plan/05_plan.ipynb #f82391d8
 @patch
 def _notes(self: Plan) -> list[str]:
     found = []

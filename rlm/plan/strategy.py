@@ -347,7 +347,7 @@ async def _in_form(self: LambdaRun, value: Any) -> Any:
     name = self.strategy.lm.name
     raise ModelError(f'{name} did not write the result in the asked form ({problem}): ask for a simpler form.', name)
 
-
+# %% ../../nbs/plan/06_strategy.ipynb #08918e70
 @patch
 async def _read_rule(self: LambdaRun) -> None:
     "Ask the model for the rule of pairs in the question, and put its labels into the prompts of the leaves."

@@ -279,7 +279,7 @@ def pairwise(builder: PlanBuilder) -> Combinator:
     )
     return users >> pairs >> Pure(_keys, '[(user, user)] -> [(key, key)]', 'Keys')
 
-
+# %% ../../nbs/plan/03_tasks.ipynb #260b4dab
 def _users_by_number(builder: PlanBuilder) -> Combinator:  # str -> [user]
     "Label records by number; their keys and dates are read by code."
     key, dates = builder.key_field(), builder.date_fields()

@@ -56,7 +56,7 @@ class Tracing:
         spans.unsubscribe = journal.subscribe(spans)
         return spans
 
-
+# %% ../../nbs/trace/10_spans.ipynb #fa6510a1
 class RunSpans:
     "The spans of one run: a subscriber of its journal."
 
@@ -115,7 +115,7 @@ class RunSpans:
                 return self._open[kind, run]
         return None
 
-
+# %% ../../nbs/trace/10_spans.ipynb #9d9d78a0
 def _present(attributes: Mapping[str, Any]) -> dict[str, Any]:
     "Attributes by their dotted names, without those that have no value."
     found = {}

@@ -234,7 +234,7 @@ class _Asking:
             right, n = sum(one[0] for one in some), sum(one[1] for one in some)
             self.say(f'{what}{", with a schema" if constrained else ""}: {right:g} of {n} right')
 
-
+# %% ../../../nbs/bench/calibration/03_calibrate.ipynb #84b4766a
 def _group(trial: Trial) -> tuple:
     return trial.kind, trial.size, trial.constrained
 
@@ -283,7 +283,7 @@ def _measured(planned: Calibration, outcomes: Sequence[Outcome], at_once: float 
         simulated=name.startswith('offline/simulated'),
     )
 
-
+# %% ../../../nbs/bench/calibration/03_calibrate.ipynb #2e2f93b6
 async def acalibrate(
     lm: str | Callable | LM,  # the model
     budget: float | None = None,  # USD that the calls may cost; None: no limit

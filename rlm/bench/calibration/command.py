@@ -75,7 +75,7 @@ def _seconds(path: Path) -> dict[tuple, float]:  # by method, data set and bucke
     cells = json.loads(path.read_text(encoding='utf-8'))['cells']
     return {(cell['method'], cell['dataset'], cell['bucket']): cell.get('seconds') for cell in cells}
 
-
+# %% ../../../nbs/bench/calibration/04_command.ipynb #3c643867
 def _task_of(dataset: str) -> str | None:  # None: not known
     "What the questions of a data set ask for, by the task that its samples name."
     try:

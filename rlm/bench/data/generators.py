@@ -166,7 +166,7 @@ _CLOSINGS = (
     ' without asking for thanks',
 )
 
-
+# %% ../../../nbs/bench/data/02_generators.ipynb #c6b1536b
 def _sentence(dice: Dice) -> str:
     said = (
         f'{dice.pick(_OPENINGS)}{dice.pick(_SUBJECTS)} {dice.pick(_VERBS)} {dice.pick(_OBJECTS)}{dice.pick(_CLOSINGS)}.'

@@ -62,7 +62,7 @@ def fold_system(request: Request, _: Any) -> Request:
     others[place] = {**others[place], 'content': content}
     return {**request, 'messages': others}
 
-
+# %% ../../../nbs/models/lane/03_accepts.ipynb #4532b9ae
 def user_into_tool(request: Request, _: Any) -> Request:
     "Put what the user says after a tool's result at the end of that result."
     messages: list[dict] = []

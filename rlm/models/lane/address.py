@@ -183,7 +183,7 @@ def find_address(
 
 _NO_PROVIDER = Provider(None, (), ())  # an address is given, and no key but the one that is given goes there
 
-
+# %% ../../../nbs/models/lane/02_address.ipynb #1fedcd91
 def _provider_of(name: str, api_base: str | None, api_key: str | None) -> tuple[Provider | None, str]:
     "The provider of a name, and the model's name there."
     prefix, slash, model = name.partition('/')

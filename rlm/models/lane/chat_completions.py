@@ -193,7 +193,7 @@ def _tls() -> ssl.SSLContext | bool:  # False: certificates are not checked
         context.load_verify_locations(certifi.where())
     return context
 
-
+# %% ../../../nbs/models/lane/04_chat_completions.ipynb #be473b8d
 async def send(
     method: str,  # GET or POST
     url: str,  # of the server

@@ -160,7 +160,7 @@ def _references(schema: Any) -> Iterator[str]:
         for part in schema:
             yield from _references(part)
 
-
+# %% ../../../nbs/runs/actions/07_output.ipynb #ad767333
 def _schema_checker(schema: Mapping) -> Any:  # a validator of jsonschema
     "The validator of a JSON schema; raises `BadInput` for a dict that is not a valid one."
     import jsonschema
@@ -346,7 +346,7 @@ class Output:
             raise Misfit(_problem([(error.json_path.removeprefix('$').lstrip('.'), error.message) for error in errors]))
         return data
 
-
+# %% ../../../nbs/runs/actions/07_output.ipynb #fa7fa727
 def as_output(
     given: Any,  # `output=` as the user gave it
 ) -> Output | None:  # None: any answer will do

@@ -95,7 +95,7 @@ def _unpack_column(parts: Any, unpack: Callable[[Any], Any], index: Any = None) 
     column = pandas.Series(unpack(values), dtype=None if dtype == 'category' else dtype, index=index)
     return column.astype('category') if dtype == 'category' else column
 
-
+# %% ../../../nbs/shell/remote/07_known_types.ipynb #9c377b98
 def _pack_index(index: Any, pack: Callable[[Any], Any]) -> Any:  # None: row numbers
     if type(index).__name__ == 'RangeIndex' and (index.start, index.step) == (0, 1) and index.name is None:
         return None
