@@ -16,7 +16,8 @@ from ..base.split import Chunk
 from .algebra.combinators import Both, Filter, Identity, M, Map, Pure, Reduce
 from .algebra.pricing import Unknown
 from .algebra.composition import Combinator
-from .leaves.evidence import Answer, check_answer, check_facts, check_lines, found_nothing
+from .leaves.evidence import Answer, check_answer, check_lines, found_nothing
+from .leaves.facts import check_facts, find_names, join_facts, named_sentences
 from .optimise import FILTER_REPLY
 from .pairs import normal_label, parse_date
 from rlm.plan.leaves.records import (
@@ -31,7 +32,8 @@ from rlm.plan.leaves.records import (
 from ..shell.search import SearchIndex
 
 # %% auto #0
-__all__ = ['Kit', 'LeafFailed', 'describe_place', 'distinct', 'majority', 'parse_counts', 'add_counts', 'PlanBuilder']
+__all__ = ['CHARACTERS', 'Kit', 'LeafFailed', 'describe_place', 'distinct', 'majority', 'parse_counts', 'add_counts',
+           'PlanBuilder']
 
 # %% ../../nbs/plan/02_builder.ipynb #f9f4ff81
 class LeafFailed(ModelError):
@@ -156,6 +158,9 @@ def _is_yes(reply: str) -> bool:
     return not re.match(r'\W*no\b', reply, re.I) and not found_nothing(reply)
 
 # %% ../../nbs/plan/02_builder.ipynb #spl007c
+CHARACTERS = 3  # of a token, where none are counted: few languages have fewer
+
+
 class PlanBuilder:
     """Makes the parts of a task's term, with the question in every prompt.
 
@@ -200,6 +205,7 @@ class PlanBuilder:
         self.text = text
         self.notes: list[str] = []  # what the user should know after the run, as sentences
         self.unproved: list[str] = []  # answers of leaves that do not stand in their part
+        self.crowded: list[str] = []  # facts for which a leaf had no room
         self.unlabelled: list[Record] = []  # records that got no valid label
         self.reserved: str | None = None  # takes the place of labels that are not known yet
         self.values: dict[str, str] = dict(query=query)  # texts for the slots of templates, by name
@@ -272,12 +278,30 @@ class PlanBuilder:
     def _look_up_facts(self, pair: tuple[str, str]) -> list[Answer]:
         facts, unproved = check_facts(*pair)
         self.unproved += unproved
-        return facts
+        room = self.reply_tokens * CHARACTERS  # the plan has room for a reply of a leaf
+        kept: dict[int, Answer] = {}
+        for fact in [*facts, *named_sentences(find_names(self.query), pair[1])]:
+            if fact.start not in kept and len(fact) < room:
+                kept[fact.start] = fact
+                room -= len(fact) + 1
+            elif fact.start not in kept:
+                self.crowded.append(fact)
+        return [kept[start] for start in sorted(kept)]
 
     def _look_up_lines(self, pair: tuple[str, str]) -> list[Answer]:
         answers, unproved = check_lines(*pair)
         self.unproved += unproved
         return answers
+
+    def facts(self) -> Combinator:  # [[str]] -> [str]
+        "Make what joins the facts of all leaves: without those about somebody else, in order of time if that is asked."
+
+        def join(lists: list[list[str]]) -> list[str]:
+            parts = min(len(lists), self.arity)
+            return join_facts(lists, self.query, parts * self.reply_tokens * CHARACTERS)
+
+        found = Filter(Pure(bool, 'str -> bool', 'Found', lambda reply: reply))
+        return Pure(join, '[[str]] -> [str]', 'Facts', lambda lists: lists) >> found
 
     def label_records(
         self,
@@ -357,12 +381,17 @@ class PlanBuilder:
                 f'{len(self.unproved)} answers do not stand in the part that was read, and were left out, such as '
                 f'{self.unproved[0][:80]!r}.'
             )
+        if self.crowded:
+            notes.append(
+                f'{len(self.crowded)} sentences that name what the question names were left out, since a part had more '
+                f'than fit into {self.reply_tokens} tokens, such as {self.crowded[0][:80]!r}: give more reply_tokens.'
+            )
         if self.unlabelled:
             notes.append(
                 f'{len(self.unlabelled)} records got no valid label and are not counted, such as '
                 f'{self.unlabelled[0].text[:80]!r}.'
             )
-        for kept in (self.notes, self.unproved, self.unlabelled):
+        for kept in (self.notes, self.unproved, self.crowded, self.unlabelled):
             kept.clear()
         return notes
 

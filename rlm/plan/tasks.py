@@ -15,7 +15,7 @@ from .algebra.combinators import Both, Concat, Cross, Filter, Identity, Map, Pur
 from .algebra.composition import Combinator
 from .algebra.pricing import Unknown
 from .builder import add_counts, distinct, PlanBuilder, majority, parse_counts
-from .leaves.evidence import Answer, join_facts
+from .leaves.evidence import Answer
 from .pairs import as_key, key_order, PairRule, parse_date, parse_rows, Profile, profiles, Row
 from .leaves.label_answers import compute_answer, question_kind
 from .leaves.records import Labelled
@@ -135,13 +135,10 @@ def search(builder: PlanBuilder) -> Combinator:
 )
 def multi_hop(builder: PlanBuilder) -> Combinator:
     "Combine facts from several places of the text."
-    facts = Pure(lambda lists: join_facts(lists, builder.query), '[[str]] -> [str]', 'Facts', lambda lists: lists)
-    found = Filter(Pure(bool, 'str -> bool', 'Found', lambda reply: reply))
     return (
         builder.chunks()
         >> Map(builder.pointing(_LEAF['multi_hop']))
-        >> facts
-        >> found
+        >> builder.facts()
         >> builder.reduce(_REDUCE['multi_hop'], always=True)
     )
 

@@ -5,16 +5,15 @@
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0004
 from __future__ import annotations
 import re
-from collections.abc import Sequence
 from typing import Any
 from ...base import prompts
 from ...base.split import Chunk
-from ..pairs import normal_label, parse_date, without_bullet
-from ...runs.actions.citations import check_quotations, find_citations, sentence_around
+from ..pairs import normal_label, without_bullet
+from ...runs.actions.citations import check_quotations, sentence_around
 from ...runs.actions.cited import read_cited
 
 # %% auto #0
-__all__ = ['Answer', 'found_nothing', 'find_words', 'check_answer', 'check_lines', 'check_facts', 'sort_by_time', 'join_facts']
+__all__ = ['Answer', 'found_nothing', 'find_words', 'check_answer', 'check_lines']
 
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0007
 class Answer(str):
@@ -92,6 +91,14 @@ def _has_identifiers(answer: str, part: str) -> bool:
     return all(name in shown for name in _IDENTIFIER.findall(answer))
 
 
+def _has_numbers(answer: str, shown: str) -> bool:
+    "Whether every number of an answer stands in a text."
+    return all(check_quotations(_NUMBER.findall(answer), shown))
+
+
+_ONE_LINE = re.compile(r'(?<=["”’.!?])[ \t]+(?=answer\W{0,3}:)', re.I)
+
+
 def check_answer(
     reply: str,  # an answer and a quotation, or the answer alone
     part: str,  # what the leaf has read
@@ -99,16 +106,17 @@ def check_answer(
     "Read a leaf's reply, and look its answer up in the part. Both are empty if the leaf found nothing."
     if found_nothing(reply):
         return None, ''
-    answer, quotations = read_cited(reply)
+    answer, quotations = read_cited(_ONE_LINE.sub('\n', reply))
     text = re.sub(r'\A\W*answer\W*:\s*', '', str(answer), flags=re.I).strip()
     if not text or found_nothing(text):
         return None, ''
     if not _has_identifiers(text, part):
         return None, text
-    for quotation in quotations:
-        place = find_words(quotation, part)
-        if place:
-            return Answer(text, *place), ''
+    places = [place for quotation in quotations if (place := find_words(quotation, part))]
+    # A number may be computed from numbers of the quotation; one without any says nothing about it.
+    shown = [place for place in places if _has_numbers(text, place[0]) or _NUMBER.search(place[0])]
+    if shown:
+        return Answer(text, *shown[0]), ''
     place = _find_sentence(text, part)
     return (Answer(text, *place), '') if place else (None, text)
 
@@ -131,69 +139,3 @@ def check_lines(
         else:
             unproved.append(text)
     return found, unproved
-
-# %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0021
-def check_facts(
-    reply: str,  # one fact on each line, copied from the part or told in other words
-    part: str,  # what the leaf has read
-    most: int = 5,  # sentences that stand for one line
-) -> tuple[list[Answer], list[str]]:  # sentences of the part, with their places; and lines that have no place in it
-    "Read a leaf's reply line by line, and find the sentences of the part that it tells."
-    text = str(part)
-    offset = part.start - part.overlap if isinstance(part, Chunk) else 0
-    facts: dict[int, Answer] = {}
-    unproved = []
-    for line in reply.splitlines():
-        told = without_bullet(line).strip()
-        if not told or found_nothing(told) or told.startswith('```'):
-            continue
-        places = [(one.start, one.end) for one in find_citations(told, [text], text, most)]
-        if not places:
-            unproved.append(told)
-        for start, end in places:
-            low, high = sentence_around(text, start, end)
-            facts[low] = Answer(text[low:high], text[low:high], offset + low)
-    return [facts[low] for low in sorted(facts)], unproved
-
-# %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0019
-_IN_TIME = re.compile(
-    r'\border of (?:time|dates?)\b|\bchronolog|\bearliest\b|\boldest\b|\blatest first|\btimeline\b', re.I
-)
-_MONTH = r'(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?'
-_DATED = re.compile(
-    rf'\b\d{{4}}-\d\d-\d\d\b|\b{_MONTH} \d{{1,2}},? \d{{4}}\b|\b\d{{1,2}} {_MONTH},? \d{{4}}\b|\b1\d{{3}}\b|\b20\d\d\b',
-    re.I,
-)
-
-
-def _day(fact: str) -> tuple[int, ...] | None:  # year, month, day; None: it has no date
-    found = _DATED.search(fact)
-    if not found:
-        return None
-    day = parse_date(found[0])
-    return (day.year, day.month, day.day) if day else (int(re.search(r'\d{4}', found[0])[0]), 0, 0)
-
-
-def sort_by_time(
-    facts: Sequence[str],  # sentences
-) -> list[str]:  # those with a date first, the earliest first; then the others in their order
-    "Sort sentences by the first date or year in them."
-    dated = [fact for fact in facts if _day(fact)]
-    return sorted(dated, key=_day) + [fact for fact in facts if not _day(fact)]
-
-
-def join_facts(
-    lists: Sequence[Sequence[str]],  # the facts of each leaf
-    question: str,  # the question
-    most: int = 8,  # up to so many leaves their facts are sorted together
-) -> list[str]:  # the facts as one text for each leaf
-    "Join the facts of each leaf, without repetitions; in order of time if the question asks for one."
-    known: set[str] = set()
-    kept: list[list[str]] = []
-    for facts in lists:
-        new = [fact for fact in facts if normal_label(fact) not in known]
-        known.update(map(normal_label, new))
-        kept.append(new)
-    if _IN_TIME.search(question) and len(kept) <= most:
-        kept = [sort_by_time(sum(kept, []))]
-    return ['\n'.join(facts) for facts in kept]
