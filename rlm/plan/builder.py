@@ -186,6 +186,7 @@ class PlanBuilder:
         reader: RecordReader | None = None,  # reads the records; None: the text has none
         examples: Mapping[str, str] | None = None,  # records with their labels, to show a leaf
         most_records: int = 10,  # the most records of a leaf that labels them
+        repeats: int = 1,  # how often a leaf that labels records reads them
         vote: bool | None = None,  # whether the whole text gets one label; None: unless it is made of records
     ):
         self.query = query
@@ -196,6 +197,7 @@ class PlanBuilder:
         self.definitions = dict(labels) if isinstance(labels, Mapping) else {}
         self.examples = dict(examples or {})
         self.most_records = most_records
+        self.repeats = repeats
         self.rule = rule
         self.filter = filter
         self.peek = peek
@@ -317,7 +319,7 @@ class PlanBuilder:
         self.values['examples'] = write_examples(self.examples)
         leaf = M(template, self.reply_tokens, 'leaf', values=self.values, params=schema)
         shown = fields_to_show(self.reader, self.query, code)
-        return LabelRecords(leaf, self.reader, lambda: self.labels, shown, self.unlabelled)
+        return LabelRecords(leaf, self.reader, lambda: self.labels, shown, self.unlabelled, self.repeats)
 
     def by_number(self) -> bool:
         "Whether records are labelled by number."

@@ -51,6 +51,7 @@ class LambdaSettings(Settings):
     examples: Mapping[str, str] = field(default_factory=dict)  # records with their labels, shown to every leaf
     # The most records of a leaf that labels them; None: as many as were labelled well, or 10 without a profile.
     records: int | None = None
+    repeats: int = 1  # how often records are labelled, each time in another order; the label with most votes counts
     leaf_tokens: int | None = None  # the most tokens of a leaf's text; None: set by the task
     language: str | None = None  # language of the answer
     format: str | None = None  # format of the answer, in words
@@ -87,6 +88,7 @@ class LambdaSettings(Settings):
             check(name, getattr(self, name), float, least=0, most=1, optional=name in ('a_leaf', 'rho'))
         check_profile(self.profile)
         check('records', self.records, int, least=1, optional=True)
+        check('repeats', self.repeats, int, least=1)
         check('overlap', self.overlap, int, least=0)
         check('sampling_args', self.sampling_args, Mapping, optional=True, give='a dict such as {"temperature": 0.7}')
         if self.filter is None and self.filter_window:
@@ -332,6 +334,7 @@ def _make_builder(
         reader=reader,
         examples=settings.examples,
         vote=settings.vote,
+        repeats=settings.repeats,
         **sizes,
     )
     # The labels of a rule that is still to be read are in the question: it takes their place until they are known.
@@ -699,6 +702,8 @@ def _chunks_line(self: Plan) -> str:
     line = f'{len(sizes):,} of {min(sizes, default=0):,} to {max(sizes, default=0):,} characters'
     if self.task.by_number and self.builder.by_number():
         line += f', at most {self.builder.most_records} records each'
+        if self.builder.repeats > 1:
+            line += f', read {self.builder.repeats} times'
     if self.problem.overlap and len(sizes) > 1:
         line += f', {self.problem.overlap} tokens of overlap'
     return line

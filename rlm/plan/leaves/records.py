@@ -250,6 +250,16 @@ class NumberedRecords(Chunk):
     records: dict[int, Record]
 
 
+def _orders(numbers: list[int], repeats: int) -> list[list[int]]:
+    "The orders in which records are read: as they are, then begun elsewhere, every second time backwards."
+    orders = []
+    for turn in range(repeats):
+        start = turn * len(numbers) // repeats
+        order = numbers[start:] + numbers[:start]
+        orders.append(order[::-1] if turn % 2 else order)
+    return orders
+
+
 class LabelRecords(Combinator):
     """Label the records of a chunk by number. The result has a pair (record, label) for each record.
 
@@ -266,12 +276,14 @@ class LabelRecords(Combinator):
         labels: Callable[[], Sequence[str]],  # returns the labels that are allowed; none: any
         shown: Sequence[str] = (),  # names of the fields that a leaf is shown; empty: the whole record
         missed: list[Record] | None = None,  # gets the records that had no valid label after the second call
+        repeats: int = 1,  # how often the records are read, each time in another order
     ):
         self.leaf = leaf
         self.reader = reader
         self.labels = labels
         self.shown = tuple(shown)
         self.missed = missed if missed is not None else []
+        self.repeats = repeats
 
     def expr(self, argument: str, depth: int = 0) -> str:
         return f'{self.label}({self.leaf.closed(depth)}, {argument})'
@@ -293,12 +305,17 @@ class LabelRecords(Combinator):
         records = dict(enumerate(self.reader.read(value), 1))
         if not records:
             return []
-        part = self.number(value, records)
-        reply = await self.leaf.apply(part, interpreter)
-        if not is_known(reply):
-            await interpreter.each(self.leaf, [Droppable(part)], 'leaf again')
-            return Unknown(reply.tokens)
-        found = read_labels(reply, records, self.labels())
+        orders = _orders(list(records), self.repeats)
+        parts = [{place: records[number] for place, number in enumerate(order, 1)} for order in orders]
+        replies = await interpreter.each(self.leaf, [self.number(value, part) for part in parts])
+        if not all(map(is_known, replies)):
+            await interpreter.each(self.leaf, [Droppable(self.number(value, records))], 'leaf again')
+            return Unknown(replies[0].tokens)
+        votes: dict[int, Counter] = {}
+        for order, part, reply in zip(orders, parts, replies):
+            for place, label in read_labels(reply, part, self.labels()).items():
+                votes.setdefault(order[place - 1], Counter())[label] += 1
+        found = {number: counts.most_common(1)[0][0] for number, counts in votes.items()}
         missing = {number: record for number, record in records.items() if number not in found}
         if missing:
             (reply,) = await interpreter.each(self.leaf, [self.number(value, missing)], 'leaf again')
