@@ -29,11 +29,11 @@ from rlm.plan.leaves.records import (
     RecordReader,
     write_examples,
 )
-from ..shell.search import SearchIndex
+from ..shell.search import Passage, SearchIndex
 
 # %% auto #0
-__all__ = ['CHARACTERS', 'Kit', 'LeafFailed', 'describe_place', 'distinct', 'majority', 'parse_counts', 'add_counts',
-           'PlanBuilder']
+__all__ = ['EXCERPTS', 'CHARACTERS', 'Kit', 'LeafFailed', 'describe_place', 'distinct', 'majority', 'parse_counts', 'add_counts',
+           'Excerpt', 'PlanBuilder']
 
 # %% ../../nbs/plan/02_builder.ipynb #f9f4ff81
 class LeafFailed(ModelError):
@@ -158,6 +158,28 @@ def _is_yes(reply: str) -> bool:
     return not re.match(r'\W*no\b', reply, re.I) and not found_nothing(reply)
 
 # %% ../../nbs/plan/02_builder.ipynb #spl007c
+EXCERPTS = 2  # the passages that are read before any chunk
+
+
+class Excerpt(Chunk):
+    "A passage that `search` found, as a leaf reads it: below the name of its file."
+
+    @classmethod
+    def of(
+        cls,
+        passage: Passage,  # where it stands is counted in the whole text
+        number: int,  # its number among the passages, from 1
+    ) -> Excerpt:
+        "Make a passage a part that a leaf can read."
+        header = f'File: {passage.heading}\n' if passage.heading else ''
+        return cls(str(passage), passage.start, passage.end, header=header, number=number)
+
+    @property
+    def place(self) -> str:
+        "Its place in words, such as `passage 1, characters 2,000 to 2,300`."
+        return f'passage {self.number}, characters {self.start:,} to {self.end:,}'
+
+
 CHARACTERS = 3  # of a token, where none are counted: few languages have fewer
 
 
@@ -232,9 +254,10 @@ class PlanBuilder:
         self,
         instruction: str,  # what to do with a part; or a template with {text}, and {request} or {query}
         whole: bool = False,  # whether a reply that was cut is a failure
+        params: Callable[[Any], dict[str, Any]] | None = None,  # parameters of the call, such as temperature
     ) -> M:  # str -> str
         "Make a leaf: the model's answer about one part."
-        return M(_template(instruction), self.reply_tokens, 'leaf', whole=whole, values=self.values)
+        return M(_template(instruction), self.reply_tokens, 'leaf', whole=whole, values=self.values, params=params)
 
     def reduce(
         self,
@@ -268,11 +291,12 @@ class PlanBuilder:
         return self._proved(instruction, '[str]', self._look_up_lines, whole)
 
     def _proved(self, instruction: str, of: str, look_up: Callable, whole: bool = False) -> Combinator:
-        asked = Both(self.leaf(instruction, whole), Identity())
+        # Looking something up has one right answer: nothing is gained by chance.
+        asked = Both(self.leaf(instruction, whole, lambda part: dict(temperature=0)), Identity())
         return asked >> Pure(look_up, f'(str, str) -> {of}', 'Proved', lambda pair: pair[0])
 
     def _look_up(self, pair: tuple[str, str]) -> str:
-        answer, unproved = check_answer(*pair)
+        answer, unproved = check_answer(*pair, self.query)
         if unproved:
             self.unproved.append(unproved)
         return answer or ''
@@ -349,16 +373,23 @@ class PlanBuilder:
         return self.split if self.filter is None or is_single else self.split >> self.relevant()
 
     def best_first(self) -> Pure:  # [str] -> [str]
-        "Make what puts the chunks first that have most of the question's rare words; no model is asked."
+        """Make what puts first what has most of the question's rare words: short passages, then the chunks.
+
+        No model is asked. A single chunk stays as it is.
+        """
         index = SearchIndex.of(self.text)  # the one that `search` in the REPL has
 
         def rank(chunks: list[Chunk]) -> list[Chunk]:
+            if len(chunks) < 2:
+                return chunks
             starts = [chunk.start for chunk in chunks]
             order: dict[int, None] = {}
-            for passage in index.search(self.query, k=1000) if len(chunks) > 1 else ():
+            found = index.search(self.query, k=1000)
+            for passage in found:
                 for place in (passage.start, passage.start + len(passage)):
                     order[max(0, bisect_right(starts, place) - 1)] = None
-            return [chunks[number] for number in dict.fromkeys([*order, *range(len(chunks))])]
+            excerpts = [Excerpt.of(passage, number) for number, passage in enumerate(found[:EXCERPTS], 1)]
+            return excerpts + [chunks[number] for number in dict.fromkeys([*order, *range(len(chunks))])]
 
         return Pure(rank, '[str] -> [str]', 'BestFirst', lambda chunks: chunks)
 

@@ -120,7 +120,7 @@ def search(builder: PlanBuilder) -> Combinator:
     return (
         builder.chunks()
         >> builder.best_first()
-        >> UntilFound(builder.quoting(_LEAF['search']), bool)
+        >> UntilFound(builder.quoting(_LEAF['search']), bool, first=1)
         >> _distinct()
         >> builder.reduce(_REDUCE['search'])
     )

@@ -96,18 +96,36 @@ def _has_numbers(answer: str, shown: str) -> bool:
     return all(check_quotations(_NUMBER.findall(answer), shown))
 
 
+_ONE_WORD = re.compile(r'[\w-]+')
+
+
+def _repeats(answer: str, question: str) -> bool:
+    "Whether an answer has words of the question alone: a weak model names what it was asked about."
+    asked = set(_ONE_WORD.findall(question.casefold()))
+    return set(_ONE_WORD.findall(answer.casefold())) <= asked and 'or' not in asked
+
+
+def _place_of_header(answer: str, part: str) -> tuple[str, int] | None:
+    "The first line of a part whose header has the answer, such as the name of its file."
+    if find_words(answer, getattr(part, 'header', '')) is None:
+        return None
+    (line, _, _) = str(part).strip().partition('\n')
+    return find_words(line, part)
+
+
 _ONE_LINE = re.compile(r'(?<=["”’.!?])[ \t]+(?=answer\W{0,3}:)', re.I)
 
 
 def check_answer(
     reply: str,  # an answer and a quotation, or the answer alone
     part: str,  # what the leaf has read
+    question: str = '',  # the question; an answer that only repeats its words has to stand in the quotation
 ) -> tuple[Answer | None, str]:  # the answer with its place, or None; and an answer that has no place in the part
     "Read a leaf's reply, and look its answer up in the part. Both are empty if the leaf found nothing."
     if found_nothing(reply):
         return None, ''
     answer, quotations = read_cited(_ONE_LINE.sub('\n', reply))
-    text = re.sub(r'\A\W*answer\W*:\s*', '', str(answer), flags=re.I).strip()
+    text = re.sub(r'\A\W*(?:answer|file)\W*:\s*', '', str(answer), flags=re.I).strip()
     if not text or found_nothing(text):
         return None, ''
     if not _has_identifiers(text, part):
@@ -115,9 +133,12 @@ def check_answer(
     places = [place for quotation in quotations if (place := find_words(quotation, part))]
     # A number may be computed from numbers of the quotation; one without any says nothing about it.
     shown = [place for place in places if _has_numbers(text, place[0]) or _NUMBER.search(place[0])]
-    if shown:
-        return Answer(text, *shown[0]), ''
-    place = _find_sentence(text, part)
+    is_repeated = _repeats(text, question)
+    if is_repeated:
+        shown = [place for place in shown if find_words(text, place[0])]
+    if shown or is_repeated:
+        return (Answer(text, *shown[0]), '') if shown else (None, text)
+    place = _find_sentence(text, part) or _place_of_header(text, part)
     return (Answer(text, *place), '') if place else (None, text)
 
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0016
