@@ -783,8 +783,8 @@ def _notes(self: Plan) -> list[str]:
         )
     if self.task.stops and len(self.chunks) > 1 and self.builder.filter is None:
         found.append(
-            'The chunks with most of the rare words of the question are read first, and reading stops when an answer '
-            'stands in its chunk; where no answer is found all are read.'
+            'The passages and then the chunks with most of the rare words of the question are read first, and reading '
+            'stops when an answer stands in what was read; where no answer is found all are read.'
         )
     if self.builder.reader and self.builder.labels and not self.models.settings.labels and not self.builder.rule:
         found.append(

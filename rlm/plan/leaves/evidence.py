@@ -99,10 +99,14 @@ def _has_numbers(answer: str, shown: str) -> bool:
 _ONE_WORD = re.compile(r'[\w-]+')
 
 
+def _words(text: str) -> set[str]:
+    return set(_ONE_WORD.findall(text.casefold()))
+
+
 def _repeats(answer: str, question: str) -> bool:
     "Whether an answer has words of the question alone: a weak model names what it was asked about."
-    asked = set(_ONE_WORD.findall(question.casefold()))
-    return set(_ONE_WORD.findall(answer.casefold())) <= asked and 'or' not in asked
+    asked = _words(question)
+    return _words(answer) <= asked and 'or' not in asked
 
 
 def _place_of_header(answer: str, part: str) -> tuple[str, int] | None:
@@ -135,7 +139,7 @@ def check_answer(
     shown = [place for place in places if _has_numbers(text, place[0]) or _NUMBER.search(place[0])]
     is_repeated = _repeats(text, question)
     if is_repeated:
-        shown = [place for place in shown if find_words(text, place[0])]
+        shown = [place for place in shown if _words(text) <= _words(place[0])]
     if shown or is_repeated:
         return (Answer(text, *shown[0]), '') if shown else (None, text)
     place = _find_sentence(text, part) or _place_of_header(text, part)
