@@ -10,6 +10,9 @@ import inspect
 import math
 import re
 from typing import Any
+from .database import Database
+from .errors import BadInput
+from .images import describe_image, is_image
 
 # %% ../../nbs/base/04_describe.ipynb #6157f122
 _TEXT, _ITEMS = (str, bytes, bytearray), (list, tuple, set, frozenset)
@@ -41,8 +44,10 @@ def _short(
         items = [_short(item, chars // 3) for item in _first(value)] if chars > 3 else []
         return left + ', '.join(items) + more + right
     is_short_int = isinstance(value, int) and value.bit_length() < 1000
-    if is_short_int or isinstance(value, (bool, float, complex, type(None))):
+    if is_short_int or isinstance(value, (bool, float, complex, type(None), Database)):
         return repr(value)
+    if is_image(value):
+        return f'<{describe_image(value)}>'
     return f'<{type(value).__name__}>'
 
 # %% ../../nbs/base/04_describe.ipynb #08ae2ddc
@@ -107,17 +112,35 @@ def _parts(
     return f', shape {shape}' if isinstance(shape, tuple) else ''
 
 # %% ../../nbs/base/04_describe.ipynb #0aa5c061
+_IMAGE_HINT = 'Ask about an image: llm_query("What does it show?", images=[{}])'
+
+
+def _place_of_image(obj: Any) -> Any:  # an index or a key; None: there is none among the first items
+    "Where a list or a dict holds its first image."
+    if not isinstance(obj, (list, tuple, dict)):
+        return None
+    items = obj.items() if isinstance(obj, dict) else enumerate(obj)
+    return next((place for place, item in _first(items, 20) if is_image(item)), None)
+
+
 def describe_context(
     obj: Any,  # the context, of any size
     preview_chars: int = 300,  # characters of the preview
 ) -> dict:  # type, chars (None: not known), parts and preview: the slots of `FIRST_MESSAGE`
     "Type, size and beginning of a context, without copying it."
-    if table := _table(obj, preview_chars):
+    if isinstance(obj, Database):
+        parts, preview = obj.described()
+        preview = preview[: 20 * preview_chars]
+    elif is_image(obj):
+        parts, preview = f', {describe_image(obj)}', _IMAGE_HINT.format('context')
+    elif table := _table(obj, preview_chars):
         parts, preview = table[0], table[1][: 2 * preview_chars]
     elif isinstance(obj, str):
         parts, preview = _parts(obj), obj[:preview_chars]
     else:
         parts, preview = _parts(obj), _short(obj, preview_chars)[:preview_chars]
+        if (place := _place_of_image(obj)) is not None:
+            preview += '\n' + _IMAGE_HINT.format(f'context[{place!r}]')
     # A lone surrogate cannot be sent to a model.
     preview = preview.encode('utf-8', 'backslashreplace').decode('utf-8')
     return dict(type=type(obj).__name__, chars=_chars(obj), parts=parts, preview=preview)
@@ -126,7 +149,7 @@ def describe_context(
 def as_text(
     context: Any,  # any object
 ) -> str:  # the whole content
-    "The whole context as one text, for a prompt that holds it."
+    "The whole context as one text, for a prompt that holds it; raises `BadInput` for what is no text."
     if isinstance(context, str):
         return context
     if isinstance(context, (bytes, bytearray)):
@@ -137,6 +160,10 @@ def as_text(
         return '\n\n'.join(map(as_text, context))
     if isinstance(context, type):
         return str(context)
+    if isinstance(context, Database):
+        raise BadInput('A database is not one text: use RLM, whose code asks with context.query(sql).')
+    if is_image(context):
+        raise BadInput('An image is not a text: ask with Direct or RLM, and a model that takes images.')
     if hasattr(context, 'columns') or hasattr(context, 'to_csv'):
         return _csv(context)
     # The `str` of an array leaves values out, too.
