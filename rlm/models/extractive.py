@@ -36,7 +36,13 @@ weights = {WEIGHTS}
 def pieces(value, place):
     "Texts in the context, with the place where each stands."
     if isinstance(value, (bytes, bytearray)): value = value.decode("utf-8", "replace")
-    if isinstance(value, dict): inner = value.items()
+    if hasattr(value, "tables") and hasattr(value, "frame"):
+        inner = []
+        for table in value.tables:
+            rows = value.query(f'SELECT * FROM "{table.name}" LIMIT 20000')
+            if len(rows) == 20000: print(f"Only the first 20,000 rows of {table.name} are looked at.")
+            inner.append((table.name, [", ".join(f"{key}: {cell}" for key, cell in row.items()) for row in rows]))
+    elif isinstance(value, dict): inner = value.items()
     elif isinstance(value, (list, tuple)): inner = enumerate(value)
     else: inner = None
     if inner is None: yield place, str(value)
@@ -252,6 +258,7 @@ class ExtractiveLM(OfflineLM):
 
     name = 'offline/extractive'
     prices = (0.0, 0.0)  # it runs here
+    sees = False
 
     def __init__(self):
         pass

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from ..base.images import image_words
 
 # %% auto #0
 __all__ = ['NOT_CITED', 'visible', 'content_text', 'one_line', 'shorten', 'plural', 'dollars', 'duration', 'spent', 'joined',
@@ -35,6 +36,8 @@ def content_text(
         return '\n\n'.join(content_text(item) for item in value)
     if isinstance(value, dict) and 'role' in value:
         return f'{value["role"]}: {content_text(value.get("content"))}'
+    if isinstance(value, dict) and isinstance(value.get('image_url'), dict):
+        return image_words(str(value['image_url'].get('url')))
     if isinstance(value, dict) and 'text' in value:
         return content_text(value['text'])
     return json.dumps(value, ensure_ascii=False)
