@@ -1,16 +1,18 @@
 "Databases, tables and images as contexts, in every environment that runs here."
 
+import base64
 import contextlib
+import io
 import sqlite3
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from rlm import RLM, Direct, LambdaRLM
 from rlm.base.errors import BadInput
+from rlm.base.inputs import read_input
 from rlm.models import LM
 from rlm.offline import ScriptedLM
 from rlm.replay import replay
@@ -120,12 +122,22 @@ def test_a_run_over_a_database_is_replayed_and_resumed(shop, tmp_path):
     code = 'FINAL(context.query("SELECT max(price) AS most FROM orders")[0]["most"])'
     RLM(ScriptedLM([cell(code)]), trace=path, env='local')(shop, 'What is the highest price?')
     assert str(shop) not in path.read_text()
-    replayed = replay(path, shop)
+    replayed = replay(path, read_input(shop))
     assert not replayed.differences and replayed.result.value == 12.5
 
 
 def test_the_command_asks_a_database(shop):
-    command = [sys.executable, '-m', 'rlm', 'ask', 'Which order has two barrels?', str(shop), '--env', 'local', '--quiet']
+    command = [
+        sys.executable,
+        '-m',
+        'rlm',
+        'ask',
+        'Which order has two barrels?',
+        str(shop),
+        '--env',
+        'local',
+        '--quiet',
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and 'two barrels' in done.stdout, done
 
@@ -149,7 +161,7 @@ two = llm_query_batched(["Left?", "Right?"], images=[context["photo"].crop((0, 0
 FINAL([one, *two])'''
     with mock_server() as server:
         server.script(cell(code), 'red', rules=[['Left', 'l'], ['Right', 'r']])
-        lm = LM('openai/script', api_base=server.url, api_key='none')
+        lm = LM('openai/script', api_base=server.api_base, api_key='none')
         result = RLM(lm, env=env, keep_context=0)(dict(note='Paid.', photo=RED), 'Which colour is the photo?')
         assert result.value == ['red', 'l', 'r']
         root, *asked = server.stats()['prompts']
@@ -193,26 +205,28 @@ def test_a_run_with_images_is_replayed(tmp_path, kept):
 
 
 def test_direct_sends_images_in_the_order_of_the_context(tmp_path):
-    RED.save(tmp_path / 'red.png')
+    for name in ('red.png', 'blue.png'):
+        Image.new('RGB', (8, 6), name[:-4]).save(tmp_path / name)
     with mock_server() as server:
         server.script('The second.')
-        lm = LM('openai/script', api_base=server.url, api_key='none')
-        result = Direct(lm)([tmp_path / 'red.png', Path(tmp_path / 'red.png')], 'Which is larger?')
+        lm = LM('openai/script', api_base=server.api_base, api_key='none')
+        result = Direct(lm)([tmp_path / 'red.png', tmp_path / 'blue.png'], 'Which is blue?')
         (messages,) = server.stats()['prompts']
     assert result.answer == 'The second.'
     words, *pictures = messages[0]['content']
-    assert len(pictures) == 1  # the same path twice is one file
-    assert 'red.png ---\n[image 1: image of 8 x 6 pixels, RGB]' in words['text']
+    assert 'blue.png ---\n[image 2: image of 8 x 6 pixels, RGB]' in words['text']
+    seen = [Image.open(io.BytesIO(base64.b64decode(one['image_url']['url'].partition(',')[2]))) for one in pictures]
+    assert [image.getpixel((0, 0)) for image in seen] == [(255, 0, 0), (0, 0, 255)]
 
 
 def test_a_model_that_sees_nothing_is_refused_in_one_sentence():
-    with pytest.raises(BadInput, match='gpt-4 takes no images') as known:
-        Direct(LM('gpt-4', api_key='none'))(RED, 'Which colour?')
+    with pytest.raises(BadInput, match='openai/o3-mini takes no images') as known:
+        Direct(LM('openai/o3-mini', api_key='none'))(RED, 'Which colour?')
     assert str(known.value).count('. ') == 0
     with mock_server() as server:
         refusal = 'image input is not supported - hint: you may need to provide the mmproj'
         server.script(dict(status=500, content=refusal), dict(status=500, content=refusal))
-        lm = LM('openai/script', api_base=server.url, api_key='none')
+        lm = LM('openai/script', api_base=server.api_base, api_key='none')
         for _ in range(2):
             with pytest.raises(BadInput, match='openai/script takes no images: use a model that does'):
                 Direct(lm)(RED, 'Which colour?')

@@ -41,7 +41,8 @@ def pieces(value, place):
         for table in value.tables:
             rows = value.query(f'SELECT * FROM "{table.name}" LIMIT 20000')
             if len(rows) == 20000: print(f"Only the first 20,000 rows of {table.name} are looked at.")
-            inner.append((table.name, [", ".join(f"{key}: {cell}" for key, cell in row.items()) for row in rows]))
+            texts = [", ".join(f"{key}: {cell}" for key, cell in row.items()) for row in rows]
+            inner.append((table.name, [f"{table.name}: {text}" for text in texts]))
     elif isinstance(value, dict): inner = value.items()
     elif isinstance(value, (list, tuple)): inner = enumerate(value)
     else: inner = None

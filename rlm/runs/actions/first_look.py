@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 from ...base.database import Database
+from ...base.describe import image_hint
 from ...base.images import is_image
 from ...base.split import detect_structure, FILE_LINE, RECORDS
 from ...shell.search import COMMON_WORDS
@@ -55,6 +56,8 @@ def first_look(
     can_search = 'search' not in taken and not isinstance(context, Database) and not is_image(context)
     words = keywords(query or '') if can_search else ''
     lines = _text_lines(context, taken) if isinstance(context, str) else _object_lines(context)
+    if hint := image_hint(context):
+        lines.append(f'print({hint!r})')
     return '\n'.join([*lines, f'print(search({words!r}))'] if words else lines)
 
 
