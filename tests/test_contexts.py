@@ -165,7 +165,7 @@ FINAL([one, *two])'''
         result = RLM(lm, env=env, keep_context=0)(dict(note='Paid.', photo=RED), 'Which colour is the photo?')
         assert result.value == ['red', 'l', 'r']
         root, *asked = server.stats()['prompts']
-    assert 'images=[context' in str(root) and '<image of 8 x 6 pixels, RGB>' in str(root)
+    assert 'images=[context[' in str(root)
     counts = {}
     for messages in asked:
         words, *pictures = messages[-1]['content']
