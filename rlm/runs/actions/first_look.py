@@ -62,7 +62,15 @@ def first_look(
 
 
 def _text_lines(text: str, taken: Collection[str]) -> list[str]:
-    if 'records' not in taken and detect_structure(text) in RECORDS:
+    structure = detect_structure(text)
+    if structure == 'json' and not {'data', 'json'} & set(taken):
+        return [
+            'import json',
+            'data = json.loads(context, strict=False)',
+            'print(len(context), type(data), len(data))',
+            'print(str(data)[:500])',
+        ]
+    if 'records' not in taken and structure in RECORDS - {'json'}:
         return [
             'records = [line for line in context.splitlines() if line.strip()]',
             'print(len(context), len(records))',
