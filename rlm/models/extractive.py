@@ -51,10 +51,10 @@ def pieces(value, place):
         for key, item in inner: yield from pieces(item, f"{place}[{key!r}]")
 
 def cut(texts, size=6000, step=4500):
-    "Chunks that overlap; short texts share one."
+    "Chunks that overlap; short items of a list share one, and files and other named texts do not."
     waiting, first, last = [], None, None
     for place, text in texts:
-        if len(text) <= size // 2:
+        if len(text) <= size // 2 and not place.endswith(("']", '"]')):
             waiting.append(text)
             first, last = first or place, place
         else:
