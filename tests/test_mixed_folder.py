@@ -169,7 +169,7 @@ def test_the_command_prints_the_page(folder):
     one[4] = 'What hull does the cutter have?'
     done = subprocess.run(one, capture_output=True, text=True)
     (cited, *_) = json.loads(done.stdout)['citations']
-    assert cited['place'] == f'{folder}/boats.csv:3' and cited['source'] == f'{folder}/boats.csv', done
+    assert cited['place'] == f'{folder}/boats.csv:1' and cited['source'] == f'{folder}/boats.csv', done
 
 
 def locked_pdf(folder: Path) -> Path:

@@ -301,6 +301,12 @@ def _sentences(answer: str) -> list[str]:
     return [sentence for sentence in sentences if _LONG <= len(sentence) <= 1_000][:20]
 
 
+def _paragraphs(answer: str) -> list[str]:
+    "The paragraphs of an answer: a model may have copied several lines, such as rows of a table."
+    paragraphs = [_plain(paragraph) for paragraph in re.split(r'\n\s*\n', answer)]
+    return [paragraph for paragraph in paragraphs if _LONG <= len(paragraph) <= 1_000][:20]
+
+
 def _tokens(answer: str) -> list[str]:
     "The numbers and names of an answer; long words where it has neither."
     words = [word for word in _WORD.findall(answer[:20_000]) if word.casefold() not in _COMMON]
@@ -415,7 +421,9 @@ def find_citations(
 ) -> tuple[Citation, ...]:  # in the order in which they were printed first
     "The passages of the context that the run printed and that hold the answer."
     outputs, finds, texts = list(shown), [_FINDS], SourceTexts(context)
-    tries = [_wholes(answer), _sentences(answer)] if isinstance(answer, str) else [_wholes(answer)]
+    tries = [_wholes(answer)]
+    if isinstance(answer, str):
+        tries += [_paragraphs(answer), _sentences(answer)]
     for keys in tries:
         # An answer that code took from the context may never have been printed.
         own = [answer] if isinstance(answer, str) else keys
