@@ -144,7 +144,9 @@ def folder(tmp_path_factory):
 
 def test_every_kind_of_file_is_read_and_the_rest_is_listed(folder):
     context, skipped = read_context([str(folder)])
-    assert {Path(name.partition(', ')[0]).name for name in context} == {place.rstrip(':').partition(',')[0] for *_, place in ASKED}
+    assert {Path(name.partition(', ')[0]).name for name in context} == {
+        place.rstrip(':').partition(',')[0] for *_, place in ASKED
+    }
     left = {Path(path).name: path.why for path in skipped}
     assert set(left) == {'photo.png', '.gitignore', 'debug.log', 'node_modules', 'broken.pdf'}
     assert left['debug.log'] == 'in .gitignore' and left['photo.png'].startswith('an image')
