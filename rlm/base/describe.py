@@ -114,7 +114,7 @@ def _parts(
 # %% ../../nbs/base/04_describe.ipynb #0aa5c061
 def image_hint(
     context: Any,  # any object
-) -> str | None:  # None: it is not an image, and there is none among its first items
+) -> str | None:  # None: no image, also among its first items
     "How code asks about an image of a context, in one line."
     if is_image(context):
         return _IMAGE_HINT.format('context')
@@ -154,7 +154,7 @@ def describe_context(
 def as_text(
     context: Any,  # any object
 ) -> str:  # the whole content
-    "The whole context as one text, for a prompt that holds it; raises `BadInput` for what is no text."
+    "The whole context as one text, for a prompt that holds it; raises `BadInput` for an image or a database."
     if isinstance(context, str):
         return context
     if isinstance(context, (bytes, bytearray)):

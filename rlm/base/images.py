@@ -16,8 +16,8 @@ from typing import Any
 from .errors import BadInput
 
 # %% auto #0
-__all__ = ['IMAGE_ENDINGS', 'MAX_IMAGE', 'is_image', 'open_image', 'describe_image', 'image_part', 'is_image_part', 'with_images',
-           'has_images', 'take_images', 'image_words', 'shorten_images']
+__all__ = ['IMAGE_ENDINGS', 'MAX_IMAGE', 'is_image', 'open_image', 'describe_image', 'page_images', 'image_part', 'is_image_part',
+           'with_images', 'has_images', 'take_images', 'image_words', 'shorten_images']
 
 # %% ../../nbs/base/14_images.ipynb #ims00007
 IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.gif', '.webp', '.bmp', '.tif', '.tiff')  # of the names of images
@@ -58,6 +58,29 @@ def describe_image(
 ) -> str:  # such as "image of 640 x 480 pixels, RGB"
     "An image in words."
     return f'image of {image.width:,} x {image.height:,} pixels, {image.mode}'
+
+# %% ../../nbs/base/14_images.ipynb #ims00018
+def page_images(
+    path: str | os.PathLike,  # of a PDF file
+    dpi: int = 150,  # dots per inch
+    pages: Iterable[int] | None = None,  # numbers from 1; None: all
+) -> dict[str, Any]:  # such as "scan.pdf, page 3" -> an image of Pillow
+    "The pages of a PDF file as images; raises `BadInput` for one that cannot be read."
+    try:
+        import pypdfium2
+    except ImportError:
+        raise BadInput(f"{path} needs a converter (pypdfium2): pip install 'rlm[files]'.") from None
+    if not Path(path).is_file():
+        raise BadInput(f'{path} does not exist; check the path.')
+    try:
+        document = pypdfium2.PdfDocument(path)
+    except pypdfium2.PdfiumError as error:
+        raise BadInput(f'{path} cannot be read ({error}): it is broken or encrypted.') from None
+    with document:
+        chosen = range(1, len(document) + 1) if pages is None else list(pages)
+        if wrong := [number for number in chosen if not 1 <= number <= len(document)]:
+            raise BadInput(f'{path} has {len(document)} pages and no page {wrong[0]}: give numbers from 1.')
+        return {f'{path}, page {number}': document[number - 1].render(scale=dpi / 72).to_pil() for number in chosen}
 
 # %% ../../nbs/base/14_images.ipynb #ims00009
 _FORMS = ((b'\x89PNG\r\n\x1a\n', 'image/png'), (b'\xff\xd8\xff', 'image/jpeg'), (b'GIF8', 'image/gif'))

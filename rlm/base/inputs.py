@@ -115,7 +115,7 @@ def _read_table(path: Path) -> Any:
         raise BadInput(f'{path} does not exist; check the path.') from None
     except ImportError:
         raise BadInput(f'{path} is a table and needs pandas with pyarrow: pip install pandas pyarrow.') from None
-    # Pandas and pyarrow have errors of their own for a broken file.
+    # Pandas and pyarrow raise what they like where a file is broken.
     except Exception as error:
         why = ' '.join(str(error).split())[:150]
         raise BadInput(f'{path} cannot be read ({why}): it is broken, or not what its name says.') from None
