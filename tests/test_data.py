@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import json
 import pickle
 import subprocess
 import sys
@@ -91,3 +92,28 @@ def test_labels_can_be_learned_from_other_questions():
     classifier.fit(features.fit_transform([question for question, _ in train]), [label for _, label in train])
     predicted = classifier.predict(features.transform([question for question, _ in test]))
     assert metrics.f1_score([label for _, label in test], predicted, average='macro') > 0.7
+
+
+def test_the_command_of_the_lambda_library_runs_as_written(tmp_path):
+    text = '\n'.join(f'Date: Jan {n:02}, 2023 || User: {n} || Instance: Is {n} even?' for n in range(1, 60))
+    oolong = dict(
+        id=1, dataset='trec_coarse', context_len=8192, context_window_text=text, question='How many?', answer='[59]'
+    )
+    (tmp_path / 'oolong.jsonl').write_text(json.dumps(oolong | dict(answer_type='ANSWER_TYPE.NUMERIC')))
+    rows = []
+    for domain in ('Multi-Document QA', 'Code Repository Understanding'):
+        choices = {f'choice_{letter}': letter.lower() for letter in 'ABCD'}
+        rows.append(dict(_id=domain, domain=domain, question='Which?', answer='A', context=text * 9, **choices))
+    (tmp_path / 'longbench.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    files = ['oolong=oolong.jsonl', 'browsecomp=longbench.jsonl', 'codeqa=longbench.jsonl']
+    words = (
+        'bench --datasets sniah oolong browsecomp codeqa --model gpt-4o-mini --methods direct rlm lambda_rlm srlm '
+        '--n-samples-per-bucket 2 --max-iter 8 --max-depth 2 --context-window 100000 --output-dir out --dry-run'
+    )
+    # The real sets come from the hub; without a network they are files, and nothing else is different.
+    command = [sys.executable, '-m', 'rlm', *words.split(), '--data', *files]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ('sniah', 'oolong', 'longbench', 'direct', 'rlm', 'lambda', 'srlm'):
+        assert name in done.stdout, (name, done.stdout)
+    assert not (tmp_path / 'out').exists()

@@ -11,6 +11,7 @@ from bench.viewer import long_run
 from rlm import Direct, LambdaRLM, RLM, SRLM
 from rlm.trace.journal import Journal
 from rlm.logger import engine_events, engine_log
+from rlm.offline import ScriptedLM
 from rlm.trace.html import to_html
 from rlm.trace.run_tree import sample_run
 from rlm.trace.viewer import View, view_page, write_view
@@ -188,6 +189,21 @@ def test_rows_say_where_they_stand_among_how_many(show):
     turns = [row[1:] for row in told if row[0] == '2']
     assert told[0] == ['1', '1', '1'] and [int(nth) for nth, _ in turns] == list(range(1, len(turns) + 1))
     assert {int(size) for _, size in turns} == {page.run('nodes[0].below.length')} and int(turns[0][1]) > len(turns)
+
+
+def test_a_click_on_a_citation_opens_its_passage(show, tmp_path):
+    quoted = RLM(
+        ScriptedLM(['```repl\nprint(context[1480:1640])\nFINAL("Olaf Dahl")\n```']),
+        env='local',
+        trace=tmp_path / 'r.jsonl',
+    )
+    page = show(quoted(TEXT, QUESTION).trace.events)
+    line = TEXT[: TEXT.index('Olaf Dahl')].count('\n') + 1
+    assert f'[1] line {line}, characters' in text(page, 'details.part summary')
+    assert '▶' not in page.run('document.body.innerText')
+    page.run('document.querySelector("details.part summary").click()')
+    shown = text(page, 'details.part[open]')
+    assert '▶' in shown and 'Olaf Dahl' in shown and '# Letter 1' in shown
 
 
 def test_keys_move_through_the_tree(show):

@@ -46,7 +46,10 @@ def _read_pdf(data: bytes, name: str) -> Parts:
         raise BadInput(f'{name} is encrypted: save a copy without its password, such as with qpdf --decrypt.')
     pages = {f'page {number}': page.extract_text() for number, page in enumerate(reader.pages, 1)}
     if not any(text.strip() for text in pages.values()):
-        raise BadInput(f'{name} has no page with text, as scans have none: run OCR on it first (ocrmypdf).')
+        raise BadInput(
+            f'{name} has no page with text, as scans have none: run OCR on it first (ocrmypdf), or give its pages as '
+            'images, with rlm.base.images.page_images.'
+        )
     return pages
 
 

@@ -18,6 +18,8 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 from fastcore.basics import patch
+from .database import Database
+from .images import is_image
 
 # %% auto #0
 __all__ = ['Fingerprint', 'take_fingerprint', 'fingerprint']
@@ -102,7 +104,7 @@ class _Reader:
             above |= {id(value)}
             for part in parts:
                 self.feed(part, above)
-        elif not self._feed_table(value):
+        elif not (self._feed_table(value) or self._feed_content(value)):
             self._describe(value)
 
     def _bytes(self, value: bytes | bytearray | memoryview | array) -> None:
@@ -116,6 +118,19 @@ class _Reader:
         self.digest.update(b'text %d ' % len(value))
         for start in range(0, len(value), _PART):
             self.digest.update(value[start : start + _PART].encode('utf-8', 'surrogatepass'))
+
+    def _feed_content(self, value: Any) -> bool:  # False: it is neither
+        "Read a database or an image."
+        if isinstance(value, Database):
+            self.note('database')
+            for part in value.content():
+                self.digest.update(part)
+        elif is_image(value):
+            self.note('image', value.mode, *value.size)
+            self.digest.update(value.tobytes())
+        else:
+            return False
+        return True
 
     def _describe(self, value: Any) -> None:
         "Read the type, size and text of an object of an unknown class."

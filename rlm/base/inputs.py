@@ -9,11 +9,13 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from .errors import BadInput
+from .database import is_connection, is_sqlite, open_database
 from .files import decode_text, MAX_BYTES, parts_of
+from .images import IMAGE_ENDINGS, open_image
 
 # %% auto #0
 __all__ = ['read_parts', 'read_text', 'LeftOut', 'read_context', 'read_input', 'copy_of']
@@ -98,6 +100,36 @@ def _files_of(name: str) -> list[tuple[Path, str | None]]:
         raise BadInput(f'No file matches {name}; check the pattern.')
     return [(one, None) for one in found]
 
+# %% ../../nbs/base/03_inputs.ipynb #obj00002
+_TABLE_ENDINGS = ('.parquet', '.feather', '.arrow')
+
+
+def _read_table(path: Path) -> Any:
+    "A file of columns as a DataFrame."
+    try:
+        import pandas
+
+        read = pandas.read_parquet if path.suffix.lower() == '.parquet' else pandas.read_feather
+        return read(path)
+    except FileNotFoundError:
+        raise BadInput(f'{path} does not exist; check the path.') from None
+    except ImportError:
+        raise BadInput(f'{path} is a table and needs pandas with pyarrow: pip install pandas pyarrow.') from None
+    # Pandas and pyarrow raise what they like where a file is broken.
+    except Exception as error:
+        why = ' '.join(str(error).split())[:150]
+        raise BadInput(f'{path} cannot be read ({why}): it is broken, or not what its name says.') from None
+
+
+def _opener_of(path: Path) -> tuple[Callable[[Path], Any], str] | None:  # with a noun for it; None: it is read as text
+    "What opens a file that is not text."
+    ending = path.suffix.lower()
+    if ending in IMAGE_ENDINGS:
+        return open_image, 'an image'
+    if ending in _TABLE_ENDINGS:
+        return _read_table, 'a table'
+    return (open_database, 'a database') if is_sqlite(path) else None
+
 # %% ../../nbs/base/03_inputs.ipynb #6e12af7a
 def _names_many(name: str) -> bool:
     "Whether an argument is a folder or a pattern, so that its files are told apart by their paths."
@@ -124,39 +156,65 @@ class LeftOut(str):
 def read_context(
     names: Sequence[str],  # files, folders, patterns, or "-" for standard input
     encoding: str = 'utf-8',  # the files' encoding
-) -> tuple[str | dict[str, str], list[LeftOut]]:  # the context, and the paths that were left out
+) -> tuple[Any, list[LeftOut]]:  # the context, and the paths that were left out
     """Read a context from files: one text is a text, several are a dict, and so are the pages of a document.
+
+    An image, a SQLite file and a table that are named are opened as such.
 
     In a folder, what .gitignore names, hidden files, and folders such as node_modules are left out. Raises `BadInput`
     when there is no text."""
     if list(names) == ['-']:
         return _read_standard_input(encoding), []
-    texts: dict[str, str] = {}
-    is_whole = True  # whether no file was read part by part
-    skipped: list[LeftOut] = []
+    reading = _Reading(names, encoding)
     for name in names:
         for path, why in _files_of(name):
-            if why:
-                skipped.append(LeftOut.of(path, why))
-                continue
-            try:
-                parts = read_parts(path, encoding)
-            except BadInput as error:
-                # A file that was named must be readable; a file that only lies in a folder need not be.
-                if str(path) in names:
-                    raise
-                skipped.append(LeftOut.of(path, str(error)))
-                continue
-            is_whole = is_whole and list(parts) == ['']
-            for place, text in parts.items():
-                texts[f'{path}, {place}' if place else str(path)] = text
-    if not any(text and not text.isspace() for text in texts.values()):
-        unread = [one for one in skipped if one.why.startswith(str(one))]
-        found = f' ({len(unread)} files are not {encoding} text)' if unread else ''
-        raise BadInput(f'There is no text in {", ".join(names)}{found}; give files that hold text.')
-    if len(texts) == 1 and is_whole and not any(map(_names_many, names)):
-        return next(iter(texts.values())), skipped
-    return texts, skipped
+            reading.add(path, why, Path(name).is_dir())
+    return reading.context(), reading.skipped
+
+# %% ../../nbs/base/03_inputs.ipynb #obj00003
+class _Reading:
+    "Files that are read one after the other."
+
+    def __init__(self, names: Sequence[str], encoding: str):
+        self.names, self.encoding = names, encoding
+        self.found: dict[str, Any] = {}  # path, or path with page -> text; path -> what a file was opened as
+        self.skipped: list[LeftOut] = []
+        self.is_whole = True  # whether no file was read part by part
+
+    def add(self, path: Path, why: str | None, in_folder: bool) -> None:
+        "Read a file; what cannot be read, and was not named, is left out."
+        opener = None if why else _opener_of(path)
+        if opener and in_folder:
+            why = f'{opener[1]}: name it to ask about it'
+        if why:
+            self.skipped.append(LeftOut.of(path, why))
+            return
+        try:
+            self._read(path, opener)
+        except BadInput as error:
+            # A file that was named must be readable; a file that only lies in a folder need not be.
+            if str(path) in self.names:
+                raise
+            self.skipped.append(LeftOut.of(path, str(error)))
+
+    def _read(self, path: Path, opener: tuple[Callable[[Path], Any], str] | None) -> None:
+        if opener:
+            self.found[str(path)] = opener[0](path)
+            return
+        parts = read_parts(path, self.encoding)
+        self.is_whole = self.is_whole and list(parts) == ['']
+        for place, text in parts.items():
+            self.found[f'{path}, {place}' if place else str(path)] = text
+
+    def context(self) -> Any:
+        "What was read; raises `BadInput` where there is nothing to ask about."
+        if all(isinstance(one, str) and not one.strip() for one in self.found.values()):
+            unread = [one for one in self.skipped if one.why.startswith(str(one))]
+            problem = f' ({len(unread)} files are not {self.encoding} text)' if unread else ''
+            raise BadInput(f'There is no text in {", ".join(self.names)}{problem}; give files that hold text.')
+        if len(self.found) == 1 and self.is_whole and not any(map(_names_many, self.names)):
+            return next(iter(self.found.values()))
+        return self.found
 
 # %% ../../nbs/base/03_inputs.ipynb #7db18c3a
 def _read_standard_input(encoding: str) -> str:
@@ -171,7 +229,7 @@ def read_input(
     context: Any,  # the context as a user gives it
     encoding: str = 'utf-8',  # encoding of files that are named by a path
 ) -> Any:  # the context for a run
-    """Read paths and open files; return everything else as it is.
+    """Read paths, open files and databases; return everything else as it is.
 
     Raises `BadInput` for a file that cannot be read, and for what can be read only once, such as an iterator."""
     if isinstance(context, os.PathLike):
@@ -180,6 +238,8 @@ def read_input(
         return read_context([*map(os.fspath, context)], encoding)[0]
     if isinstance(context, Mapping) and any(isinstance(item, os.PathLike) for item in context.values()):
         return {name: read_input(item, encoding) for name, item in context.items()}
+    if is_connection(context):
+        return open_database(context)
     if _is_file(context):
         return _read_file(context)
     if problem := _problem(context):

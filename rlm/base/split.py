@@ -12,7 +12,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from .describe import as_text, estimate_tokens
 from .errors import BadInput
@@ -84,6 +84,7 @@ class Outline:
     # rank -> for each part of the text, a function that finds its places
     found: dict[int, list[Callable[[], list[int]]]] = field(default_factory=dict)
     whole: list[tuple[int, int]] = field(default_factory=list)  # stretches that are cut only where a record begins
+    divisible: list[tuple[int, int]] = field(default_factory=list)  # those of `whole` whose long records may be cut
     # (start, end, header): a chunk that begins inside shows the header first
     headers: list[tuple[int, int, str]] = field(default_factory=list)
 
@@ -189,15 +190,84 @@ def _records(text: str, structure: str) -> dict[int, list[int] | str]:
         quotes += line.count('"')
     return {1: starts}
 
+# %% ../../nbs/base/09_split.ipynb #jsn00002
+_BLANK = re.compile(r'[ \t\r\n]*')
+_JSON_DEPTH = 4  # containers within one another in which places are looked for
+
+
+def _json_places(text: str) -> dict[int, list[int]]:  # depth -> where members and items begin; empty: not valid JSON
+    "Where the parts of a JSON text begin, the outermost at depth 1."
+    found: dict[int, list[int]] = {}
+    decode = json.JSONDecoder(strict=False).raw_decode
+
+    def skip(place: int) -> int:
+        return _BLANK.match(text, place).end()
+
+    def read(place: int, depth: int) -> int:  # where the value that begins at `place` ends
+        opening = text[place : place + 1]
+        if opening not in ('[', '{') or depth > _JSON_DEPTH:
+            return decode(text, place)[1]
+        place, closing = skip(place + 1), ']' if opening == '[' else '}'
+        if text[place : place + 1] == closing:
+            return place + 1
+        while True:
+            found.setdefault(depth, []).append(place)
+            if opening == '{':
+                key, place = decode(text, place)
+                place = skip(place)
+                if not isinstance(key, str) or text[place : place + 1] != ':':
+                    raise ValueError
+                place = skip(place + 1)
+            place = skip(read(place, depth + 1))
+            if text[place : place + 1] == closing:
+                return place + 1
+            if text[place : place + 1] != ',':
+                raise ValueError
+            place = skip(place + 1)
+
+    try:
+        end = read(skip(0), 1)
+        return found if skip(end) == len(text) else {}
+    except (ValueError, RecursionError, MemoryError):
+        return {}
+
+
+def _json(text: str) -> dict[int, list[int] | str]:
+    "Cut between the parts of a JSON text, the outermost first."
+    places = _json_places(text)
+    if not places:
+        return _prose(text)
+    outer = places.get(1, [])
+    # An object such as {"count": 2, "items": [...]} has its records one level below.
+    inner = places.get(2, []) if text[_BLANK.match(text).end()] == '{' else []
+    records = sorted({*outer, *_long_items(text, outer, inner)})
+    deeper = {rank: places.get(rank, []) for rank in (2, 3, 4)}
+    return {1: records, **deeper, RANKS.index('line'): sorted({*deeper[4], *_ends(_LINE, text)})}
+
+
+def _long_items(text: str, members: list[int], inner: list[int]) -> list[int]:
+    "The items of arrays that are members of an object."
+    found = []
+    for start, end in zip(members, [*members[1:], len(text)]):
+        try:
+            value = json.JSONDecoder(strict=False).raw_decode(text, start)[1]
+        except ValueError:
+            continue
+        opening = _BLANK.match(text, _BLANK.match(text, value).end() + 1).end()
+        if text[opening : opening + 1] == '[':
+            found += inner[bisect_left(inner, start + 1) : bisect_left(inner, end)]
+    return found
+
 # %% ../../nbs/base/09_split.ipynb #765f4095
 STRUCTURES: dict[str, Callable[[str], dict[int, list[int] | str]]] = dict(
     text=_prose,
     markdown=_markdown,
     python=_python,
     code=_code,
+    json=_json,
     **{name: (lambda text, name=name: _records(text, name)) for name in ('jsonl', 'csv', 'log', 'rows')},
 )
-RECORDS = {'jsonl', 'csv', 'log', 'rows'}  # structures whose records are never cut
+RECORDS = {'json', 'jsonl', 'csv', 'log', 'rows'}  # structures whose records are not cut; of JSON one that fits
 
 _BY_SUFFIX = dict(
     py='python',
@@ -257,6 +327,8 @@ def detect_structure(
 
     if len(lines) > 1 and share(_is_json) >= 0.9:
         return 'jsonl'
+    if re.match(r'\s*[\[{]', sample) and _json_places(text):
+        return 'json'
     if len(lines) > 4 and share(_STAMP.match) >= 0.6:
         return 'log'
     if len(lines) > 4 and _same_shape(lines):
@@ -297,6 +369,8 @@ def _add_part(outline: Outline, text: str, offset: int, structure: str) -> None:
         outline.found.setdefault(rank, []).append(find)
     if structure in RECORDS:
         outline.whole.append((offset, offset + len(text)))
+    if structure == 'json':
+        outline.divisible.append((offset, offset + len(text)))
     head = _records(text, 'csv')[1][:2] if structure == 'csv' else []
     if len(head) == 2 and _has_head(text, head):
         outline.headers.append((offset, offset + len(text), text[: head[1]]))
@@ -484,7 +558,8 @@ def split(
         header = outline.header_at(start)
         end, rank = _next_end(outline, ruler, start, before, size, lambda end: count(header + text[before:end]))
         if rank < 0:
-            raise _too_long(outline, start, size, count)
+            outline = _without_record(outline, start, _too_long(outline, start, size, count))
+            continue
         if end <= start:
             raise BadInput(
                 f'A chunk of {size} tokens is too small for a single character of this text: use a larger window.'
@@ -492,6 +567,21 @@ def split(
         chunks.append(Chunk(text[before:end], start, end, start - before, header, len(chunks) + 1))
         start = end
     return chunks
+
+
+def _without_record(outline: Outline, start: int, problem: BadInput) -> Outline:
+    "An outline in which the record at `start` may be cut; raises `problem` where it may not, as only JSON's may be."
+    places = outline.places(1)
+    end = next((place for place in places[bisect_right(places, start) :]), len(outline.text))
+    first, last = next((first, last) for first, last in outline.whole if first <= start < last)
+    if (first, last) not in outline.divisible:
+        raise problem
+    end = min(end, last)
+    whole, divisible = list(outline.whole), list(outline.divisible)
+    for stretches in (whole, divisible):
+        place = stretches.index((first, last))
+        stretches[place : place + 1] = [part for part in ((first, start), (end, last)) if part[0] < part[1]]
+    return replace(outline, whole=whole, divisible=divisible)
 
 
 def _overlap_start(ruler: Ruler, start: int, overlap: int) -> int:

@@ -21,7 +21,7 @@ from ..models.lm import LM
 from ..runs.compat import default_model
 from ..runs.result import Result
 from ..runs.strategy import Strategy
-from ..trace.text import citation_lines
+from ..trace.text import citation_lines, citation_place, context_file
 
 # %% auto #0
 __all__ = ['ALIASES', 'LIMIT_OPTIONS', 'METHOD_HELP', 'FILE_COMPLETION', 'method_names', 'make_strategy', 'add_limits',
@@ -180,12 +180,20 @@ def print_result(
     if result and (result.answer is not None or as_json):
         print(_as_json(result) if as_json else result.answer, flush=True)
         cited = dict(citations=[one.to_dict() for one in result.citations], cited=result.cited)
-        if cite and not as_json and (lines := citation_lines(cited)):
+        if cite and not as_json and (lines := citation_lines(cited, _file_of(result))):
             print('', *lines, sep='\n', flush=True)
 
 
+def _file_of(result: Result) -> str | None:  # None: several files, or none
+    "The file that a run was about, if it is one text."
+    return context_file(result.trace.events[0]) if result.trace and result.trace.events else None
+
+
 def _as_json(result: Result) -> str:
-    figures = result.to_dict()
+    figures, file = result.to_dict(), _file_of(result)
+    for one in figures['citations']:
+        one['place'] = citation_place(one, file)
+        one['source'] = file if one['source'] is None else one['source']
     names = ('answer', 'stop_reason', 'model', 'iterations', 'sub_calls', 'citations', 'cited')
     kept = {name: figures[name] for name in names} | dict(seconds=round(result.seconds, 3))
     if not isinstance(result.value, (str, type(None))):

@@ -36,7 +36,14 @@ weights = {WEIGHTS}
 def pieces(value, place):
     "Texts in the context, with the place where each stands."
     if isinstance(value, (bytes, bytearray)): value = value.decode("utf-8", "replace")
-    if isinstance(value, dict): inner = value.items()
+    if hasattr(value, "tables") and hasattr(value, "frame"):
+        inner = []
+        for table in value.tables:
+            rows = value.query(f'SELECT * FROM "{table.name}" LIMIT 20000')
+            if len(rows) == 20000: print(f"Only the first 20,000 rows of {table.name} are looked at.")
+            texts = [", ".join(f"{key}: {cell}" for key, cell in row.items()) for row in rows]
+            inner.append((table.name, [f"{table.name}: {text}" for text in texts]))
+    elif isinstance(value, dict): inner = value.items()
     elif isinstance(value, (list, tuple)): inner = enumerate(value)
     else: inner = None
     if inner is None: yield place, str(value)
@@ -44,10 +51,10 @@ def pieces(value, place):
         for key, item in inner: yield from pieces(item, f"{place}[{key!r}]")
 
 def cut(texts, size=6000, step=4500):
-    "Chunks that overlap; short texts share one."
+    "Chunks that overlap; short items of a list share one, and files and other named texts do not."
     waiting, first, last = [], None, None
     for place, text in texts:
-        if len(text) <= size // 2:
+        if len(text) <= size // 2 and not place.endswith(("']", '"]')):
             waiting.append(text)
             first, last = first or place, place
         else:
@@ -252,6 +259,7 @@ class ExtractiveLM(OfflineLM):
 
     name = 'offline/extractive'
     prices = (0.0, 0.0)  # it runs here
+    sees = False
 
     def __init__(self):
         pass

@@ -25,6 +25,7 @@ from typing import Any
 from fastcore.basics import patch
 from ..base.errors import BadInput, check, hide, hide_address, hide_headers, ModelError, redact, RLMError
 from ..base.event_loop import event_loop, on_loop, run_in_thread, run_sync, with_timeout
+from ..base.images import has_images
 from ..base.registry import PROVIDERS
 from .lane.accepts import Accepts, accepts, join_content, window_in
 from .lane.address import Address, at_path, find_address, is_chat_request
@@ -371,6 +372,15 @@ class LM:
     def max_output(self) -> int | None:  # tokens
         "How many tokens the model writes at most; None: not known."
         return self._facts.max_output
+
+    @property
+    def sees(self) -> bool | None:
+        "Whether the model takes images; None: not known, so the server is asked."
+        if self.refuses('images'):
+            return False
+        if self.kind != 'litellm':
+            return getattr(self._model, 'sees', None)
+        return (self._facts.entry or {}).get('supports_vision')
 
     def price_of(
         self,
@@ -785,12 +795,20 @@ class _Call:
         }
         if tools:
             self.request['tools'] = tools
+        self.check_images()
         self.key = lm._cache_key(self.request['messages'], tools, params)
         self.reply: Reply | None = None
         self.spent: list[Usage] = []  # by each attempt
         self.sent: dict[str, Any] = {}  # the request of the last attempt
         self.address: Address | None = None
         self.retries = Retries(lm.num_retries, lm.timeout, lambda: lm._throttle.answers)
+
+    def check_images(self) -> None:
+        "Raise `BadInput` for images where the model takes none."
+        if self.lm.sees is False and has_images(self.request['messages']):
+            raise BadInput(
+                f'{self.lm.name} takes no images: use a model that does, or give the text of the images (OCR).'
+            )
 
     async def cached(self) -> Reply | None:
         "The reply from the cache."
@@ -814,6 +832,7 @@ class _Call:
             return None
         other = self.lm._accepts.learn(error, self.sent)
         if other is None:
+            self.check_images()
             return self.retries.wait_after(error)
         # What was learned for good is applied to each request; how much this reply may hold is kept here.
         self.request |= {name: other[name] for name in ('max_tokens', 'max_completion_tokens') if name in other}

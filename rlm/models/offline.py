@@ -93,6 +93,7 @@ class OfflineLM:
     name: str  # "offline/shout-1"
     prices: tuple[float, float] | None = None  # USD per token in and out; None: unknown
     window: int | None = None  # tokens that it reads at most; None: any number
+    sees: bool | None = None  # whether it takes images; None: not known
 
     def __init__(
         self,

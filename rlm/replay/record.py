@@ -15,6 +15,7 @@ from typing import Any
 from fastcore.basics import patch
 from .. import __version__
 from ..base.errors import ModelError
+from ..base.images import shorten_images
 from ..models.lm import LM, Reply
 from ..models.recorded_replies import failure_name, recorded_error, recorded_reply, recorded_usage, RecordedReplies
 from ..models.replay_lm import normal_question
@@ -367,6 +368,7 @@ def _is_noted(self: RunRecord, difference: ReplayDifference) -> bool:
 def _question_of_sub_call(prompt: Any, sampling: Mapping | None) -> tuple:
     "What two recordings of a sub-call have in common: the prompt, and the number of the sample."
     sample = (sampling or {}).get('sample')
+    prompt = shorten_images(prompt)  # the record may have an image, or only its digest
     is_text = isinstance(prompt, str) or isinstance(prompt, list) and all(map(_is_text_message, prompt))
     return normal_question(prompt) if is_text else json.dumps(prompt, sort_keys=True), sample
 

@@ -15,6 +15,7 @@ from typing import Any
 from ..base.errors import BadInput, redact
 from ..trace.journal import Journal
 from ..trace.run_tree import follow_transcript
+from ..trace.text import content_text
 
 # %% auto #0
 __all__ = ['Score', 'FORMATS', 'TrainingSample', 'samples_of_run', 'training_samples', 'export_runs', 'preference_pairs',
@@ -121,7 +122,7 @@ def _as_openai(sample: TrainingSample) -> dict[str, Any]:
 def _as_sharegpt(sample: TrainingSample) -> dict[str, Any]:
     said = []
     for message in sample.messages:
-        speaker, value = _SHAREGPT[message['role']], message.get('content') or ''
+        speaker, value = _SHAREGPT[message['role']], content_text(message.get('content'))
         for call in message.get('tool_calls', ()):
             speaker, value = 'function_call', json.dumps(call['function'], ensure_ascii=False)
         said.append({'from': speaker, 'value': value})

@@ -11,6 +11,7 @@ from typing import Any
 from fastcore.basics import patch
 from ..base import prompts
 from ..base.errors import BadInput, check, ModelError, RLMError
+from ..base.images import image_part, shorten_images, take_images
 from ..models.lm import LM, PromptTooLong, Reply
 from .actions.cited import cite_answer, read_cited
 from .actions.output import Misfit
@@ -80,18 +81,20 @@ class Direct(Strategy):
         "Ask once; raises `BadInput` when the prompt does not fit the model's window, as far as that is known."
         started, settings, name = time.perf_counter(), self.settings, self.lm.name
         run = tree.new_run(None, context, query)
+        rest, images = take_images(context)
+        prompt, parts = as_text(rest), [image_part(image) for image in images]
         tree.start(run, self.method, self.lm, context, query, dict(root_model=name, limits=vars(settings.limits)))
-        prompt = as_text(context)
         if query is not None:
             prompt = prompts.fill(settings.prompt or prompts.DIRECT_PROMPT, context=prompt, query=query)
         if settings.output:
             prompt += '\n\n' + settings.output.request
         if settings.cite:
             prompt += '\n\n' + prompts.CITE_PROMPT
-        tree.journal.write('message', run, role='user', content=prompt)
+        content = [dict(type='text', text=prompt), *parts] if parts else prompt
+        tree.journal.write('message', run, role='user', content=shorten_images(content, settings.keep_context))
         reason, answer, problem = 'cancelled', None, None
         try:
-            answer = await self._ask(tree, run, prompt)
+            answer = await self._ask(tree, run, content)
             reason = 'final'
         except PromptTooLong as error:
             reason, problem = (
@@ -118,7 +121,7 @@ _TRIES = 3  # calls for one answer, until it has the asked form
 
 
 @patch
-async def _ask(self: Direct, tree: CallTree, run: str, prompt: str) -> str:
+async def _ask(self: Direct, tree: CallTree, run: str, prompt: str | list[dict]) -> str:
     "Ask until the answer has the asked form: once where any form will do."
     settings, messages, problem = self.settings, [dict(role='user', content=prompt)], None
     for turn in range(1, _TRIES + 1):

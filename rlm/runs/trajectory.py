@@ -20,6 +20,7 @@ from ..base import prompts
 from ..base.describe import describe_tools
 from ..base.python_source import UNPARSABLE
 from ..base.event_loop import run_in_thread
+from ..base.images import shorten_images
 from ..base.errors import IterationsExceeded, LimitExceeded, ModelError, RLMError
 from ..models.lm import LM, Reply, ToolCall
 from ..models.retries import EmptyReply
@@ -400,7 +401,8 @@ def _make_answerer(self: Trajectory) -> PlainSubcalls:
     settings = self.settings
 
     async def ask(lm: LM, messages: list[dict], prompt: str | list[dict]) -> Reply:
-        where = dict(turn=self.turn, cell=self.cells, prompt=prompt)
+        kept = shorten_images(prompt, settings.keep_context)
+        where = dict(turn=self.turn, cell=self.cells, prompt=kept)
         reply = await self.tree.ask(self.run, lm, messages, 'subcall', None, settings.sub_sampling_args, **where)
         self._cut_subcalls += reply.finish_reason == 'length'
         return reply

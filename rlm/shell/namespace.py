@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from fastcore.basics import patch
 from ..base.errors import BadInput, LimitExceeded, RLMError
+from ..base.images import with_images
 from ..base.python_source import syntax_tree
 from .search import Passages
 
@@ -404,17 +405,21 @@ class Workspace:
         self,
         prompt: str | list,  # what to ask, with all that is needed to answer it
         model: str | None = None,  # another model than the default, by name
+        images: Any = None,  # an image of Pillow, a path or bytes, or a list of them; None: only text
     ) -> str:  # the reply
         "Ask a model once; raises what went wrong."
+        _check_prompt(prompt, 'The prompt')
+        prompt = prompt if images is None else with_images(prompt, images)
         return self._ask_one('llm', prompt, model, None)
 
     def llm_query_batched(
         self,
         prompts: list,  # independent prompts, sent at once
         model: str | None = None,  # another model than the default, by name
+        images: list | None = None,  # for each prompt an image or a list of images; None: only text
     ) -> list[str | None]:  # replies in order; None where one failed
         "Ask many at once; raises when all fail."
-        return self._ask_many('llm', prompts, model, None)
+        return self._ask_many('llm', _illustrated(prompts, images), model, None)
 
     def rlm_query(
         self,
@@ -512,6 +517,18 @@ def _check_prompt(prompt: Any, where: str) -> None:
     else:
         hint = 'Convert it with str() or json.dumps().'
     raise TypeError(f'{where} is a {describe(prompt)}, but must be a str or a list of messages. {hint}')
+
+
+def _illustrated(prompts: Iterable, images: list | None) -> Iterable:
+    "Prompts with their images; raises where there is not one for each."
+    if images is None or isinstance(prompts, str) or not isinstance(prompts, Iterable):
+        return prompts
+    prompts, images = list(prompts), list(images)
+    if len(images) != len(prompts):
+        raise ValueError(f'{len(images)} images for {len(prompts)} prompts: give one, or a list of them, for each.')
+    for index, prompt in enumerate(prompts):
+        _check_prompt(prompt, f'Prompt {index}')
+    return [prompt if given is None else with_images(prompt, given) for prompt, given in zip(prompts, images)]
 
 
 @patch

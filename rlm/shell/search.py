@@ -14,8 +14,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from fastcore.basics import patch
-from ..base.describe import as_text
+from ..base.database import Database
+from ..base.describe import as_text, describe_context
 from ..base.errors import BadInput, check, RLMError
+from ..base.images import is_image
 from ..base.split import FILE_LINE, detect_structure, make_outline, RANKS, RECORDS, split
 
 # %% auto #0
@@ -97,6 +99,8 @@ def _record(value: Any, level: int = 0) -> str:
     if isinstance(value, _ITEMS):
         is_flat = not any(isinstance(part, (dict, *_ITEMS)) for part in value)
         return (', ' if is_flat else '\n').join(_record(part, level + 1) for part in value)
+    if isinstance(value, Database) or is_image(value):
+        return describe_context(value)['preview']
     return as_text(value)
 
 

@@ -13,7 +13,18 @@ from .labels import call_label, cell_outputs, choice_label, elided, end_label, p
 from .labels import stage_label, turn_label, vote_label
 from .outline import fair_length, Outline
 from .run_tree import CellNode, Node, RunNode, RunTree
-from .text import citation_lines, content_text, dollars, duration, joined, one_line, plural, shorten, visible
+from rlm.trace.text import (
+    citation_lines,
+    content_text,
+    context_file,
+    dollars,
+    duration,
+    joined,
+    one_line,
+    plural,
+    shorten,
+    visible,
+)
 
 # %% auto #0
 __all__ = ['COLOURS', 'to_markdown', 'colour_code', 'to_html']
@@ -94,7 +105,7 @@ class _Markdown:
         answer = (run.end or {}).get('answer')
         if answer is not None:
             yield from _fence(visible(answer), 'text')
-        if cited := citation_lines(run.end):
+        if cited := citation_lines(run.end, context_file(run.start)):
             yield from ('Citations:', '', *self.block('\n'.join(cited)))
 
 
@@ -230,10 +241,10 @@ class _Page:
         "The parts of a step that are drawn."
         step, found = self.outline.steps[place], []
         for part in step.get('parts') or ():
-            folded, is_reply = len(part) > 3, part[1] == 'reply'
+            folded, is_drawn = len(part) > 3, part[1] == 'reply' or part[0] == 'quote'
             # A turn and a run show their cells, plan and scoreboard themselves.
             repeated = step['kind'] in ('cell', 'plan', 'vote') and any(part[2] == other[2] for other in above)
-            if (self.whole or not folded or is_reply) and not repeated and part[2] != []:
+            if (self.whole or not folded or is_drawn) and not repeated and part[2] != []:
                 found.append(part)
         return found
 

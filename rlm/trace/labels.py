@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from .run_tree import CellNode, Node, RunNode, RunTree, TurnNode, usage_of
-from .text import citation_lines, dollars, duration, joined, one_line, plural, spent
+from .text import citation_lines, context_file, dollars, duration, joined, one_line, plural, spent
 
 # %% auto #0
 __all__ = ['VOTE_COLUMNS', 'context_label', 'run_label', 'turn_label', 'cell_label', 'calls_label', 'call_label', 'failure',
@@ -273,7 +273,13 @@ def _run_parts(run: RunNode, parts: list[_Part]) -> list[_Part]:
         choice = [(choice_label(run.choice), rows)]
     answer = (run.end or {}).get('answer')
     said = [] if answer is None else [f'answer: {one_line(answer, 100)}']
-    end = (end_label(run), [(line, []) for line in [*said, *(one_line(text, 160) for text in citation_lines(run.end))]])
+    end = (
+        end_label(run),
+        [
+            (line, [])
+            for line in [*said, *(one_line(text, 160) for text in citation_lines(run.end, context_file(run.start)))]
+        ],
+    )
     return [*plan, *parts, *choice, end]
 
 

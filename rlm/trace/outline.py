@@ -12,7 +12,8 @@ from fastcore.basics import patch
 from .labels import calls_label, cell_outputs, gist, last_line, not_ended, plan_label, vote_cells
 from .labels import VOTE_COLUMNS
 from .run_tree import add_usage, CellNode, no_usage, Node, RunNode, RunTree, TurnNode
-from .text import citation_lines, content_text, dollars, duration, one_line, plural, shorten, visible
+from .text import citation_place, content_text, context_file, dollars, duration, NOT_CITED, one_line
+from .text import plural, shorten, visible
 
 # %% auto #0
 __all__ = ['fair_length', 'Texts', 'well_formed', 'Outline']
@@ -523,6 +524,50 @@ def _files(context: dict) -> str:
     return ', '.join(map(content_text, files)) if isinstance(files, (list, tuple)) else ''
 
 
+_AROUND = 600  # characters before and after a quotation
+
+
+def _text_at(context: dict | None, source: Any) -> str | None:  # None: the journal does not have it
+    "The text of a context, or that of one file or item in it."
+    text = (context or {}).get('text')
+    if not isinstance(text, str) or (context or {}).get('form') == 'text':
+        return text if isinstance(text, str) and source is None else None
+    try:
+        value = json.loads(text)
+        for part in source if isinstance(source, (list, tuple)) else [source]:
+            value = value[part]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _passage(context: dict | None, citation: dict) -> str:
+    "A quotation between marks, with what stands before and after it where the journal has the context."
+    start, end, quotation = citation['start'], citation['end'], content_text(citation.get('quotation'))
+    text = _text_at(context, citation.get('source'))
+    if text is None or text[start:end] != quotation:
+        return quotation
+    before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
+    left = '…' if start > _AROUND else ''
+    right = '…' if end + _AROUND < len(text) else ''
+    return f'{left}{before}▶{quotation}◀{after}{right}'
+
+
+@patch
+def _citation_parts(self: Outline, run: RunNode) -> list:
+    "The citations of a run: each opens its passage."
+    end = run.end or {}
+    parts = self._text('text', 'citations', NOT_CITED) if end.get('cited') is False else []
+    file, number = context_file(run.start), 0
+    for one in end.get('citations') or ():
+        place = citation_place(one, file)
+        if place and isinstance(one.get('quotation'), str):
+            number += 1
+            label = one_line(f'[{number}] {place}: “{one["quotation"]}”', 200)
+            parts += self._text('quote', label, _passage(run.context, one), folded=True)
+    return parts
+
+
 @patch
 def _run_parts(self: Outline, run: RunNode, total: dict, more: list) -> list:
     "Question, answer, figures, context and settings of a run."
@@ -532,7 +577,7 @@ def _run_parts(self: Outline, run: RunNode, total: dict, more: list) -> list:
     if len(asked) > 300 or '\n' in asked.strip():
         parts += self._text('text', 'question', asked)
     parts += self._text('error', 'error', end.get('error')) + self._text('answer', 'answer', end.get('answer'))
-    parts += self._text('text', 'citations', '\n'.join(citation_lines(end)))
+    parts += self._citation_parts(run)
     parts += more + [['facts', '', _run_facts(run, total)]]
     whole = (run.context or {}).get('text')
     if whole:

@@ -7,10 +7,11 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from ..base.images import image_words
 
 # %% auto #0
 __all__ = ['NOT_CITED', 'visible', 'content_text', 'one_line', 'shorten', 'plural', 'dollars', 'duration', 'spent', 'joined',
-           'citation_text', 'citation_lines']
+           'citation_place', 'citation_text', 'context_file', 'citation_lines']
 
 # %% ../../nbs/trace/03_text.ipynb #856613d1
 _CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
@@ -35,6 +36,8 @@ def content_text(
         return '\n\n'.join(content_text(item) for item in value)
     if isinstance(value, dict) and 'role' in value:
         return f'{value["role"]}: {content_text(value.get("content"))}'
+    if isinstance(value, dict) and isinstance(value.get('image_url'), dict):
+        return image_words(str(value['image_url'].get('url')))
     if isinstance(value, dict) and 'text' in value:
         return content_text(value['text'])
     return json.dumps(value, ensure_ascii=False)
@@ -108,22 +111,49 @@ def joined(
     return ' · '.join(one_line(part, 400) for part in parts if part)
 
 # %% ../../nbs/trace/03_text.ipynb #txtcit02
-def _place(source: Any, start: int, end: int) -> str:
-    "A place of a context in words."
-    parts = source if isinstance(source, (list, tuple)) else [source]
+_PAGE = re.compile(r', (page|slide) \d+$|, sheet [^,]+$')  # the end of the name of a part of a document
+
+
+def citation_place(
+    citation: Any,  # a dict with source, start and end, as a journal has it; `line` since version 0.1
+    file: str | None = None,  # the file that the context is, if it is one text
+) -> str:  # such as "notes.md:12" or "report.pdf, page 12"; empty for anything else
+    "The place of a citation, as people write it."
+    given = citation if isinstance(citation, dict) else {}
+    source, start, end, line = (given.get(name) for name in ('source', 'start', 'end', 'line'))
+    if not (isinstance(start, int) and isinstance(end, int)):
+        return ''
+    parts = source if isinstance(source, (list, tuple)) else [file if source is None else source]
     names = [f'item {part:,}' if isinstance(part, int) else str(part) for part in parts if part is not None]
-    return ', '.join([*names, f'characters {start:,} to {end:,}'])
+    name = visible(', '.join(names))
+    if not isinstance(line, int) or not name:
+        line_words = [f'line {line:,}'] if isinstance(line, int) else []
+        return ', '.join([*([name] if name else []), *line_words, f'characters {start:,} to {end:,}'])
+    if _PAGE.search(name):
+        return name
+    return f'{name}:{line}' if len(parts) == 1 and isinstance(parts[0], str) else f'{name}, line {line:,}'
 
 
 def citation_text(
     citation: Any,  # a dict with source, start, end and quotation, as a journal has it
+    file: str | None = None,  # the file that the context is, if it is one text
 ) -> str:  # one line; empty for anything else
     "A citation in words: its place, and what stands there."
-    given = citation if isinstance(citation, dict) else {}
-    start, end, quotation = given.get('start'), given.get('end'), given.get('quotation')
-    if not (isinstance(start, int) and isinstance(end, int) and isinstance(quotation, str)):
-        return ''
-    return f'{visible(_place(given.get("source"), start, end))}: “{" ".join(visible(quotation).split())}”'
+    place = citation_place(citation, file)
+    quotation = citation.get('quotation') if place else None
+    return f'{place}: “{" ".join(visible(quotation).split())}”' if isinstance(quotation, str) else ''
+
+
+def context_file(
+    start: Any,  # a `run_start` event
+) -> str | None:  # None: several files, or none
+    "The file that the context of a run is."
+    context = start.get('context') if isinstance(start, dict) else None
+    context = context if isinstance(context, dict) else {}
+    sources = context.get('sources')
+    files = sources.get('files') if isinstance(sources, dict) else None
+    is_one = isinstance(files, (list, tuple)) and len(files) == 1 and isinstance(files[0], str)
+    return files[0] if is_one and context.get('type') == 'str' else None
 
 
 NOT_CITED = 'Not cited: the model gave no quotation that stands in the context.'
@@ -131,9 +161,10 @@ NOT_CITED = 'Not cited: the model gave no quotation that stands in the context.'
 
 def citation_lines(
     end: dict | None,  # a `run_end` event; its `citations` and `cited` may be missing
-) -> list[str]:  # such as '[1] notes.md, characters 10 to 80: “...”'; empty where nothing is cited
+    file: str | None = None,  # the file that the context is, if it is one text
+) -> list[str]:  # such as '[1] notes.md:12: “...”'; empty where nothing is cited
     "The citations of a run, numbered, or that it was asked for them and has none."
     given = (end or {}).get('citations')
-    texts = [text for one in given if (text := citation_text(one))] if isinstance(given, (list, tuple)) else []
+    texts = [text for one in given if (text := citation_text(one, file))] if isinstance(given, (list, tuple)) else []
     lines = [f'[{number}] {text}' for number, text in enumerate(texts, 1)]
     return [NOT_CITED, *lines] if (end or {}).get('cited') is False else lines

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from ...base.errors import ModelError, redact
+from ...base.images import has_images
 
 # %% auto #0
 __all__ = ['Request', 'RULES', 'drop', 'rename', 'add', 'at_most', 'as_json_object', 'fold_system', 'user_into_tool',
@@ -222,6 +223,16 @@ def named_window(
 _REFUSALS = (400, 404, 405, 413, 415, 422, 500, 501, None)  # statuses of refusals that a rule may explain
 
 
+# OpenAI: image_url is only supported by certain models; llama-server: image input is not supported; vLLM: is not a
+# multimodal model, At most 0 image(s) may be provided; DeepSeek: unknown variant `image_url`, expected `text`; Groq:
+# content must be a string; OpenRouter: No endpoints found that support image input; Ollama: missing data required for
+# image input.
+_NO_IMAGES = re.compile(
+    rf'(?i)image(?:_url)?(?: input| content)?s?\W.{{0,40}}(?:{_NO}|only supported by)|support\w* .{{0,15}}image'
+    r'|not a multi-?modal|at most 0 image|unknown variant .?image_url|content must be a string|required for image input'
+)
+
+
 @dataclass
 class Accepts:
     "What is known about a model at an address."
@@ -259,6 +270,9 @@ class Accepts:
             if other != sent:
                 self._remember(rule, what)
                 return other
+        if has_images(sent.get('messages') or ()) and _NO_IMAGES.search(text):
+            self.learned['images'] = True  # nothing can be sent instead: the caller says so
+            return None
         return self._learn_window(text, sent)
 
     def _remember(self, rule: Rule, what: Any) -> None:

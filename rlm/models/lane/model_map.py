@@ -23,7 +23,7 @@ _FILE = 'model_prices_and_context_window_backup.json'
 _KEPT = re.compile(
     r'litellm_provider|mode|max_(input|output)_tokens|(input|output)_cost_per_token(_above_\d+k_tokens)?|'
     r'output_cost_per_reasoning_token|cache_read_input_token_cost(_above_\d+k_tokens)?|alias_of|'
-    r'supports_(sampling_params|reasoning)|default_reasoning_effort'
+    r'supports_(sampling_params|reasoning|vision)|default_reasoning_effort'
 )
 
 

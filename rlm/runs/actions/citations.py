@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from os.path import commonprefix
 from typing import Any
 from ...base.errors import BadInput
@@ -30,6 +30,7 @@ class Citation:
     start: int  # index of its first character in that text
     end: int  # index after its last character
     quotation: str  # the passage, letter for letter
+    line: int | None = field(default=None, compare=False)  # of its first character, from 1; None: not counted
 
     def __str__(self) -> str:
         return citation_text(self.to_dict())
@@ -53,7 +54,8 @@ class Citation:
         is_source = source is None or all(isinstance(part, (str, int)) for part in parts)
         if not (is_place and is_source and isinstance(quotation, str)):
             raise BadInput('This is not a citation: give a dict with source, start, end and quotation.')
-        return cls(source, start, end, quotation)
+        line = given.get('line')
+        return cls(source, start, end, quotation, line if isinstance(line, int) else None)
 
 # %% ../../../nbs/runs/actions/03_citations.ipynb #cit00010
 _BLOCK = 1_000_000  # characters of short texts that are joined
@@ -157,7 +159,8 @@ class SourceTexts:
         end: int,  # index after the last one
     ) -> Citation:
         "The citation of a place."
-        return Citation(self.sources[number], start, end, self.texts[number][start:end])
+        text = self.texts[number]
+        return Citation(self.sources[number], start, end, text[start:end], text.count('\n', 0, start) + 1)
 
 # %% ../../../nbs/runs/actions/03_citations.ipynb #cit00014
 _MOST = 300  # characters of a quotation, unless what it has to hold is longer
@@ -298,6 +301,12 @@ def _sentences(answer: str) -> list[str]:
     return [sentence for sentence in sentences if _LONG <= len(sentence) <= 1_000][:20]
 
 
+def _paragraphs(answer: str) -> list[str]:
+    "The paragraphs of an answer: a model may have copied several lines, such as rows of a table."
+    paragraphs = [_plain(paragraph) for paragraph in re.split(r'\n\s*\n', answer)]
+    return [paragraph for paragraph in paragraphs if _LONG <= len(paragraph) <= 1_000][:20]
+
+
 def _tokens(answer: str) -> list[str]:
     "The numbers and names of an answer; long words where it has neither."
     words = [word for word in _WORD.findall(answer[:20_000]) if word.casefold() not in _COMMON]
@@ -412,7 +421,9 @@ def find_citations(
 ) -> tuple[Citation, ...]:  # in the order in which they were printed first
     "The passages of the context that the run printed and that hold the answer."
     outputs, finds, texts = list(shown), [_FINDS], SourceTexts(context)
-    tries = [_wholes(answer), _sentences(answer)] if isinstance(answer, str) else [_wholes(answer)]
+    tries = [_wholes(answer)]
+    if isinstance(answer, str):
+        tries += [_paragraphs(answer), _sentences(answer)]
     for keys in tries:
         # An answer that code took from the context may never have been printed.
         own = [answer] if isinstance(answer, str) else keys

@@ -9,6 +9,9 @@ __all__ = ['keywords', 'first_look']
 import re
 from collections.abc import Collection
 from typing import Any
+from ...base.database import Database
+from ...base.describe import image_hint
+from ...base.images import is_image
 from ...base.split import detect_structure, FILE_LINE, RECORDS
 from ...shell.search import COMMON_WORDS
 
@@ -50,13 +53,24 @@ def first_look(
     taken: Collection[str] = (),  # names that the code must not assign to, and tools that it must not call
 ) -> str:  # Python
     "Code that shows type, size and beginning of a context, and the passages that match the question."
-    words = keywords(query or '') if 'search' not in taken else ''
+    can_search = 'search' not in taken and not isinstance(context, Database) and not is_image(context)
+    words = keywords(query or '') if can_search else ''
     lines = _text_lines(context, taken) if isinstance(context, str) else _object_lines(context)
+    if hint := image_hint(context):
+        lines.append(f'print({hint!r})')
     return '\n'.join([*lines, f'print(search({words!r}))'] if words else lines)
 
 
 def _text_lines(text: str, taken: Collection[str]) -> list[str]:
-    if 'records' not in taken and detect_structure(text) in RECORDS:
+    structure = detect_structure(text)
+    if structure == 'json' and not {'data', 'json'} & set(taken):
+        return [
+            'import json',
+            'data = json.loads(context, strict=False)',
+            'print(len(context), type(data), len(data))',
+            'print(str(data)[:500])',
+        ]
+    if 'records' not in taken and structure in RECORDS - {'json'}:
         return [
             'records = [line for line in context.splitlines() if line.strip()]',
             'print(len(context), len(records))',
@@ -68,6 +82,10 @@ def _text_lines(text: str, taken: Collection[str]) -> list[str]:
 
 
 def _object_lines(context: Any) -> list[str]:
+    if isinstance(context, Database):
+        return ['print(context)']
+    if is_image(context):
+        return ['print(context.size, context.mode)']
     if isinstance(context, (list, tuple)):
         return ['print(type(context), len(context))', 'print(str(context[0])[:300])']
     if isinstance(context, dict):

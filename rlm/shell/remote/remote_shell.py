@@ -5,15 +5,19 @@
 # %% ../../../nbs/shell/remote/06_remote_shell.ipynb #d7b64c8e
 from __future__ import annotations
 import asyncio
+import base64
 import contextlib
 import inspect
+import json
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
 from fastcore.basics import patch
+from ...base.database import databases_in
 from ...base.errors import BadInput, check, LimitExceeded, redact, RLMError
 from ...base.event_loop import event_loop, on_loop, run_sync
+from ...base.images import is_image_part
 from .frames import BadFrame, ContextFile, HashingTime, MAX_FRAME, pack, unpack, write_value
 from ..ipython import CellJob, SETUP, timeout_reason
 from .process import ProcessTransport
@@ -558,11 +562,14 @@ def _error_frame(error: Exception) -> dict:
 async def _replies(self: RemoteShell, frame: dict) -> list:  # replies or exceptions
     "What one `call` frame asks for; raises `RLMError` for a frame that asks for nothing valid."
     kind = frame.get('kind')
-    if kind in ('tool', 'search'):
+    if kind in ('tool', 'search', 'database'):
         self._count_tool_call()
     if kind == 'tool':
         async with self._tool_turns:
             return [await self._call_tool(frame)]
+    if kind == 'database':
+        async with self._tool_turns:
+            return [await asyncio.to_thread(self._query_database, frame)]
     if kind == 'search':
         is_free = self._job and self._tool_calls <= _FREE_SEARCHES
         waiting = self._job.asking(0) if is_free else contextlib.nullcontext()
@@ -628,18 +635,41 @@ def _read_context(self: RemoteShell, given: Any, hashing: HashingTime) -> Any:
 
 # %% ../../../nbs/shell/remote/06_remote_shell.ipynb #a7138bed
 def _is_message(part: Any) -> bool:
-    "Whether `part` is a message with nothing in it but text."
+    "Whether `part` is a message with nothing in it but texts and images that hold their data."
     if not isinstance(part, dict) or not {'role', 'content'} <= set(part) <= {'role', 'content', 'name'}:
         return False
+    content = part['content']
+    if isinstance(content, list) and content and all(map(_is_part, content)):
+        part = part | dict(content='')
     return all(isinstance(value, str) for value in part.values())
 
 
+def _is_part(part: Any) -> bool:
+    "Whether `part` of a message is a text, or an image that nobody has to open or fetch."
+    if isinstance(part, dict) and set(part) == {'type', 'text'}:
+        return part['type'] == 'text' and isinstance(part['text'], str)
+    return is_image_part(part)
+
+
 def _check_prompt(prompt: Any) -> None:
-    "Raise unless `prompt` is a text or messages of text: the host must not open or fetch anything for a worker."
+    "Raise unless `prompt` is a text or messages: the host must not open or fetch anything for a worker."
     if isinstance(prompt, str):
         return
     if not isinstance(prompt, list) or not prompt or not all(map(_is_message, prompt)):
-        raise RLMError('A prompt must be a text, or a list of messages whose role and content are texts.')
+        raise RLMError(
+            'A prompt must be a text, or a list of messages whose role is a text and whose content is a text, or texts '
+            'and images as image_part makes them.'
+        )
+
+
+@patch
+def _query_database(self: RemoteShell, frame: dict) -> str:  # base64 of JSON: a frame has few parts and no quotes then
+    "Query a database of the context for a worker."
+    found = databases_in(self._contexts).get(frame['key']) if isinstance(frame.get('key'), str) else None
+    params = unpack(frame.get('params'))
+    if found is None:
+        raise RLMError('There is no such database in the context.')
+    return base64.b64encode(json.dumps(pack(list(found.run(frame.get('sql'), params)))).encode()).decode()
 
 
 @patch

@@ -9,6 +9,7 @@ import base64
 import builtins
 import contextlib
 import itertools
+import json
 import mmap
 import os
 import pickle
@@ -23,6 +24,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, BinaryIO
 from fastcore.basics import patch
 from ...base import errors
+from ...base.database import Database, Elsewhere, Found
 from ...base.errors import RLMError
 from ...base.event_loop import event_loop
 from .. import capture
@@ -171,6 +173,7 @@ class WorkerShell(Shell):
         for tool in tools:
             described[tool['name']] = dict(tool=_host_function(self, tool), description=tool['description'])
         super().__init__(tools=described)
+        Elsewhere.ask = self._query
 
     def ask_host(
         self,
@@ -220,9 +223,14 @@ class WorkerShell(Shell):
         (passages,) = self.ask_host(0, kind='search', query=pack(query), k=pack(k))
         return passages
 
+    def _query(self, key: str, sql: str, params: Any) -> Found:
+        "Have the host query a database of the context."
+        (packed,) = self.ask_host(0, kind='database', key=key, sql=sql, params=pack(params))
+        return Found(*unpack(json.loads(base64.b64decode(packed))))
+
     def _context_reference(self, context: Any) -> dict | None:  # None: the object itself must be sent
         "The number of a context that the host has too."
-        if type(context) is not str:
+        if type(context) is not str and not isinstance(context, Database):
             return None  # another object may have been changed here
         for number in range(self.workspace.contexts):
             if self.workspace.owned.get(f'context_{number}') is context:
