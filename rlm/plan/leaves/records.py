@@ -65,6 +65,16 @@ def _table_fields(line: str, header: str) -> dict[str, str]:
     return dict(zip(map(str.strip, names), map(str.strip, values))) if len(names) == len(values) > 1 else {}
 
 # %% ../../../nbs/plan/leaves/02_records.ipynb #rcrd0010
+def _json_item(text: str) -> str:  # empty: the bracket before the first item
+    "An item of a JSON array, or a member of an object, without what separates it from the next."
+    try:
+        value, end = json.JSONDecoder(strict=False).raw_decode(text)
+    except ValueError:
+        return ''
+    is_member = isinstance(value, str) and text[end:].lstrip().startswith(':')
+    return text.rstrip(', \t\r\n') if is_member else text[:end]
+
+
 class RecordReader:
     """Reads the records of a text whose records are never cut: rows, JSON Lines, CSV, a log.
 
@@ -93,7 +103,11 @@ class RecordReader:
         text = line.strip()
         if not text or end <= len(self.header):
             return None
-        if self.outline.structure == 'jsonl':
+        if self.outline.structure == 'json':
+            text = _json_item(text)
+            if not text:
+                return None
+        if self.outline.structure in ('json', 'jsonl'):
             fields = _json_fields(text)
         elif self.outline.structure == 'csv':
             fields = _table_fields(text, self.header) if self.header else {}
