@@ -60,7 +60,7 @@ class Reply:
     model: str = ''  # the model's name
     finish_reason: str | None = None  # 'length': the provider cut the text at its token limit
     raw: Any = field(default=None, repr=False)  # the provider's response object
-    # What the provider wants to see again beside the tool calls: reasoning_content, thinking_blocks.
+    # What the provider wants to see again beside the tool calls: reasoning_content, thinking_blocks, ...
     thinking: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -77,7 +77,10 @@ class Reply:
                 dict(id=call.id, type='function', function=dict(name=call.name, arguments=call.arguments))
                 for call in self.tool_calls
             ]
-            message |= self.thinking
+            thinking = dict(self.thinking)
+            for call, extra in zip(message['tool_calls'], thinking.pop('extra_content', ())):
+                call |= dict(extra_content=extra) if extra else {}
+            message |= thinking
         return message
 
     def __str__(self) -> str:
@@ -626,7 +629,9 @@ async def _ask_window(self: LM) -> None:
         try:
             status, _, text = await with_timeout(send(method, url, address.headers, body, 5), 5)
             told = json.loads(text) if status == 200 else None
-        except (OSError, ValueError, asyncio.TimeoutError, ModelError):
+        except asyncio.TimeoutError:
+            return  # it would be as slow at the other places
+        except (OSError, ValueError, ModelError):
             continue
         if isinstance(told, dict) and (window := window_in(told, address.model)):
             self._accepts.window = window
@@ -670,7 +675,7 @@ async def _reserve(
 ) -> tuple[int, dict]:  # the reservation's number, and the request to send
     "Reserve what the call can use; raises `PromptTooLong` for a prompt beyond the window."
     limited = ledger.limits.max_tokens is not None or ledger.limits.max_cost is not None
-    if limited and not self._facts.window:
+    if limited:
         await self.afind_window()
     if not limited and not self._may_be_too_long(request['messages']):
         return await ledger.reserve(Usage(1, cost=None)), request
@@ -904,10 +909,17 @@ def _read(self: LM, raw: Any, messages: list[dict], seconds: float) -> Reply:
     reply = self._read_response(raw, messages) if self.kind == 'litellm' else self._read_function(raw, messages)
     reply = replace(reply, seconds=seconds, model=self.name)
     if not reply.text.strip() and not reply.tool_calls:
-        raise self._useless(
-            f'sent an empty reply (finish_reason: {reply.finish_reason}); ask again, or raise max_tokens '
-            'if it spent them on thinking.',
-            reply.usage,
-            kind=EmptyReply,
-        )
+        raise self._no_text(reply)
     return reply
+
+
+@patch
+def _no_text(self: LM, reply: Reply) -> EmptyReply:
+    "The error for a reply with neither text nor a tool call."
+    is_cut = reply.finish_reason == 'length'
+    advice = 'raise max_tokens, or lower reasoning_effort' if is_cut else 'ask again, or raise max_tokens'
+    spent = '' if is_cut else ' if it spent them on thinking'
+    problem = f'sent an empty reply (finish_reason: {reply.finish_reason}); {advice}{spent}.'
+    error = self._useless(problem, reply.usage, kind=EmptyReply)
+    error.is_cut = is_cut
+    return error

@@ -635,12 +635,15 @@ def _sampling(self: Trajectory) -> dict[str, Any]:
 
 @patch
 def _note_empty(self: Trajectory) -> None:
-    "Tell the model that its reply was empty; raises `ModelError` after the third in a row."
+    "Tell the model that its reply was empty; raises `ModelError` after the second in a row."
     self._empty_replies += 1
-    if self._empty_replies > 2:
+    # A run that is repeated goes on as it did.
+    goes_on = (self.tree.record.next_step(self.run) or {}).get('type') == 'message'
+    if self._empty_replies > 1 and not goes_on:
         raise ModelError(
-            f'{self.lm.name} sent {self._empty_replies} empty replies in a row: '
-            'raise max_tokens, or lower reasoning_effort.'
+            f'{self.lm.name} sent {self._empty_replies} replies in a row without text or a tool call; '
+            'if it thinks until its tokens are used up, raise max_tokens, or lower reasoning_effort.',
+            self.lm.name,
         )
     self.say('user', self.settings.text('EMPTY_MESSAGE'))
 
@@ -729,9 +732,10 @@ async def _next_measure(
 
 @patch
 async def _find_window(self: Trajectory) -> int | None:  # tokens
-    "The size of the window, as far as it is known."
+    "The size of the window: as its server says, or the map, or a refusal."
     if self.window.size is None and not self._knows_window:
         self._knows_window = True
+        await self.lm.afind_window()
         # Facts on a model may have to be loaded first.
         self.window.size = await run_in_thread(lambda: self.lm.window)
     return self.window.size

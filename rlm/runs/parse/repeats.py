@@ -114,8 +114,8 @@ def for_transcript(
     "Make the message that goes back into the transcript for a reply."
     calls = tuple(replace(call, arguments=_shorten_arguments(call.arguments, most)) for call in reply.tool_calls)
     thinking = dict(reply.thinking)
-    if isinstance(thinking.get('reasoning_content'), str):
-        thinking['reasoning_content'] = shorten_reply(thinking['reasoning_content'], most)
+    for name, said in thinking.items():
+        thinking[name] = shorten_reply(said, most) if isinstance(said, str) else said
     return replace(reply, text=shorten_reply(reply.text, most), tool_calls=calls, thinking=thinking).message
 
 # %% ../../../nbs/runs/parse/05_repeats.ipynb #rep0015
