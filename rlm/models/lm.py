@@ -624,7 +624,8 @@ async def _ask_window(self: LM) -> None:
     root = re.sub(r'/v\d+/?$', '', address.base.partition('?')[0].rstrip('/'))
     about = json.dumps(dict(model=address.model)).encode()
     places = ('GET', f'{root}/props', None), ('GET', at_path(address.base, '/models'), None)
-    places += ('POST', f'{root}/api/show', about), ('GET', f'{root}/api/v0/models', None)
+    places += ('GET', f'{root}/api/ps', None), ('POST', f'{root}/api/show', about)
+    places += (('GET', f'{root}/api/v0/models', None),)
     for method, url, body in places:
         try:
             status, _, text = await with_timeout(send(method, url, address.headers, body, 5), 5)
@@ -635,6 +636,9 @@ async def _ask_window(self: LM) -> None:
             continue
         if isinstance(told, dict) and (window := window_in(told, address.model)):
             self._accepts.window = window
+            return
+        if isinstance(told, dict) and 'model_info' in told:
+            self._asked_window = False  # Ollama says it once the model is loaded: after the first call
             return
 
 # %% ../../nbs/models/03_lm.ipynb #9cac18e4

@@ -83,7 +83,6 @@ class Trajectory:
         self.max_iterations = limit or settings.limits.max_iterations or 30
         self._unconfirmed: str | None = None  # an answer that was written beside code
         self.window = TranscriptWindow(settings.context_window)
-        self._knows_window = False  # whether the model was asked for its window
         self._question_end = self._opening = 0  # messages up to the question, and up to the first look
         self._compacted: list[dict] = []  # messages before the last compaction
         self._tool_cells: list[Cell] = []  # cells that the tool calls of this turn ran
@@ -733,8 +732,7 @@ async def _next_measure(
 @patch
 async def _find_window(self: Trajectory) -> int | None:  # tokens
     "The size of the window: as its server says, or the map, or a refusal."
-    if self.window.size is None and not self._knows_window:
-        self._knows_window = True
+    if self.window.size is None:
         await self.lm.afind_window()
         # Facts on a model may have to be loaded first.
         self.window.size = await run_in_thread(lambda: self.lm.window)

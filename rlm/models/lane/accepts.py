@@ -109,7 +109,7 @@ RULES = [
     # enabled; `temperature` is deprecated for this model; Kimi: invalid temperature: only 1 is allowed for this model.
     Rule(
         'temperature',
-        rf'temperature\W.{{0,60}}(?:{_NO}|does not support|only|deprecated)|{_NO}.{{0,40}}temperature',
+        rf'temperature\W.{{0,60}}(?:{_NO}|does not support|only|deprecated)|(?:{_NO}).{{0,40}}temperature',
         drop('temperature'),
         'takes no temperature: it is left out',
     ),
@@ -312,16 +312,17 @@ def window_in(
     told: Mapping[str, Any],  # a server's answer
     model: str,  # its name at the server
 ) -> int | None:  # tokens; None: the answer does not say
-    "The window in an answer of `/props`, `/v1/models` or `/api/show`."
+    "The window in an answer of `/props`, `/v1/models`, `/api/ps` or `/api/show`."
     # llama-server, https://github.com/ggml-org/llama.cpp/tree/master/tools/server: of one slot, for one request
     if window := (told.get('default_generation_settings') or {}).get('n_ctx'):
         return window
-    # Ollama, https://docs.ollama.com/api: num_ctx is what is used, the length in model_info what the model could read
+    # Ollama, https://docs.ollama.com/api/ps: what a loaded model was given. What its file says that it could read is
+    # not what it gets, and what is longer is cut without a word.
+    for one in told.get('models') or ():
+        if one.get('model') in (model, f'{model}:latest') and one.get('context_length'):
+            return one['context_length']
     if found := re.search(r'num_ctx\s+(\d+)', str(told.get('parameters') or '')):
         return int(found[1])
-    lengths = [value for name, value in (told.get('model_info') or {}).items() if name.endswith('.context_length')]
-    if lengths:
-        return lengths[0]
     # vLLM: max_model_len; LM Studio: loaded_context_length; OpenRouter and others: context_length
     listed = [one for one in told.get('data') or () if isinstance(one, dict)]
     for one in [one for one in listed if one.get('id') == model] or (listed if len(listed) == 1 else []):
