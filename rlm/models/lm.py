@@ -730,7 +730,8 @@ def _check_length(self: LM, tokens: int) -> None:
     if window is None or tokens <= window * (1 if self._facts.window else 1.25):
         return
     raise PromptTooLong(
-        f'The prompt has about {tokens:,} tokens, {tokens - window:,} more than {self.name} reads: split the text into '
+        f'The prompt has about {tokens:,} tokens, {tokens - window:,} more than the {window:,} that {self.name} '
+        f'reads: split the text into '
         f'{math.ceil(1.5 * tokens / window)} parts or more.',
         self.name,
         exceeds_window=True,

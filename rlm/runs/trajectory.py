@@ -32,7 +32,7 @@ from .actions.window import shorten_transcript, TranscriptWindow
 from .call_tree import CallTree
 from .compat import backend_of
 from .parse.blocks import find_blocks, find_calls, without_calls
-from .parse.repeats import for_transcript, same_reply
+from .parse.repeats import for_transcript, same_calls, same_reply
 from .parse.clean import clean_reply, find_final
 from .parse.finals import FinalText
 from .recipe import read_literal
@@ -90,7 +90,7 @@ class Trajectory:
         self._shown: list[str] = []  # what the cells printed
         self._said = ''  # the last reply
         self._misfit = ''  # why the last answer does not have the asked form
-        self._last_did: tuple[str, str] | None = None  # the last reply, and what came of it
+        self._last_did: tuple[Reply, str] | None = None  # the last reply, and what came of it
         self._repeats = self._empty_replies = 0  # how often in a row
         self._cut_subcalls = 0  # replies of this cell's sub-calls that ended at their token limit
         self.output = None if self.is_child else settings.output  # a child's answer is read by code
@@ -452,7 +452,7 @@ async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
     self.messages.append(for_transcript(reply))
     self._said = reply.text
     cut = reply.finish_reason == 'length'
-    outputs = []
+    outputs, results = [], len(self.messages)
     if reply.tool_calls:
         cells = await self._use_tools(reply.tool_calls)
     else:
@@ -461,7 +461,7 @@ async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
             outputs.append(self._outputs_of(cells))
         outputs += await self._run_written_calls(reply.text)
     acted = bool(outputs or reply.tool_calls)
-    self._count_repeats(reply.text, '\n'.join(outputs))
+    self._count_repeats(reply, '\n'.join(outputs or [message['content'] for message in self.messages[results:]]))
     if cut:
         outputs.append(self.settings.text('CUT_MESSAGE'))
     answer = await self._find_answer(reply.text, cells, outputs, last, acted, cut)
@@ -614,13 +614,15 @@ _OWN_NUMBERS = re.compile(r'(?<=\bcell )\d+|(?<=\b_result_)\d+')  # by which equ
 
 
 @patch
-def _count_repeats(self: Trajectory, text: str, output: str) -> None:
+def _count_repeats(self: Trajectory, reply: Reply, output: str) -> None:
     "Count how often in a row the model did the same, and the same came of it."
     output = _OWN_NUMBERS.sub('', output)
-    last_text, last_output = self._last_did or ('', '')
-    again = self._last_did is not None and output == last_output and same_reply(text, last_text)
+    last, last_output = self._last_did or (Reply(''), '')
+    again = self._last_did is not None and output == last_output and same_calls(reply.tool_calls, last.tool_calls)
+    # What is said beside tool calls makes no difference.
+    again = again and bool(reply.tool_calls or same_reply(reply.text, last.text))
     self._repeats = self._repeats + 1 if again else 0
-    self._last_did = (text, output)
+    self._last_did = (reply, output)
 
 
 @patch

@@ -214,13 +214,14 @@ _LIMIT = re.compile(
     r'|cannot exceed ([\d,]+)'  # Cohere
     r'|must be <= ([\d,]+)'  # Text Generation Inference
     r'|input length should be \[\d+, ?([\d,]+)\]'  # DashScope
+    r'|more than the ([\d,]+) that'  # LM, of a prompt that was not sent
 )
 _ASKED = re.compile(
     r'(?i)\(([\d,]+) (?:in the messages|of text input)'
     r'|(?:resulted in|request has|request contains|input length of|prompt contains(?: at least)?) ([\d,]+)'
     r'|request \(([\d,]+) tokens\)|n_prompt_tokens\W{1,4}(\d+)|([\d,]+) tokens > [\d,]+|n_ctx: ([\d,]+) >'
     r'|requested tokens \(([\d,]+)\)|token count \(?([\d,]+)|received ([\d,]+)|Given: ([\d,]+)'
-    r'|keep the first ([\d,]+)'
+    r'|keep the first ([\d,]+)|prompt has about ([\d,]+) tokens'
 )
 _ASKED_IN_ALL = re.compile(r'(?i)you requested(?: about)? ([\d,]+) tokens')
 
