@@ -272,7 +272,9 @@ def test_the_server_is_asked_for_its_window_and_it_holds():
         assert (lm.window, lm.find_window(), lm.window) == (None, 2048, 2048)
         run_sync(lm.acall('word ' * 500, ledger=Ledger(Limits(max_tokens=100_000))))
         assert server.seen[-1][1]['max_tokens'] < 2048 - 500
-        with pytest.raises(ModelError, match='more than the 2,048 that openai/small reads: split the text into') as caught:
+        with pytest.raises(
+            ModelError, match='more than the 2,048 that openai/small reads: split the text into'
+        ) as caught:
             lm('word ' * 9000)
         assert caught.value.exceeds_window and [path for path, *_ in server.seen] == ['/props', '/v1/chat/completions']
 

@@ -81,11 +81,18 @@ def run_sync(
         else:
             outcome.set_exception(error)
 
-    loop.call_soon_threadsafe(start)
+    def cancel() -> None:
+        if tasks:
+            tasks[0].cancel()
+        else:  # Ctrl-C came before it was started
+            coroutine.close()
+            outcome.set_exception(asyncio.CancelledError())
+
     try:
+        loop.call_soon_threadsafe(start)
         return outcome.result()
     except KeyboardInterrupt:
-        loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+        loop.call_soon_threadsafe(cancel)
         try:
             outcome.result()
         except RLMError as stopped:
