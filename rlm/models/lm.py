@@ -19,14 +19,14 @@ import re
 import time
 import urllib.parse
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from fastcore.basics import patch
 from ..base.errors import BadInput, check, hide, hide_address, hide_headers, ModelError, redact, RLMError
 from ..base.event_loop import event_loop, on_loop, run_in_thread, run_sync, with_timeout
 from ..base.registry import PROVIDERS
-from .lane.accepts import Accepts, accepts, join_content, window_in
+from .lane.accepts import Accepts, accepts, join_content, RULES, window_in
 from .lane.address import Address, at_path, find_address, is_chat_request
 from .lane.chat_completions import ChatCompletion, complete, Fields, send
 from .lane.model_map import count_text_tokens, find_facts, ModelFacts
@@ -297,6 +297,19 @@ class LM:
     ) -> bool:
         "Whether the model has refused this before in this process, so that it is left out."
         return rule in self._accepts.learned
+
+    @property
+    def learned(self) -> dict[str, Any]:  # name of a rule -> what was learned: True, or a number of tokens
+        "What the model was found to refuse, in this process; see `rlm.models.lane.accepts.RULES`."
+        return dict(self._accepts.learned)
+
+    def remember(
+        self,
+        learned: Mapping[str, Any],  # as `learned` had it
+    ) -> None:
+        "Take over what an earlier process learned of the model; what this one has learned stands."
+        known = {rule.name for rule in RULES}
+        self._accepts.learned = {name: what for name, what in learned.items() if name in known} | self._accepts.learned
 
     def with_model(
         self,
