@@ -306,11 +306,12 @@ def test_a_reply_without_usage_is_counted_by_its_characters():
 # --- the connection ---
 
 
-def test_a_proxy_that_does_not_reach_this_machine_is_named(monkeypatch):
+@pytest.mark.parametrize('variable', ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY'])
+def test_a_proxy_that_does_not_reach_this_machine_is_named(monkeypatch, variable):
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
         port = closed.getsockname()[1]
-    monkeypatch.setenv('HTTP_PROXY', f'http://user:hidden-word@127.0.0.1:{port}')
+    monkeypatch.setenv(variable, f'http://user:hidden-word@127.0.0.1:{port}')
     monkeypatch.delenv('NO_PROXY', raising=False)
     monkeypatch.delenv('no_proxy', raising=False)
     with ScriptedServer(lambda *_: (200, {}, completion())) as server:
@@ -341,18 +342,25 @@ def guard(event, args):
     if event == 'socket.getaddrinfo' and args[0] not in ('127.0.0.1', 'localhost', b'127.0.0.1'):
         raise RuntimeError(f'NETWORK: look up {args[0]}')
 sys.addaudithook(guard)
-from rlm import RLM, LM
-lm = LM('openai/rules', sys.argv[1], 'none')
+from rlm import Direct, LambdaRLM, LM, RLM, SRLM
+lm = LM('openai/rules', sys.argv[1], 'none', lane=None if sys.argv[2] == 'http' else sys.argv[2])
 assert lm.count_tokens('some text about Troy') and LM('hosted_vllm/meta-llama/Llama-3-8B').count_tokens('x ' * 50) > 40
-result = RLM(lm, env='local', max_tokens=200_000)('A short context.', 'How many?')
-print(result.answer, 'litellm' in sys.modules)
+most = dict(max_tokens=200_000)
+strategies = [RLM(lm, env='local', **most), SRLM(lm, k=2, env='local', **most), Direct(lm, **most)]
+strategies += [LambdaRLM(lm, task='summarise', **most)]
+for strategy in strategies:
+    print(strategy('A short context.', 'How many?').answer)
+print('litellm' in sys.modules)
 '''
 
 
-def test_a_whole_run_contacts_the_model_and_nobody_else_and_loads_no_litellm():
+@pytest.mark.parametrize('lane', ['http', 'litellm'])
+def test_whole_runs_contact_the_model_and_nobody_else_and_print_nothing(lane):
     with mock_server() as server:
         server.script(rules=[['.', 'FINAL(four)']])
         done = subprocess.run(
-            [sys.executable, '-c', QUIET, server.api_base], cwd=ROOT, capture_output=True, text=True, timeout=120
+            [sys.executable, '-c', QUIET, server.api_base, lane], cwd=ROOT, capture_output=True, text=True, timeout=300
         )
-    assert (done.stdout, done.stderr) == ('four False\n', '')
+    answers = done.stdout.splitlines()
+    assert (len(answers), *answers[-1:], done.stderr) == (5, str(lane == 'litellm'), ''), (done.stdout, done.stderr)
+    assert all('four' in answer for answer in answers[:-1])

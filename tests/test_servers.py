@@ -458,3 +458,32 @@ def test_thinking_goes_back_beside_the_calls(who):
     with ScriptedServer(answer) as server:
         result = RLM(LM('openai/thoughtful', server.base, 'none'), env='local', tool_calls=True)('text', 'How long?')
         assert (result.answer, len(server.asked)) == ('4', 2)
+
+
+LAST_TURN = {
+    'Bedrock': (REFUSALS['tool_choice'][0], lambda body: 'tool_choice' in body),
+    'OpenRouter': (REFUSALS['tool_choice'][2], lambda body: 'tool_choice' in body),
+    'Mistral': (REFUSALS['user_after_tool'][0], user_after_tool),
+    'Ministral': (REFUSALS['user_after_tool'][2], user_after_tool),
+}
+
+
+@pytest.mark.parametrize('who', LAST_TURN)
+def test_the_last_turn_of_a_run_with_tools(who):
+    (_, status, words), refuses = LAST_TURN[who]
+
+    def answer(path, body, headers):
+        if not path.endswith('/chat/completions'):
+            return 404, {}, '{}'
+        if refuses(body):
+            return status, {}, problem(words)
+        if 'last turn' in str(body['messages'][-1]['content']):
+            return 200, {}, completion(dict(content='The cat.'))
+        code = json.dumps(dict(python_code=f'context[{len(body["messages"])}:]'))
+        call = dict(id=f'c{len(body["messages"])}', type='function', function=dict(name='run_repl', arguments=code))
+        return 200, {}, completion(dict(content=None, tool_calls=[call]), 'tool_calls')
+
+    with ScriptedServer(answer) as server:
+        lm = LM('openai/m', server.base, 'none', num_retries=0)
+        result = RLM(lm, env='local', tool_calls=True, max_iterations=3)('The cat sat.', 'Who sat?')
+        assert (result.answer, len(server.asked)) == ('The cat.', 4)
