@@ -426,7 +426,8 @@ WANTED_BACK = {
     # https://openrouter.ai/docs/use-cases/reasoning-tokens#preserving-reasoning-blocks
     'OpenRouter': (
         dict(reasoning_details=[dict(type='reasoning.encrypted', data='s1', index=0)]),
-        'reasoning_details are missing',
+        # https://github.com/OpenRouterTeam/ai-sdk-provider/issues/162
+        'When `thinking` is enabled, a final `assistant` message must start with a thinking block.',
         lambda message: message.get('reasoning_details') == [dict(type='reasoning.encrypted', data='s1', index=0)],
     ),
     # https://github.com/labring/aiproxy/issues/450
@@ -446,18 +447,22 @@ def test_thinking_goes_back_beside_the_calls(who):
     def answer(path, body, headers):
         if not path.endswith('/chat/completions'):
             return 404, {}, '{}'
-        own = [message for message in body['messages'] if message.get('tool_calls')][1:]  # not our first look
-        if not own:
+        calls = [message for message in body['messages'] if message.get('tool_calls')]
+        if not all(map(is_there, calls)):
+            return 400, {}, problem(words)
+        if not calls:
             call = dict(id='c1', type='function', function=dict(name='run_repl', arguments=code))
             message = dict(content=None, tool_calls=[call])
             call |= thinking if 'extra_content' in thinking else {}
             message |= {} if 'extra_content' in thinking else thinking
             return 200, {}, completion(message, 'tool_calls')
-        return (200, {}, completion(dict(content='4'))) if all(map(is_there, own)) else (400, {}, problem(words))
+        return 200, {}, completion(dict(content='4'))
 
     with ScriptedServer(answer) as server:
         result = RLM(LM('openai/thoughtful', server.base, 'none'), env='local', tool_calls=True)('text', 'How long?')
-        assert (result.answer, len(server.asked)) == ('4', 2)
+        # Our first look is a call that the model did not think of: that costs one request.
+        assert (result.answer, len(server.asked)) == ('4', 3)
+        assert 'This was called:' in server.asked[-1]['messages'][1]['content']
 
 
 LAST_TURN = {
@@ -487,3 +492,31 @@ def test_the_last_turn_of_a_run_with_tools(who):
         lm = LM('openai/m', server.base, 'none', num_retries=0)
         result = RLM(lm, env='local', tool_calls=True, max_iterations=3)('The cat sat.', 'Who sat?')
         assert (result.answer, len(server.asked)) == ('The cat.', 4)
+
+
+def test_anthropic_gets_its_thinking_back():
+    "Through LiteLLM, in the form of Anthropic's Messages API."
+    thought = dict(type='thinking', thinking='I count.', signature='s1')
+    code = dict(python_code='len(context)')
+
+    def answer(path, body, headers):
+        calls = [
+            message['content']
+            for message in body['messages']
+            if message['role'] == 'assistant' and any(part['type'] == 'tool_use' for part in message['content'])
+        ]
+        if any(content[0] != thought for content in calls):
+            words = 'messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`.'
+            return 400, {}, json.dumps(dict(type='error', error=dict(type='invalid_request_error', message=words)))
+        said = [dict(type='text', text='4')]
+        if not calls:
+            said = [thought, dict(type='tool_use', id='c1', name='run_repl', input=code)]
+        reply = dict(id='m1', type='message', role='assistant', model='m', content=said)
+        reply |= dict(stop_reason='end_turn' if calls else 'tool_use', usage=dict(input_tokens=9, output_tokens=3))
+        return 200, {}, json.dumps(reply)
+
+    with ScriptedServer(answer) as server:
+        thinks = dict(thinking=dict(type='enabled', budget_tokens=1024), max_tokens=4000)
+        lm = LM('anthropic/claude-sonnet-4-5', server.url, 'key-of-a-test', num_retries=0, **thinks)
+        result = RLM(lm, env='local', tool_calls=True)('text', 'How long?')
+        assert (result.answer, len(server.seen)) == ('4', 3)

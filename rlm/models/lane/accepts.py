@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from ...base.errors import ModelError, redact
+from ..offline import thinking_of
 
 # %% auto #0
 __all__ = ['Request', 'RULES', 'drop', 'rename', 'add', 'at_most', 'as_json_object', 'fold_system', 'user_into_tool',
-           'join_content', 'Rule', 'named_window', 'Accepts', 'accepts', 'window_in']
+           'join_content', 'calls_into_text', 'Rule', 'named_window', 'Accepts', 'accepts', 'window_in']
 
 # %% ../../../nbs/models/lane/03_accepts.ipynb #61630006
 Request = Mapping[str, Any]  # messages, temperature, tools, ...
@@ -87,6 +88,32 @@ def join_content(
 def _as_parts(content: str | list | None) -> list:
     return [dict(type='text', text=content)] if isinstance(content, str) else list(content or [])
 
+# %% ../../../nbs/models/lane/03_accepts.ipynb #acc_text1
+def calls_into_text(request: Request, _: Any) -> Request:
+    "Tell tool calls that came without a model's thinking, and their results, as messages of the user."
+    messages: list[dict] = []
+    told: set[str] = set()  # ids of calls that are told
+    for message in request['messages']:
+        if message.get('tool_calls') and not thinking_of(message):
+            told |= {call['id'] for call in message['tool_calls']}
+            calls = [f'{call["function"]["name"]}({call["function"]["arguments"]})' for call in message['tool_calls']]
+            _add_user(messages, '\n'.join(filter(None, [message.get('content'), 'This was called:', *calls])))
+        elif message.get('role') == 'tool' and message.get('tool_call_id') in told:
+            _add_user(messages, f'Its result:\n{message["content"]}')
+        elif message.get('role') == 'user' and told:
+            _add_user(messages, message['content'])
+        else:
+            messages.append(message)
+    return {**request, 'messages': messages} if told else request
+
+
+def _add_user(messages: list[dict], content: str | list) -> None:
+    "Add what the user says, to the last message if that is one of the user."
+    if messages and messages[-1].get('role') == 'user':
+        messages[-1] = {**messages[-1], 'content': join_content(messages[-1]['content'], content)}
+    else:
+        messages.append(dict(role='user', content=content))
+
 # %% ../../../nbs/models/lane/03_accepts.ipynb #61630009
 @dataclass(frozen=True)
 class Rule:
@@ -120,6 +147,16 @@ RULES = [
         r"role '?user'? after role '?tool|user.{0,30}after.{0,10}tool (?:message|result)|roles must alternate user",
         user_into_tool,
         'takes no message of the user after a tool: it stands in the result of the tool',
+    ),
+    # A call that the model did not make, such as our first look, has no thinking beside it. DeepSeek: The
+    # `reasoning_content` in the thinking mode must be passed back (https://github.com/earendil-works/pi/issues/3636);
+    # Gemini: Function call is missing a thought_signature (https://github.com/labring/aiproxy/issues/450); Anthropic:
+    # Expected `thinking` or `redacted_thinking`, but found `tool_use` (https://github.com/mastra-ai/mastra/issues/7799).
+    Rule(
+        'unthought_calls',
+        r'thought_signature|reasoning_content.{0,60}passed back|expected .?thinking|start with a thinking block',
+        calls_into_text,
+        'takes no calls without its thinking: they are told as text',
     ),
     # Gemma's template in vLLM, llama-server, SGLang: System role not supported (status 400 or 500).
     # https://github.com/huggingface/chat-ui/issues/1386; Gemini's Gemma: Developer instruction is not enabled; Bedrock:
