@@ -76,10 +76,7 @@ def run_sync(
 
     def settle(task: asyncio.Task) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is None:
-            outcome.set_result(task.result())
-        else:
-            outcome.set_exception(error)
+        outcome.set_exception(error) if error else outcome.set_result(task.result())
 
     def cancel() -> None:
         if tasks:
