@@ -229,7 +229,9 @@ def _add_recorded(commands: Any, name: str, short: str, about: str) -> argparse.
     parser.add_argument('journal', metavar='RUN.jsonl', help='the file that rlm ask --trace wrote')
     files = 'the context of the run, if neither the journal nor the files that it names have it'
     parser.add_argument('files', metavar='FILE', nargs='*', help=files)
-    parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')
+    parser.add_argument(
+        '--encoding', default='utf-8', help='encoding of the files, and of standard input (default: utf-8)'
+    )
     env = 'where the code runs (default: the strongest sandbox available, as a journal can come from anybody)'
     parser.add_argument('--env', help=env)
     parser.add_argument('--quiet', action='store_true', help='print only errors on standard error')

@@ -3,7 +3,7 @@
 import pytest
 
 from rlm import Direct, RLM
-from rlm.base.errors import LimitExceeded
+from rlm.base.errors import ModelError
 
 THOUGHT = '<|channel|>analysis<|message|>Maybe FINAL(3)?\n```repl\nFINAL(3)\n```<|end|>'
 CALL = (
@@ -39,18 +39,17 @@ def test_a_leaked_call_runs_and_the_final_channel_answers(thought, call, answer,
     assert 'seen = len(context)' in said and '<|' not in said and 'FINAL(3)' not in said
 
 
-def test_reasoning_alone_is_an_empty_reply():
-    model, asked = scripted(
-        THOUGHT, '<|channel|>analysis<|message|>It was cut off at FINAL(3', ANSWER.replace('_VAR(seen)', '(7)')
-    )
+@pytest.mark.parametrize('thought', [THOUGHT, '<|channel|>analysis<|message|>It was cut off at FINAL(3'])
+def test_reasoning_alone_is_an_empty_reply(thought):
+    model, asked = scripted(thought, ANSWER.replace('_VAR(seen)', '(7)'))
     assert RLM(model, env='local')('x', 'How many?').answer == '7'
-    assert [messages[-1]['role'] for messages in asked[1:]] == ['user', 'user']
+    assert asked[1][-1]['role'] == 'user'
 
 
 def test_a_leaked_call_of_another_tool_is_no_answer():
     call = CALL.replace('functions.run_repl', 'functions.search').replace('python_code', 'query')
     model, _ = scripted(*[call] * 2)
-    with pytest.raises(LimitExceeded) as caught:
+    with pytest.raises(ModelError, match='2 replies in a row') as caught:
         RLM(model, env='local', tool_calls=True, max_iterations=2)('x', 'Who?')
     assert not caught.value.result.answer
 

@@ -1,12 +1,10 @@
 "The two lanes to a model, directly and through LiteLLM: the same replies, errors, figures and keys."
 
-import http.server
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 import warnings
 
 import pytest
@@ -18,66 +16,9 @@ from rlm.models.lane.address import find_address, is_chat_request, known_provide
 from rlm.models.lane.model_map import find_facts, package_map
 from tests.mock_server import mock_server
 from tests.run import ROOT
+from tests.scripted_server import completion, problem, ScriptedServer, streamed
 
 LANES = (None, 'litellm')
-
-
-class Servant:
-    "A server whose answers are a function of the request: path, body, headers -> status, headers, text."
-
-    def __init__(self, answer):
-        self.seen, self.connections = [], set()
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = 'HTTP/1.1'
-
-            def do_POST(handler):
-                body = json.loads(handler.rfile.read(int(handler.headers['Content-Length'])))
-                self.reply(handler, body)
-
-            def do_GET(handler):
-                self.reply(handler, None)
-
-            def log_message(self, *_):
-                pass
-
-        self.answer, self.server = answer, http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f'http://127.0.0.1:{self.server.server_port}'
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def reply(self, handler, body):
-        headers = {name.lower(): value for name, value in handler.headers.items()}
-        self.seen.append((handler.path, body, headers))
-        self.connections.add(handler.client_address)
-        status, more, text = self.answer(handler.path, body, headers)
-        data = text.encode()
-        handler.send_response(status)
-        for name, value in (dict({'Content-Type': 'application/json'}, **more)).items():
-            handler.send_header(name, value)
-        handler.send_header('Content-Length', str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def completion(message=None, reason='stop', **more):
-    message = dict(role='assistant', content='there') | (message or {})
-    usage = dict(prompt_tokens=11, completion_tokens=3, total_tokens=14)
-    choices = [dict(index=0, finish_reason=reason, message=message)]
-    return json.dumps(
-        dict(dict(id='1', object='chat.completion', created=0, model='m', choices=choices, usage=usage), **more)
-    )
-
-
-def problem(message, **more):
-    return json.dumps(dict(error=dict(message=message, type='invalid_request_error', param=None, code=None, **more)))
 
 
 CALL = dict(id='c1', type='function', function=dict(name='look', arguments='{"a": 1}'))
@@ -120,7 +61,7 @@ TABLE = dict(
 
 @pytest.mark.parametrize('provider', ['openai', 'hosted_vllm'])
 def test_both_lanes_say_the_same(provider):
-    with Servant(lambda path, body, headers: TABLE[body['model']]) as server:
+    with ScriptedServer(lambda path, body, headers: TABLE[body['model']]) as server:
         for name, (status, _, _) in TABLE.items():
             said = []
             for lane in LANES:
@@ -147,7 +88,7 @@ def test_both_lanes_send_the_same():
         dict(response_format=form, stop=['\n'], max_tokens=5),
         dict(tools=[tool], tool_choice='none'),
     ]
-    with Servant(lambda path, body, headers: (200, {}, completion())) as server:
+    with ScriptedServer(lambda path, body, headers: (200, {}, completion())) as server:
         for lane in LANES:
             lm = LM('openai/m', f'{server.url}/v1/', 'sk-0123456789', lane=lane, top_p=0.5)
             for params in calls:
@@ -199,7 +140,7 @@ def test_a_key_of_the_environment_goes_to_no_unnamed_address(monkeypatch):
     for name in ('my-model', 'Qwen/Qwen3-8B'):
         assert 'Authorization' not in find_address(name, 'http://somewhere.invalid/v1').headers
         assert find_address(name, 'https://somewhere.invalid/v1') is None
-    with Servant(lambda path, body, headers: (307, {'Location': 'http://127.0.0.1:9/v1'}, '')) as server:
+    with ScriptedServer(lambda path, body, headers: (307, {'Location': 'http://127.0.0.1:9/v1'}, '')) as server:
         with pytest.raises(ModelError, match='redirects to http://127.0.0.1:9'):
             LM('openai/m', f'{server.url}/v1', num_retries=0)('hello')
 
@@ -290,7 +231,7 @@ def picky(path, body, headers):
 @pytest.mark.parametrize('lane', LANES)
 def test_what_is_refused_is_learned_once(lane):
     prompt = [dict(role='system', content='be brief'), dict(role='user', content='who?')]
-    with Servant(picky) as server, warnings.catch_warnings(record=True) as told:
+    with ScriptedServer(picky) as server, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter('always')
         lm = LM('openai/picky', f'{server.url}/v1', 'none', temperature=0.7, num_retries=0, lane=lane)
         ledger = Ledger(Limits(max_tokens=5000))
@@ -309,15 +250,11 @@ def test_a_model_that_only_streams_is_joined():
     def stream(path, body, headers):
         if not body.get('stream'):
             return 400, {}, problem('This model only support stream mode, please enable the stream parameter.')
-        pieces = [
-            dict(choices=[dict(index=0, delta=dict(role='assistant', content='the'))]),
-            dict(choices=[dict(index=0, delta=dict(content='re'), finish_reason='stop')]),
-            dict(choices=[], usage=dict(prompt_tokens=4, completion_tokens=2)),
-        ]
-        text = ''.join(f'data: {json.dumps(piece)}\n\n' for piece in pieces) + 'data: [DONE]\n\n'
+        pieces = dict(role='assistant', content='the'), dict(content='re')
+        text = streamed(*pieces, usage=dict(prompt_tokens=4, completion_tokens=2))
         return 200, {'Content-Type': 'text/event-stream'}, text
 
-    with Servant(stream) as server, warnings.catch_warnings():
+    with ScriptedServer(stream) as server, warnings.catch_warnings():
         warnings.simplefilter('ignore')
         reply = LM('openai/streams', f'{server.url}/v1', 'none')('hello')
         assert (reply.text, reply.usage.input, reply.usage.output, reply.usage.calls) == ('there', 4, 2, 2)
@@ -330,12 +267,14 @@ def test_the_server_is_asked_for_its_window_and_it_holds():
             return 200, {}, json.dumps(dict(default_generation_settings=dict(n_ctx=2048)))
         return 200, {}, completion()
 
-    with Servant(small) as server:
+    with ScriptedServer(small) as server:
         lm = LM('openai/small', f'{server.url}/v1', 'key-0123')
         assert (lm.window, lm.find_window(), lm.window) == (None, 2048, 2048)
         run_sync(lm.acall('word ' * 500, ledger=Ledger(Limits(max_tokens=100_000))))
         assert server.seen[-1][1]['max_tokens'] < 2048 - 500
-        with pytest.raises(ModelError, match='more than openai/small reads: split the text into') as caught:
+        with pytest.raises(
+            ModelError, match='more than the 2,048 that openai/small reads: split the text into'
+        ) as caught:
             lm('word ' * 9000)
         assert caught.value.exceeds_window and [path for path, *_ in server.seen] == ['/props', '/v1/chat/completions']
 
@@ -352,14 +291,14 @@ def test_a_window_in_a_refusal_is_taken_and_less_is_asked_for():
             )
         return 200, {}, completion()
 
-    with Servant(full) as server:
+    with ScriptedServer(full) as server:
         lm = LM('openai/full', f'{server.url}/v1', 'none', num_retries=0)
         assert lm('hello', max_tokens=5000).text == 'there'
         assert (server.seen[-1][1]['max_tokens'], lm.window) == (900, 1000)
 
 
 def test_a_reply_without_usage_is_counted_by_its_characters():
-    with Servant(lambda *_: (200, {}, completion(usage=None))) as server:
+    with ScriptedServer(lambda *_: (200, {}, completion(usage=None))) as server:
         usage = LM('openai/silent', f'{server.url}/v1', 'none')('x' * 40).usage
         assert (usage.calls, usage.input, usage.output) == (1, 10, 2)
 
@@ -367,14 +306,15 @@ def test_a_reply_without_usage_is_counted_by_its_characters():
 # --- the connection ---
 
 
-def test_a_proxy_that_does_not_reach_this_machine_is_named(monkeypatch):
+@pytest.mark.parametrize('variable', ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY'])
+def test_a_proxy_that_does_not_reach_this_machine_is_named(monkeypatch, variable):
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
         port = closed.getsockname()[1]
-    monkeypatch.setenv('HTTP_PROXY', f'http://user:hidden-word@127.0.0.1:{port}')
+    monkeypatch.setenv(variable, f'http://user:hidden-word@127.0.0.1:{port}')
     monkeypatch.delenv('NO_PROXY', raising=False)
     monkeypatch.delenv('no_proxy', raising=False)
-    with Servant(lambda *_: (200, {}, completion())) as server:
+    with ScriptedServer(lambda *_: (200, {}, completion())) as server:
         lm = LM('openai/m', f'{server.url}/v1', 'none', num_retries=0)
         with pytest.raises(
             ModelError, match='went through the proxy http://127.0.0.1:.* set NO_PROXY=127.0.0.1'
@@ -389,7 +329,7 @@ def test_a_reply_without_end_is_not_read_to_the_end(monkeypatch):
     from rlm.models.lane import chat_completions
 
     monkeypatch.setattr(chat_completions, '_MOST_BYTES', 1000)
-    with Servant(lambda *_: (200, {}, completion(dict(content='x' * 5000)))) as server:
+    with ScriptedServer(lambda *_: (200, {}, completion(dict(content='x' * 5000)))) as server:
         with pytest.raises(ModelError, match='is not read further'):
             LM('openai/m', f'{server.url}/v1', 'none', num_retries=0)('hello')
 
@@ -402,18 +342,25 @@ def guard(event, args):
     if event == 'socket.getaddrinfo' and args[0] not in ('127.0.0.1', 'localhost', b'127.0.0.1'):
         raise RuntimeError(f'NETWORK: look up {args[0]}')
 sys.addaudithook(guard)
-from rlm import RLM, LM
-lm = LM('openai/rules', sys.argv[1], 'none')
+from rlm import Direct, LambdaRLM, LM, RLM, SRLM
+lm = LM('openai/rules', sys.argv[1], 'none', lane=None if sys.argv[2] == 'http' else sys.argv[2])
 assert lm.count_tokens('some text about Troy') and LM('hosted_vllm/meta-llama/Llama-3-8B').count_tokens('x ' * 50) > 40
-result = RLM(lm, env='local', max_tokens=200_000)('A short context.', 'How many?')
-print(result.answer, 'litellm' in sys.modules)
+most = dict(max_tokens=200_000)
+strategies = [RLM(lm, env='local', **most), SRLM(lm, k=2, env='local', **most), Direct(lm, **most)]
+strategies += [LambdaRLM(lm, task='summarise', **most)]
+for strategy in strategies:
+    print(strategy('A short context.', 'How many?').answer)
+print('litellm' in sys.modules)
 '''
 
 
-def test_a_whole_run_contacts_the_model_and_nobody_else_and_loads_no_litellm():
+@pytest.mark.parametrize('lane', ['http', 'litellm'])
+def test_whole_runs_contact_the_model_and_nobody_else_and_print_nothing(lane):
     with mock_server() as server:
         server.script(rules=[['.', 'FINAL(four)']])
         done = subprocess.run(
-            [sys.executable, '-c', QUIET, server.api_base], cwd=ROOT, capture_output=True, text=True, timeout=120
+            [sys.executable, '-c', QUIET, server.api_base, lane], cwd=ROOT, capture_output=True, text=True, timeout=300
         )
-    assert (done.stdout, done.stderr) == ('four False\n', '')
+    answers = done.stdout.splitlines()
+    assert (len(answers), *answers[-1:], done.stderr) == (5, str(lane == 'litellm'), ''), (done.stdout, done.stderr)
+    assert all('four' in answer for answer in answers[:-1])

@@ -76,16 +76,20 @@ def run_sync(
 
     def settle(task: asyncio.Task) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is None:
-            outcome.set_result(task.result())
-        else:
-            outcome.set_exception(error)
+        outcome.set_exception(error) if error else outcome.set_result(task.result())
 
-    loop.call_soon_threadsafe(start)
+    def cancel() -> None:
+        if tasks:
+            tasks[0].cancel()
+        else:  # Ctrl-C came before it was started
+            coroutine.close()
+            outcome.set_exception(asyncio.CancelledError())
+
     try:
+        loop.call_soon_threadsafe(start)
         return outcome.result()
     except KeyboardInterrupt:
-        loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+        loop.call_soon_threadsafe(cancel)
         try:
             outcome.result()
         except RLMError as stopped:

@@ -63,9 +63,6 @@ class ReplayLM(OfflineLM):
         self._replies = RecordedReplies()
         for asked, event in _recorded(getattr(journal, 'events', journal)):
             self._replies.add(asked, event)
-            # An empty reply is asked for twice before it counts as a failure.
-            if _is_empty(event):
-                self._replies.add(asked, event)
         if not len(self._replies):
             raise BadInput('This journal holds no reply: give one of a run that asked a model.')
 
@@ -90,7 +87,9 @@ class ReplayLM(OfflineLM):
             raise ModelError(f'The recorded call failed: {event["error"]}', self.name, 400)
         used = event.get('usage') or {}
         said = dict(text=event.get('text') or '', tool_calls=event.get('tool_calls'), **event.get('thinking') or {})
-        return dict(said, usage=used, cost=used.get('cost'))
+        # The record has an empty reply once, after all attempts: said to be cut, it is not asked for again.
+        reason = 'length' if _is_empty(event) else event.get('finish_reason')
+        return dict(said, usage=used, cost=used.get('cost'), finish_reason=reason)
 
 
 def _is_empty(event: dict) -> bool:

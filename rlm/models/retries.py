@@ -34,6 +34,8 @@ class UselessReply(ModelError):
 class EmptyReply(UselessReply):
     "The model's reply had neither text nor a tool call."
 
+    is_cut = False  # whether its tokens were used up, by thinking mostly: to ask again would be the same
+
 
 class Unreachable(ModelError):
     "No server answered at the model's address."
@@ -158,7 +160,7 @@ def _retry_after(error: Exception) -> float | None:  # seconds
 # How servers refuse a prompt that is too long: OpenAI and vLLM, llama-server, Ollama, Anthropic, Bedrock, xAI, Gemini,
 # Text Generation Inference, DashScope, Groq
 _TOO_LONG = re.compile(
-    r'(?i)maximum context length|context (?:size|length|window|limit)|prompt is too long|too many tokens'
+    r'(?i)maximum context length|context (?:size|length|window|limit)|exceeds n_ctx|prompt is too long|too many tokens'
     r'|input is too long|maximum prompt length|maximum number of tokens allowed|max_new_tokens` must be'
     r'|range of input length|reduce the length of the (?:messages|prompt)'
 )
@@ -219,7 +221,7 @@ def may_pass(
 ) -> bool:
     "Whether another attempt may succeed, without waiting for longer than `longest`."
     if isinstance(error, (UselessReply, Unreachable)):
-        return True
+        return not getattr(error, 'is_cut', False)
     if not isinstance(error, ModelError) or error.status not in _PASSING or (error.retry_after or 0) > longest:
         return False
     # A limit per minute may be worded like an empty account, but then the server sends Retry-After.

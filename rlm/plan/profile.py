@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from fastcore.basics import patch
@@ -170,10 +170,13 @@ class Profile:
     methods: tuple[MethodScore, ...] = ()  # what sweeps recorded of whole strategies
     seed: int = 0  # of the samples
     simulated: bool = False  # whether the model was a simulated one
+    refused: Mapping[str, Any] = field(default_factory=dict, hash=False)  # what the model refused: `LM.learned`
 
     def __post_init__(self):
         check('model', self.model, str)
         check('window', self.window, int, least=1, optional=True)
+        if not isinstance(self.refused, Mapping):
+            raise BadInput(f'refused={self.refused!r}: give a dict, as LM.learned has it.')
         if self.finding and self.window is None:
             raise BadInput('window=None: an accuracy by length needs the window that its rho is for; give window=.')
 
@@ -273,6 +276,8 @@ def _lines(self: Profile) -> Iterable[tuple[str, Any]]:  # name and value
                 f'{1000 * self.timing.token_out:.1f} for 1,000 written{at_once}'
             ),
         )
+    if self.refused:
+        yield 'refuses', ', '.join(self.refused)
     if self.prices:
         yield 'dollars', f'{1e6 * self.prices[0]:g} for a million tokens in, {1e6 * self.prices[1]:g} out'
     for number, row in enumerate(self.methods):
@@ -382,11 +387,17 @@ def _read(path: Path) -> Profile:
 def find_profile(
     lm: LM,  # a model
 ) -> Profile | None:  # None: it was not calibrated on this machine
-    "Find the profile of a model on its server. Raises `BadInput` if the file is damaged, or of a newer version."
+    """Find the profile of a model on its server, and let the model know what it refused then.
+
+    Raises `BadInput` if the file is damaged, or of a newer version."""
     if lm.kind == 'function':
         return None  # two functions may have one name
     path = profile_path(*model_and_server(lm))
-    return Profile.load(path) if path.exists() else None
+    if not path.exists():
+        return None
+    profile = Profile.load(path)
+    lm.remember(profile.refused)
+    return profile
 
 
 def list_profiles() -> list[Profile | BadInput]:  # by model; a file that cannot be read is its exception
@@ -427,4 +438,5 @@ def choose_profile(
     name, _ = model_and_server(lm)
     if found.model != name:
         raise BadInput(f'The profile is of {found.model}, not of {name}: calibrate {name}, or leave profile= out.')
+    lm.remember(found.refused)
     return found

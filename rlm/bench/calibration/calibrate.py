@@ -281,6 +281,7 @@ def _measured(planned: Calibration, outcomes: Sequence[Outcome], at_once: float 
         replace(timing, at_once=at_once),
         seed=planned.seed,
         simulated=name.startswith('offline/simulated'),
+        refused=planned.lm.learned,
     )
 
 # %% ../../../nbs/bench/calibration/03_calibrate.ipynb #2e2f93b6

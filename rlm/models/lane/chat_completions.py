@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import ssl
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
@@ -90,12 +91,24 @@ def error_text(
         told = json.loads(body)
     except ValueError:
         return body.strip()
+    figures = ''
     for name in ('error', 'message', 'detail'):
         if isinstance(told, dict) and told.get(name):
+            # Older servers of llama.cpp name the window beside the message only.
+            figures = ', '.join(f'{one}: {told[one]}' for one in ('n_prompt_tokens', 'n_ctx') if one in told) or figures
             told = told[name]
     if isinstance(told, list):  # FastAPI lists what is wrong with each field
-        told = '; '.join(str(one.get('msg', one)) if isinstance(one, dict) else str(one) for one in told)
-    return told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
+        told = '; '.join(map(_field_error, told))
+    text = told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
+    return f'{text} ({figures})' if figures and not re.search(r'\(\d+ tokens\)', text) else text
+
+
+def _field_error(problem: Any) -> str:
+    "What FastAPI says of one field, with its name."
+    if not isinstance(problem, dict) or 'msg' not in problem:
+        return str(problem)
+    place = '.'.join(map(str, problem.get('loc') or ()))
+    return f'{place}: {problem["msg"]}' if place else problem['msg']
 
 
 def _refused(body: str, status: int, headers: Mapping[str, str]) -> Refused | None:  # None: the reply is not an error
@@ -146,6 +159,8 @@ def _add_piece(message: dict, calls: dict[int, dict], delta: Mapping[str, Any]) 
                 place = part.get('index', len(calls))
                 call = calls.setdefault(place, dict(id='', type='function', function=dict(name='', arguments='')))
                 call['id'] = part.get('id') or call['id']
+                if part.get('extra_content'):
+                    call['extra_content'] = part['extra_content']
                 told = part.get('function') or {}
                 call['function']['name'] += told.get('name') or ''
                 call['function']['arguments'] += told.get('arguments') or ''
