@@ -28,7 +28,7 @@ __all__ = ['PR_SET_PDEATHSIG', 'PR_SET_SECCOMP', 'PR_SET_NO_NEW_PRIVS', 'MAX_THR
 _REFUSED = dict(
     processes='fork vfork execve execveat ptrace process_vm_readv process_vm_writev process_madvise process_mrelease '
     'kcmp pidfd_open pidfd_getfd pidfd_send_signal',
-    network='socket bind connect listen accept accept4',
+    network='socket bind connect listen accept accept4 sendmsg sendmmsg',
     namespaces='unshare setns chroot pivot_root mount umount2 move_mount open_tree fsopen fsconfig fsmount fspick '
     'mount_setattr',
     kernel='bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key '
@@ -52,7 +52,7 @@ _REFUSED_WITHOUT_NAMESPACES = dict(
 # The numbers of calls that not every libseccomp knows; they are the same on every processor.
 _NEW_CALLS = dict(fchmodat2=452)
 _LAST_CALL = 462  # mseal, of Linux 6.10: a call with a higher number does not exist for a worker
-_FOR_PROGRAMS = {'fork', 'vfork', 'execve', 'execveat', 'socket', 'bind', 'connect', 'listen', 'accept', 'accept4'}
+_FOR_PROGRAMS = set('fork vfork execve execveat socket bind connect listen accept accept4 sendmsg sendmmsg'.split())
 
 # Flags of `clone`: files, control groups, names, queues, users, processes, network.
 _CLONE_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
