@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from fastcore.basics import patch
 from ...base.errors import BadInput, check, RLMError
-from ..remote.locks import call_filter, limits_for
+from ..remote.locks import call_filter, limits_for, MAX_SIGNALS
 from ..remote.process import package_root, ProcessTransport
 from ..remote.link import Transport
 from ..namespace import describe
@@ -332,7 +332,7 @@ class DockerTransport(ProcessTransport):
     ) -> dict[str, Any]:  # JSON values
         "The locks that the worker puts on besides those of the container; the guard knows where to import from."
         settings = dict(
-            limits=dict(files=1024, core=0),
+            limits=dict(files=1024, core=0, signals=MAX_SIGNALS),
             max_printed=_MAX_PRINTED,
             cgroup=['memory', 'pids'] if self.memory else ['pids'],
             without_cgroup=None,
