@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 from ..base.errors import BadInput, redact
+from .recorded_trajectory import check_events
 from ..trace.journal import Journal
 from ..trace.run_tree import follow_transcript
 
@@ -138,6 +139,13 @@ FORMATS: dict[str, Callable[[TrainingSample], dict[str, Any]]] = dict(
 )  # name -> how a sample is written
 
 # %% ../../nbs/replay/06_training.ipynb #trn00014
+def _read(path: str | PathLike) -> list[dict]:
+    "The events of a journal whose fields are as they should be."
+    events = Journal.read(path)
+    check_events(events)
+    return events
+
+
 def _own_runs(events: Sequence[dict], children: bool) -> list[str]:
     "The trajectories of a journal whose turns can be learned; of a vote its candidates."
     starts = [event for event in events if event['type'] == 'run_start']
@@ -154,7 +162,7 @@ def training_samples(
     "What can be learned from recorded runs; raises `BadInput` for a file that is not a journal."
     kept = []
     for path in paths:
-        events = Journal.read(path)
+        events = _read(path)
         for run in _own_runs(events, children):
             for sample in samples_of_run(events, run, per):
                 sample.file = Path(path).name
@@ -183,7 +191,7 @@ def preference_pairs(
     "Winners and losers of votes, in the form that preference trainers take."
     pairs = []
     for path in paths:
-        events = Journal.read(path)
+        events = _read(path)
         for choice in (event for event in events if event['type'] == 'choice' and event['winner'] is not None):
             pairs += _pairs_of_vote(events, choice)
     return pairs

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from ..base.errors import BadInput
 from .html import colour_code, COLOURS, to_html
-from .journal import Journal, parse_event, reason_of
+from .journal import Journal, open_file, parse_event, reason_of
 from .labels import tree_text
 from .logger import engine_events
 from .outline import Outline
@@ -111,7 +111,7 @@ def read_run(
     "Read what a run wrote. Raises `BadInput` for any other file."
     path = Path(path)
     try:
-        with open(path, 'rb') as lines:
+        with open_file(path) as lines:
             first = next((line for line in lines if line.strip()), b'')
     except OSError as error:
         raise BadInput(f'{path} cannot be read ({reason_of(error)}): give the .jsonl file that a run wrote.') from error
@@ -128,7 +128,7 @@ def read_run(
 def _log_lines(path: Path) -> list[dict]:
     "The lines of a log, up to a torn last one."
     found = []
-    with open(path, 'rb') as lines:
+    with open_file(path) as lines:
         for number, line in enumerate(lines, 1):
             value = _json_of(line)
             if value is None and line.strip() and line.endswith(b'\n'):

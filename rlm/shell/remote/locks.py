@@ -181,6 +181,8 @@ def _refuse_arguments(rules: _Rules, process: int | None, in_container: bool) ->
             rules.refuse('clone', (0, _MASKED_EQ, flag, flag))
         # Families of sockets that a network namespace does not hold, such as vsock.
         rules.refuse('socket', (0, _GT, socket.AF_NETLINK))
+        for option in _SOCKET_BUFFERS:  # programs ask for them and go on without: they read that they have them
+            rules.refuse('setsockopt', (1, _MASKED_EQ, _INT, socket.SOL_SOCKET), (2, _MASKED_EQ, _INT, option), error=0)
     else:
         rules.refuse('clone', (0, _MASKED_EQ, _CLONE_THREAD, 0))
         for kind in range(16):
