@@ -231,3 +231,27 @@ def test_a_damaged_cache_is_one_sentence(content, tmp_path):
         return
     with pytest.raises(BadInput, match='give another folder'):
         open_cache(tmp_path)
+
+
+def test_the_page_of_a_hostile_log_is_bounded(lines, tmp_path):
+    "Texts share a room, whatever they hold; files and events beyond what a page can show are refused."
+    from rlm.trace import viewer
+
+    events = [json.loads(line) for line in lines]
+    place = next(place for place, event in enumerate(events) if event['type'] == 'cell')
+    empty = len(viewer.view_page(events, room=100_000))
+    for text in ('<&"' * 3_000_000, '\x1b\u202e' * 3_000_000, '\n' * 9_000_000, '\U0001f600' * 9_000_000):
+        hostile = [*events[:place], dict(events[place], stdout=text), *events[place + 1 :]]
+        assert len(viewer.view_page(hostile, room=100_000)) < empty + 12 * 100_000  # an emoji is 12 characters of JSON
+    for number, size in enumerate((viewer._MAX_LOG + 1, 0)):
+        path = tmp_path / f'{number}.jsonl'
+        path.write_text('\n'.join(lines) + '\n')
+        if size:
+            os.truncate(path, size)  # a file with a hole takes no room on the disk
+        else:
+            last = events[-1]['seq']
+            notice = '{"type": "notice", "seq": %d, "time": 1, "run": "r1", "text": ""}\n'
+            with open(path, 'a') as file:
+                file.writelines(notice % (last + more) for more in range(1, viewer._MAX_EVENTS + 1))
+        status, errors = run(words_for('view', path, tmp_path))
+        assert status == 2 and 'a page can show' in errors, errors

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -105,6 +106,10 @@ def _json_of(line: bytes) -> Any:  # None: the line is not JSON
         return None
 
 
+_MAX_LOG = 256 * 2**20  # bytes of a log that is made a page; it takes five times as much memory
+_MAX_EVENTS = 200_000  # of a page; each takes a few kilobytes of memory
+
+
 def read_run(
     path: str | os.PathLike,  # a journal, or a log in the format of the `rlms` engine
 ) -> list[dict]:  # events
@@ -112,9 +117,14 @@ def read_run(
     path = Path(path)
     try:
         with open_file(path) as lines:
-            first = next((line for line in lines if line.strip()), b'')
+            size = os.fstat(lines.fileno()).st_size
+            first = next((line for line in itertools.islice(lines, 1000) if line.strip()), b'')
     except OSError as error:
         raise BadInput(f'{path} cannot be read ({reason_of(error)}): give the .jsonl file that a run wrote.') from error
+    if size > _MAX_LOG:
+        raise BadInput(
+            f'{path} has {size:,} bytes, and a page can show {_MAX_LOG:,}: cut its first lines into another file.'
+        )
     if not first:
         raise BadInput(f'{path} is empty: give the .jsonl file that a run wrote.')
     kind = _json_of(first)
@@ -122,7 +132,13 @@ def read_run(
         return engine_events(_log_lines(path))
     if parse_event(first) is None and not first.startswith(b'{'):
         raise BadInput(f'{path} is not a trace of a run: give the .jsonl file that a run wrote.')
-    return Journal.read(path)
+    events = Journal.read(path)
+    if len(events) > _MAX_EVENTS:
+        raise BadInput(
+            f'{path} has {len(events):,} events, and a page can show {_MAX_EVENTS:,}: cut its first lines into another '
+            'file.'
+        )
+    return events
 
 
 def _log_lines(path: Path) -> list[dict]:

@@ -166,9 +166,10 @@ class ProcessTransport(Transport):
         pause = 0.001
         while process.poll() is None:
             await asyncio.sleep(pause := min(2 * pause, 0.1))
-        self._exit_reason = _describe_exit(process)
+        if self.process is process:  # else another call was quicker, and the next worker may have been started
+            self._exit_reason = _describe_exit(process)
+            self.process = self._socket = None
         process.stderr.close()
-        self.process = self._socket = None
         if ours:
             ours.close()
 
