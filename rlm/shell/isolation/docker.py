@@ -438,10 +438,13 @@ class DockerTransport(ProcessTransport):
         "Wait until the container is removed; if that takes too long, remove it by name."
         process, ours = self.process, self._socket
         if process is not None:
+            reading_errors = self._reading_errors
             if not await _wait_for(process, 2.0):
                 await self._remove_container(process)
-            await asyncio.wait([self._reading_errors], timeout=1.0)
-            self._reading_errors.cancel()
+            await asyncio.wait([reading_errors], timeout=1.0)
+            reading_errors.cancel()
+            if self.process is not process:  # another call was quicker, and the next worker may have been started
+                return
             self._exit_reason = self._describe_exit(process.returncode)
             self.process = self._socket = None
             if ours:
