@@ -802,6 +802,10 @@ def write_table(env: str, user: User, out: dict[str, list[str]]) -> None:
         out=[name for name, ways in out.items() if ways],
     )
     others = [each for each in table.get('runs', []) if (each['env'], each['user']) != (env, who)]
+    for before in table.get('runs', []):  # attacks that were not tried again keep their outcome
+        if before not in others:
+            for field in ('held', 'out'):
+                run[field] += [name for name in before[field] if name not in out]
     runs = sorted([*others, run], key=lambda each: (ENVIRONMENTS.index(each['env']), each['user']))
     rows = [dict(name=each.name, kind=each.kind, tries=each.tries) for each in ATTACKS]
     TABLE.write_text(json.dumps(dict(runs=runs, rows=rows), indent=1, ensure_ascii=False) + '\n')
@@ -858,7 +862,7 @@ def main() -> int:
                 print(f'{env}: not here: {error}')
                 continue
             table[env] = {each.name: escape(seen[each.name], each) for each in attacks}
-            if options.write and not options.only:
+            if options.write:
                 write_table(env, user, table[env])
             held = sum(not out for out in table[env].values())
             print(f'{env} as {user.name}: {held} of {len(attacks)} held, {time.monotonic() - started:.0f} s')
