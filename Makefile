@@ -36,6 +36,7 @@ check: $(DEV) $(TOOL) ## check style, imports between rooms, wording, and that r
 bench: $(DEV) $(TOOL) ## measure the speed next to a bare HTTP client, and of each environment, and print the tables
 	@$(BIN)/python -m bench.speed
 	@$(BIN)/python -m bench.envs
+	@$(BIN)/python -m bench.frames
 	@cd nbs/studies && ../../$(BIN)/exec_nb speed.ipynb --dest speed.ipynb && ../../$(NBDEV)/bin/nbdev_clean --fname speed.ipynb
 
 bench-smoke: $(DEV) ## a small sweep of four methods; its files and plots go to build/bench-smoke

@@ -2123,3 +2123,169 @@ for wanted in (0x0040000, 0x0400000, 0x0008):
         escaped('personality', hex(wanted))
 ''',
 )
+
+# --- what the kernel counts for all programs of a user, and values that take the host long ---
+
+attack(
+    'bombs',
+    'watchers',
+    'uses up the 128 watchers of files (inotify) that all programs of the user share',
+    '''
+made = [found for found in (libc.inotify_init() for _ in range(100)) if found >= 0]
+for found in made: os.close(found)
+if len(made) > 90: escaped(len(made), 'watchers')
+''',
+    vain='the user has a lower limit',
+)
+attack(
+    'bombs',
+    'pending_signals',
+    'uses up the timers and signals under way that all programs of the user share',
+    '''
+room = ctypes.create_string_buffer(8)
+count = 0
+while count < 5000 and syscall('timer_create', 1, None, room) == 0: count += 1
+if count > 4000: escaped(count, 'timers')
+''',
+    vain='the user has a lower limit',
+)
+attack(
+    'bombs',
+    'file_locks',
+    'takes locks on the files that all workers share, so that other programs wait',
+    '''
+import fcntl
+package = trap['libraries'][0]
+for path in (*trap['secret_files'], *[os.path.join(package, name) for name in attempt(os.listdir, package) or []]):
+    found = attempt(os.open, path, os.O_RDWR)
+    if found is not None and attempt(fcntl.lockf, found, fcntl.LOCK_EX | fcntl.LOCK_NB) is None: escaped('locked', path)
+''',
+)
+attack(
+    'secrets',
+    'kernel_lists',
+    'reads from lists of the kernel which sockets, keys and addresses the machine has',
+    '''
+marks = [trap['key_name'], trap['abstract'], *trap['unix'], ':%04X ' % trap['tcp']]
+for name in ('keys', 'net/unix', 'net/tcp', 'net/udp', 'mountinfo', 'locks'):
+    text = attempt(read, '/proc/' + name, 1_000_000) or ''
+    if any(mark in text for mark in marks): escaped('read', name)
+for line in (attempt(read, '/proc/kallsyms', 1000) or '').splitlines():
+    if line.split()[0].strip('0'): escaped('read where the kernel is')
+''',
+)
+attack(
+    'network',
+    'netlink',
+    'asks the kernel for addresses and routes of the machine, and for its audit log',
+    '''
+for protocol in (0, 4, 6, 9, 12, 15, 16):
+    sock = attempt(socket.socket, 16, socket.SOCK_RAW, protocol)
+    if not sock: continue
+    attempt(sock.bind, (0, 0))
+    sock.settimeout(0.5)
+    attempt(sock.sendto, struct.pack('=IHHIIBxxxI', 24, 18, 0x301, 1, 0, 0, 0) + bytes(8), (0, 0))
+    answer = attempt(sock.recv, 65536) or b''
+    for name in trap['interfaces']:
+        if name.encode() + b'\\0' in answer: escaped('saw the interface', name)
+''',
+    vain='the machine has no interface but loopback',
+)
+attack(
+    'lies',
+    'long_fraction',
+    'submits a fraction and a decimal that take hours to calculate',
+    FORGED
+    + '''
+for number in range(12):
+    forge(done('{"$":"Fraction","parts":"1e999999999"}', number))
+    forge(done('{"$":"set","parts":[{"$":"Decimal","parts":"1e999999999999999999"},{"$":"Decimal","parts":"1e-999999"}]}',
+        number))
+''',
+    open_in=IN_PROCESS,
+    timeout=4,
+    ends=False,
+)
+attack(
+    'lies',
+    'numbers_beyond_limits',
+    'submits durations, arrays and tables with numbers that no such value can have',
+    FORGED
+    + '''
+for number in range(12):
+    for value in ('{"$":"timedelta","parts":[1e999,1,1]}', '{"$":"timedelta","parts":[%d,1,1]}' % 10**300,
+        '{"$":"array","parts":["<f8",[%d],""]}' % 10**40, '{"$":"frame","parts":[null,1e999,[],null]}',
+        '{"$":"series","parts":[null,["Int64",[%d]],null]}' % 10**40, '{"$":"complex","parts":"1e999j"}'):
+        forge(done(value, number))
+''',
+    open_in=IN_PROCESS,
+    timeout=4,
+    ends=False,
+)
+attack(
+    'lies',
+    'colliding_categories',
+    'submits a table whose categories have the same hash, which takes pandas minutes',
+    FORGED
+    + '''
+numbers = ','.join(str(number * (2**61 - 1)) for number in range(1, 30_000))
+for number in range(12): forge(done('{"$":"series","parts":[null,["category",[%s]],null]}' % numbers, number))
+''',
+    open_in=IN_PROCESS,
+    timeout=4,
+    ends=False,
+)
+attack(
+    'lies',
+    'dates_in_words',
+    'submits a table of dates in words, each of which takes pandas a tenth of a millisecond',
+    FORGED
+    + '''
+words = ','.join(['"3rd of January 2001 at 3pm"'] * 300_000)
+for number in range(12): forge(done('{"$":"series","parts":[null,["datetime64[ns]",[%s]],null]}' % words, number))
+''',
+    open_in=IN_PROCESS,
+    timeout=4,
+    ends=False,
+    vain='where host and worker are one, nobody may read it',
+)
+attack(
+    'lies',
+    'alike_keys',
+    'submits a set of tuples that have the same hash and differ only at their ends',
+    FORGED
+    + '''
+start = ','.join('"%d"' % number for number in range(900))
+keys = ','.join('{"$":"tuple","parts":[%s,%d]}' % (start, number * (2**61 - 1)) for number in range(1, 500))
+for number in range(12): forge(done('{"$":"set","parts":[%s]}' % keys, number))
+''',
+    open_in=IN_PROCESS,
+    timeout=4,
+    ends=False,
+)
+attack(
+    'lies',
+    'halves_of_characters',
+    'sends ten million halves of surrogate pairs, each of which Python decodes by a call',
+    FORGED
+    + '''
+for number in range(4): forge(done('"', number).encode().replace(b'"}}}', b'\\xed\\xa0\\x80' * 10_000_000 + b'"}}}'))
+''',
+    open_in=IN_PROCESS,
+    timeout=6,
+    ends=False,
+    vain='where host and worker are one, nobody may read it',
+)
+attack(
+    'lies',
+    'forged_start',
+    'says again that it is ready and which folder it writes to, so that the host counts files in another one',
+    FORGED
+    + '''
+for op in ('folder', 'ready', 'file', 'open', 'exec'): forge('{"op":"%s","id":1,"name":"x"}' % op)
+for number in range(3000): attempt(open, f'{own}/many-{number}', 'w')
+''',
+    open_in=IN_PROCESS,
+    timeout=4,
+    ends=False,
+)

@@ -4,7 +4,7 @@ A `Range` sets traps (secrets, listeners, a process, folders to write to) and st
 shell after the other runs one attack each. What a cell does to its host, the range sees from outside.
 
 `python -m tests.containment [environment ...]` runs all attacks in every environment that works here, and lists where
-the outcome differs from tests/attacks.py. `--write` writes the table of the docs, nbs/shell/attacks.json, from it.
+the outcome differs from tests/attacks.py. `--write` puts the outcome into nbs/shell/attacks.json, which the docs show.
 `python -m tests.containment --only name sandbox` runs one attack and prints all that was seen.
 """
 
@@ -768,8 +768,7 @@ def run_all(
 def settings_for(env: str, user: User) -> Iterator[dict]:
     "What `open_shell` needs for an environment besides its name; raises `Missing`."
     if env == 'landlock':
-        # The first version of Landlock refuses least: what is held with it is held with every other one.
-        yield dict(version=int(os.environ.get('RLM_TEST_LANDLOCK', 1)))
+        yield dict(version=settings_version())
         return
     if env != 'docker':
         yield {}
@@ -787,17 +786,55 @@ def settings_for(env: str, user: User) -> Iterator[dict]:
         containers.IMAGE = before
 
 
-def table_rows() -> list[dict]:
-    "The table of the page: each attack, and the environments that hold it."
-    return [
-        dict(
-            name=each.name,
-            kind=each.kind,
-            tries=each.tries,
-            held={env: env not in each.open_in for env in ENVIRONMENTS},
-        )
-        for each in ATTACKS
-    ]
+TABLE = ROOT / 'nbs' / 'shell' / 'attacks.json'
+
+
+def write_table(env: str, user: User, out: dict[str, list[str]]) -> None:
+    "Put what came of one environment and one user into the table of the docs; what others came to stays."
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    who = 'an ordinary user' if user.number else 'root'
+    run = dict(
+        env=env,
+        user=who,
+        date=time.strftime('%Y-%m-%d'),
+        system=system(env),
+        held=[name for name, ways in out.items() if not ways],
+        out=[name for name, ways in out.items() if ways],
+    )
+    others = [each for each in table.get('runs', []) if (each['env'], each['user']) != (env, who)]
+    for before in table.get('runs', []):  # attacks that were not tried again keep their outcome
+        if before not in others:
+            for field in ('held', 'out'):
+                run[field] += [name for name in before[field] if name not in out]
+    runs = sorted([*others, run], key=lambda each: (ENVIRONMENTS.index(each['env']), each['user']))
+    rows = [dict(name=each.name, kind=each.kind, tries=each.tries) for each in ATTACKS]
+    TABLE.write_text(json.dumps(dict(runs=runs, rows=rows), indent=1, ensure_ascii=False) + '\n')
+
+
+def system(env: str) -> str:
+    "The kernel, and what contains the environment."
+    from rlm.shell.isolation.docker import find_container_command
+    from rlm.shell.remote.locks import landlock_version
+
+    more = ''
+    if env == 'sandbox':
+        more = version_of('bwrap')
+    elif env == 'docker':
+        more = version_of(find_container_command())
+    elif env == 'landlock':
+        asked = settings_version()
+        more = f'Landlock {landlock_version()}, of which version {asked} is used'
+    return ', '.join(filter(None, [f'Linux {".".join(os.uname().release.split(".")[:2])}', more]))
+
+
+def version_of(program: str) -> str:
+    done = subprocess.run([program, '--version'], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    return done.stdout.strip()
+
+
+def settings_version() -> int:
+    "The first version of Landlock refuses least: what is held with it is held with every other one."
+    return int(os.environ.get('RLM_TEST_LANDLOCK', 1))
 
 
 def main() -> int:
@@ -805,23 +842,19 @@ def main() -> int:
     parser.add_argument('environments', nargs='*', default=ENVIRONMENTS)
     parser.add_argument('--only', nargs='*', help='names of attacks')
     parser.add_argument('--user', help='as another account, such as nobody, or one that may have containers')
-    parser.add_argument('--write', action='store_true', help='write nbs/shell/attacks.json and run nothing')
+    parser.add_argument('--write', action='store_true', help='put the outcome into nbs/shell/attacks.json')
     parser.add_argument('--host', nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.host:
         env, settings, *rest = options.host
         be_host(env, json.loads(settings), *rest)
         return 0
-    if options.write:
-        (ROOT / 'nbs' / 'shell' / 'attacks.json').write_text(
-            json.dumps(dict(rows=table_rows()), indent=1, ensure_ascii=False) + '\n'
-        )
-        return 0
-    attacks = [each for each in ATTACKS if not options.only or each.name in options.only]
+    wanted = [each for each in ATTACKS if not options.only or each.name in options.only]
     table: dict[str, dict[str, list[str]]] = {}
     with ordinary_user(options.user) if options.user else contextlib.nullcontext(this_user()) as user:
         for env in options.environments:
             started = time.monotonic()
+            attacks = [each for each in wanted if not each.bomb or env in each.contained_in]  # else nothing stops it
             try:
                 with settings_for(env, user) as settings:
                     seen = run_all(env, settings, user, attacks)
@@ -829,6 +862,8 @@ def main() -> int:
                 print(f'{env}: not here: {error}')
                 continue
             table[env] = {each.name: escape(seen[each.name], each) for each in attacks}
+            if options.write:
+                write_table(env, user, table[env])
             held = sum(not out for out in table[env].values())
             print(f'{env} as {user.name}: {held} of {len(attacks)} held, {time.monotonic() - started:.0f} s')
             for each in attacks:

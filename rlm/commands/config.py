@@ -19,6 +19,7 @@ from ..base.errors import BadInput, check, redact, suggest
 from ..models.ledger import Limits
 from ..models.lm import LM
 from ..shell.environments import ENVIRONMENTS
+from ..trace.journal import open_file
 
 # %% ../../nbs/commands/01_config.ipynb #cfg00007
 DEFAULT_MODEL = 'offline/extractive'  # needs no key, and only quotes sentences
@@ -62,8 +63,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(path.read_text(encoding='utf-8'))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        with open_file(path) as file:
+            return tomllib.loads(file.read().decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f'{path} is not valid TOML ({error}): correct it.') from None
     except OSError as error:
         raise BadInput(f'{path} cannot be read ({error.strerror}): check its permissions.') from None

@@ -15,8 +15,89 @@ from ..models.recorded_replies import failure_name
 from ..trace.run_tree import is_below
 
 # %% auto #0
-__all__ = ['STEP_TYPES', 'STOP_ERRORS', 'RecordedTrajectory', 'read_trajectories', 'event_key', 'is_successful_end', 'root_start',
-           'working_seconds']
+__all__ = ['STEP_TYPES', 'STOP_ERRORS', 'check_events', 'RecordedTrajectory', 'read_trajectories', 'event_key',
+           'is_successful_end', 'root_start', 'working_seconds']
+
+# %% ../../nbs/replay/01_recorded_trajectory.ipynb #h16ev002
+_TEXT, _WHOLE, _NUMBER, _LIST, _OBJECT, _NONE = (str,), (int,), (int, float), (list,), (dict,), (type(None),)
+# The fields that are read of each type of event. Those whose name ends with a question mark may be missing.
+_FIELDS: dict[str, dict[str, tuple[type, ...]]] = dict(
+    run_start={
+        'query': _TEXT + _NONE,
+        'model': _TEXT,
+        'depth': _WHOLE,
+        'parent?': _TEXT + _NONE,
+        'method?': _TEXT,
+        'context?': _OBJECT + _NONE,
+        'settings?': _OBJECT + _NONE,
+    },
+    context={'form': _TEXT, 'text': _TEXT},
+    message={'role': _TEXT, 'content': _TEXT + _LIST + _NONE},
+    turn_start={'turn': _WHOLE},
+    turn_end={'turn': _WHOLE},
+    cell_start={'cell': _WHOLE, 'code': _TEXT},
+    cell={
+        'cell': _WHOLE,
+        'stdout': _TEXT,
+        'stderr': _TEXT,
+        'value': _TEXT + _NONE,
+        'error': _TEXT + _NONE,
+        'seconds': _NUMBER,
+        'final?': _TEXT + _NONE,
+    },
+    call_start={'call': _TEXT + _WHOLE, 'kind': _TEXT},
+    reply={
+        'call': _TEXT + _WHOLE,
+        'kind': _TEXT,
+        'model': _TEXT + _NONE,
+        'text': _TEXT + _NONE,
+        'tool_calls': _LIST + _NONE,
+        'usage': _OBJECT + _NONE,
+        'seconds': _NUMBER,
+        'cost?': _NUMBER + _NONE,
+        'error?': _TEXT + _NONE,
+        'cell?': _WHOLE + _NONE,
+        'prompt?': _TEXT + _NONE,
+        'sampling?': _OBJECT + _NONE,
+        'failure?': _OBJECT + _NONE,
+    },
+    notice={'text': _TEXT},
+    run_end={
+        'answer': _TEXT + _NONE,
+        'stop_reason': _TEXT,
+        'usage?': _OBJECT + _NONE,
+        'seconds?': _NUMBER + _NONE,
+        'error?': _TEXT + _NONE,
+    },
+)
+
+
+_TOOL_CALL = {'id': _TEXT, 'name': _TEXT, 'arguments': _TEXT}
+
+
+def _is_tool_call(value: Any) -> bool:
+    "Whether a value is a call of a tool as a reply has it."
+    return isinstance(value, dict) and {name: (type(part),) for name, part in value.items()} == _TOOL_CALL
+
+
+def check_events(
+    events: Iterable[dict],  # of a journal
+) -> None:
+    "Raise `BadInput` for an event without a field that is needed, or with one of a wrong type."
+    for event in events:
+        for name, kinds in _FIELDS.get(event['type'], {}).items():
+            field, is_optional = name.rstrip('?'), name.endswith('?')
+            if is_optional and field not in event:
+                continue
+            value = event.get(field, ...)
+            is_right = isinstance(value, kinds) and value not in (math.inf, -math.inf)
+            if field == 'tool_calls':
+                is_right = is_right and all(map(_is_tool_call, value or ()))
+            if not is_right:
+                raise BadInput(
+                    f'This journal is damaged: {event["type"]} number {event["seq"]:,} has '
+                    f'{"no" if field not in event else "a wrong"} {field!r}; give the file as a run wrote it.'
+                )
 
 # %% ../../nbs/replay/01_recorded_trajectory.ipynb #f3726bfe
 # Events that follow each other in one trajectory; a `reply` to a turn belongs to them too.

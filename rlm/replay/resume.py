@@ -61,10 +61,15 @@ def _recorded_context(events: Iterable[dict], start: dict, what: str) -> tuple[A
     "Return the context that a journal holds or names, and where it came from."
     kept = next((event for event in events if event['type'] == 'context' and event['run'] == start['run']), None)
     if kept:
-        context = kept['text'] if kept['form'] == 'text' else json.loads(kept['text'])
+        try:
+            context = kept['text'] if kept['form'] == 'text' else json.loads(kept['text'])
+        except (ValueError, RecursionError):
+            raise BadInput(f'The journal holds a damaged context ({what}): give the same one again.') from None
         return context, 'The context in the journal'
     about = start.get('context') or {}
     sources = about.get('sources') or {}
+    if not isinstance(sources, dict) or not isinstance(sources.get('encoding', ''), str):
+        raise BadInput(f'The journal does not say where the context ({what}) came from: give the same one again.')
     # Without a fingerprint, a journal could name any file of this machine.
     if not (about.get('sha256') and sources.get('files')):
         raise BadInput(f'The journal does not hold the context ({what}): give the same one again.')
@@ -111,12 +116,25 @@ def _recipe_of(start: dict) -> dict:
             'The journal does not hold how its strategy was built, so the run cannot be repeated: '
             'let the strategy write its start by CallTree.start.'
         )
+    _check_recipe(kept)
     if asked := start['settings'].get('asked_before'):
         raise BadInput(
             f'The run is question {asked + 1} of a persistent session; what the questions before it left in the shell '
             'is gone with its process: ask again in a new session.'
         )
     return kept
+
+
+def _check_recipe(kept: Any) -> None:
+    "Raise `BadInput` for a recipe that no strategy wrote, or one of whose parts is not a recipe."
+    settings = kept.get('settings') if isinstance(kept, dict) else None
+    if not isinstance(settings, dict) or not isinstance(kept.get('strategy'), str):
+        raise BadInput(
+            'The journal is damaged where it says how its strategy was built: give the file as a run wrote it.'
+        )
+    if 'engine' in settings:
+        inner = settings['engine']
+        _check_recipe(inner.get('strategy') if isinstance(inner, dict) else None)
 
 # %% ../../nbs/replay/05_resume.ipynb #res00002
 # Settings that say where cells run; a journal does not choose them.
@@ -231,6 +249,11 @@ def _rebuild_contained(
         strategy = rebuild_strategy(_without_place(kept), wanted, given, is_replay)
     except BadInput as error:
         raise BadInput(f'{error} ({record.version_warning})') if record.version_warning else error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f'The strategy cannot be built as the journal says ({type(error).__name__}: {str(error)[:200]}): '
+            'give the file as a run wrote it.'
+        ) from error
     env_is_given = bool({'env_kwargs', 'environment_kwargs', 'engine', 'strategy'} & given.keys())
     part = strategy
     while part is not None:
@@ -365,7 +388,8 @@ def _class_of(record: RunRecord, wanted: type[Strategy] | Strategy) -> type[Stra
     "Return the class of a recorded strategy; `Strategy` itself if only the user's module has it."
     if isinstance(wanted, Strategy):
         return type(wanted)
-    name = ((record.start.get('settings') or {}).get('recipe') or {}).get('strategy', 'Strategy')
+    recipe = (record.start.get('settings') or {}).get('recipe')
+    name = recipe.get('strategy', 'Strategy') if isinstance(recipe, dict) else 'Strategy'
     try:
         return find_strategy(name, wanted)
     except BadInput:

@@ -4,11 +4,13 @@
 
 # %% ../../nbs/trace/01_journal.ipynb #353177b6
 from __future__ import annotations
+import errno
 import json
 import math
 import os
 import re
 import sys
+import stat
 import threading
 import time
 from collections import deque
@@ -20,7 +22,7 @@ from fastcore.basics import patch
 from ..base.errors import hide_address, BadInput, redact, RLMError
 
 # %% auto #0
-__all__ = ['parse_event', 'reason_of', 'Journal']
+__all__ = ['parse_event', 'open_file', 'reason_of', 'Journal']
 
 # %% ../../nbs/trace/01_journal.ipynb #d80077f0
 try:
@@ -173,6 +175,18 @@ def _parse_journal(
     return events, end
 
 # %% ../../nbs/trace/01_journal.ipynb #b843c931
+def open_file(
+    path: str | os.PathLike,  # of a file
+) -> BinaryIO:  # to be read
+    "Open a file; raises `OSError` for what is none: a pipe would be waited for, and a device has no end."
+    flags = getattr(os, 'O_NONBLOCK', 0)
+    file = open(path, 'rb', opener=lambda name, mode: os.open(name, mode | flags))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, 'it is not a file')
+    return file
+
+
 def reason_of(
     error: OSError,  # a file operation's error
 ) -> str:  # such as "No such file or directory"
@@ -370,7 +384,7 @@ class Journal:
         "Read a journal from its file, past a torn last line. Raises `BadInput` for a file that is not a journal."
         path = Path(path)
         try:
-            with open(path, 'rb') as lines:
+            with open_file(path) as lines:
                 return _parse_journal(lines, path)[0]
         except OSError as error:
             message = f'The journal {path} cannot be read ({reason_of(error)}): give the file that a run wrote.'
@@ -400,7 +414,7 @@ def _count(self: Journal, event: dict) -> None:
     "Keep the counters of ids beyond what `event` uses."
     if event['type'] == 'run_start':
         parent, number = event.get('parent'), event['run'].lstrip('r').rpartition('.')[2]
-        if number.isdigit():
+        if number.isdigit() and isinstance(parent, (str, type(None))):
             self._run_counts[parent] = max(self._run_counts.get(parent, 0), int(number))
     elif event['type'] == 'call_start':
         number = str(event.get('call')).lstrip('c')

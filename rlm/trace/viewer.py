@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from ..base.errors import BadInput
 from .html import colour_code, COLOURS, to_html
-from .journal import Journal, parse_event, reason_of
+from .journal import Journal, open_file, parse_event, reason_of
 from .labels import tree_text
 from .logger import engine_events
 from .outline import Outline
@@ -105,16 +106,25 @@ def _json_of(line: bytes) -> Any:  # None: the line is not JSON
         return None
 
 
+_MAX_LOG = 256 * 2**20  # bytes of a log that is made a page; it takes five times as much memory
+_MAX_EVENTS = 200_000  # of a page; each takes a few kilobytes of memory
+
+
 def read_run(
     path: str | os.PathLike,  # a journal, or a log in the format of the `rlms` engine
 ) -> list[dict]:  # events
     "Read what a run wrote. Raises `BadInput` for any other file."
     path = Path(path)
     try:
-        with open(path, 'rb') as lines:
-            first = next((line for line in lines if line.strip()), b'')
+        with open_file(path) as lines:
+            size = os.fstat(lines.fileno()).st_size
+            first = next((line for line in itertools.islice(lines, 1000) if line.strip()), b'')
     except OSError as error:
         raise BadInput(f'{path} cannot be read ({reason_of(error)}): give the .jsonl file that a run wrote.') from error
+    if size > _MAX_LOG:
+        raise BadInput(
+            f'{path} has {size:,} bytes, and a page can show {_MAX_LOG:,}: cut its first lines into another file.'
+        )
     if not first:
         raise BadInput(f'{path} is empty: give the .jsonl file that a run wrote.')
     kind = _json_of(first)
@@ -122,13 +132,19 @@ def read_run(
         return engine_events(_log_lines(path))
     if parse_event(first) is None and not first.startswith(b'{'):
         raise BadInput(f'{path} is not a trace of a run: give the .jsonl file that a run wrote.')
-    return Journal.read(path)
+    events = Journal.read(path)
+    if len(events) > _MAX_EVENTS:
+        raise BadInput(
+            f'{path} has {len(events):,} events, and a page can show {_MAX_EVENTS:,}: cut its first lines into another '
+            'file.'
+        )
+    return events
 
 
 def _log_lines(path: Path) -> list[dict]:
     "The lines of a log, up to a torn last one."
     found = []
-    with open(path, 'rb') as lines:
+    with open_file(path) as lines:
         for number, line in enumerate(lines, 1):
             value = _json_of(line)
             if value is None and line.strip() and line.endswith(b'\n'):

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 from fastcore.basics import patch
 from ...base.errors import BadInput, redact, RLMError
 from ...base.event_loop import event_loop
-from ..remote.frames import BadFrame, decode_frame, encode_frame, MAX_FRAME
+from ..remote.frames import BadFrame, decode_aside, encode_frame, MAX_FRAME
 from ..remote.process import package_root
 from ..remote.link import Transport
 
@@ -130,7 +130,7 @@ _LINE = 48_000  # characters of base64 in one line; `relay` has the same number
 def to_lines(
     frame: Mapping[str, Any],  # for the worker
 ) -> list[str]:  # each ends with a newline
-    "A frame as lines for the relay; raises `BadInput` for more than 64 MB."
+    "A frame as lines for the relay; raises `BadInput` for more than 32 MB."
     text = base64.b64encode(encode_frame(frame)[4:]).decode()
     lines = []
     for start in range(0, len(text), _LINE):
@@ -313,7 +313,7 @@ class CloudTransport(Transport):
             self._frames.put_nowait(None)  # for the next call
             return None
         self.frame_bytes = len(body)
-        return decode_frame(body)
+        return await decode_aside(body)
 
     async def send_file(
         self,

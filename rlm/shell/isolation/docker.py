@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from fastcore.basics import patch
 from ...base.errors import BadInput, check, RLMError
-from ..remote.locks import call_filter, limits_for
+from ..remote.locks import call_filter, limits_for, MAX_SIGNALS
 from ..remote.process import package_root, ProcessTransport
 from ..remote.link import Transport
 from ..namespace import describe
@@ -332,7 +332,7 @@ class DockerTransport(ProcessTransport):
     ) -> dict[str, Any]:  # JSON values
         "The locks that the worker puts on besides those of the container; the guard knows where to import from."
         settings = dict(
-            limits=dict(files=1024, core=0),
+            limits=dict(files=1024, core=0, signals=MAX_SIGNALS),
             max_printed=_MAX_PRINTED,
             cgroup=['memory', 'pids'] if self.memory else ['pids'],
             without_cgroup=None,
@@ -438,10 +438,13 @@ class DockerTransport(ProcessTransport):
         "Wait until the container is removed; if that takes too long, remove it by name."
         process, ours = self.process, self._socket
         if process is not None:
+            reading_errors = self._reading_errors
             if not await _wait_for(process, 2.0):
                 await self._remove_container(process)
-            await asyncio.wait([self._reading_errors], timeout=1.0)
-            self._reading_errors.cancel()
+            await asyncio.wait([reading_errors], timeout=1.0)
+            reading_errors.cancel()
+            if self.process is not process:  # another call was quicker, and the next worker may have been started
+                return
             self._exit_reason = self._describe_exit(process.returncode)
             self.process = self._socket = None
             if ours:

@@ -175,9 +175,11 @@ class SandboxTransport(_LimitedTransport):
 
     async def receive(self) -> dict[str, Any] | None:  # None: the worker is gone
         "The next frame; with its first frame the worker sends its folder. Raises `BadFrame`."
-        if self._folder is None and self._socket is not None:
-            await self._receive_folder()
-        return await super().receive()
+        if self._folder is not None or self._socket is None:
+            return await super().receive()
+        await self._receive_folder()
+        frame = await super().receive()
+        return await super().receive() if frame and frame['op'] == 'folder' else frame
 
     def over_limit(self) -> str:  # part of a sentence; '' while all is well
         "Whether the worker has made more files than it may."

@@ -4,6 +4,7 @@
 
 # %% ../../../nbs/shell/remote/01_frames.ipynb #1155ea05
 from __future__ import annotations
+import asyncio
 import base64
 import contextlib
 import itertools
@@ -23,18 +24,26 @@ from .known_types import KNOWN, pack_known
 from ..search import Passage
 
 # %% auto #0
-__all__ = ['MAX_FRAME', 'FRAME_LENGTH', 'PYTHON', 'BadFrame', 'encode_frame', 'decode_frame', 'pack', 'HashingTime', 'unpack',
-           'write_value', 'ContextFile']
+__all__ = ['MAX_FRAME', 'FRAME_LENGTH', 'TOO_MANY_SENT', 'PYTHON', 'BadFrame', 'encode_frame', 'decode_frame', 'decode_aside',
+           'pack', 'HashingTime', 'unpack', 'unpack_aside', 'write_value', 'ContextFile']
 
 # %% ../../../nbs/shell/remote/01_frames.ipynb #7df29807
-MAX_FRAME = 64 * 2**20  # bytes of one frame, without its length
+MAX_FRAME = 32 * 2**20  # bytes of one frame, without its length
 FRAME_LENGTH = struct.Struct('>I')  # the four bytes before each frame
 _MAX_PARTS = 1_000_000  # strings, numbers, brackets and commas in one frame; so its numbers have as many digits at most
 _MAX_CONTAINERS = 120_000  # lists and dicts in one frame
 _MAX_ESCAPES = 10_000_000  # backslashes in one frame; text needs them for line ends and quotes
+_MAX_HALVES = 100_000  # halves of surrogate pairs in one frame; Python takes half a microsecond for each
 _MAX_BYTES = 12 * 2**20  # of one `bytes` value
-_DEEPEST = (
-    220  # levels of lists and dicts in a frame: `pack` makes two for each level of a value, and a few lie around them
+# Levels of lists and dicts in a frame: `pack` makes two for each level of a value, and a few lie around them.
+_DEEPEST = 220
+_DECODED_AT_ONCE = 2**16  # bytes of a frame from which on it is decoded in a thread, so that other runs go on
+
+
+# What a process of the user is told when the kernel refuses to send an open file through a socket (ETOOMANYREFS).
+TOO_MANY_SENT = (
+    'an open file cannot be sent to or from the worker, since the programs of this user have too many of them on the '
+    'way through sockets: end the program that sends them'
 )
 
 
@@ -45,7 +54,7 @@ class BadFrame(RLMError):
 def encode_frame(
     frame: Mapping[str, Any],  # plain JSON values; `op` names the kind of message
 ) -> bytes:  # the length, then the JSON
-    "Encode a message; raises `BadInput` for more than 64 MB."
+    "Encode a message; raises `BadInput` for more than 32 MB."
     body = json.dumps(frame, ensure_ascii=False, separators=(',', ':')).encode('utf-8', 'surrogatepass')
     if len(body) > MAX_FRAME:
         raise BadInput(
@@ -78,6 +87,16 @@ def _check_nesting(body: bytes) -> None:
         raise BadFrame('The frame is nested too deeply.')
 
 
+def _text_of(body: bytes) -> str:
+    "The text of a frame; raises `BadFrame` for too many halves of surrogate pairs, and `ValueError` for no UTF-8."
+    try:
+        return body.decode('utf-8')
+    except UnicodeDecodeError:
+        if body.count(b'\xed') > _MAX_HALVES:  # the byte that each of them begins with
+            raise BadFrame('The frame is too large.') from None
+        return body.decode('utf-8', 'surrogatepass')
+
+
 def decode_frame(
     body: bytes,  # the JSON, without its length
 ) -> dict[str, Any]:  # has an `op`
@@ -88,12 +107,21 @@ def decode_frame(
     if body.count(b'[') + body.count(b'{') > _DEEPEST:
         _check_nesting(body)
     try:
-        frame = json.loads(body.decode('utf-8', 'surrogatepass'))
+        frame = json.loads(_text_of(body))
     except (ValueError, RecursionError):
         raise BadFrame('The frame is not valid JSON.') from None
     if not isinstance(frame, dict) or not isinstance(frame.get('op'), str):
         raise BadFrame('The frame is not a JSON object with an "op".')
     return frame
+
+# %% ../../../nbs/shell/remote/01_frames.ipynb #h16fr002
+async def decode_aside(
+    body: bytes,  # the JSON, without its length
+) -> dict[str, Any]:  # has an `op`
+    "Decode a frame without holding the event loop up; raises `BadFrame`."
+    if len(body) < _DECODED_AT_ONCE:
+        return decode_frame(body)
+    return await asyncio.to_thread(decode_frame, body)
 
 # %% ../../../nbs/shell/remote/01_frames.ipynb #e8509478
 _MAX_DEPTH = 100  # levels of lists within lists
@@ -158,7 +186,9 @@ def _passage(parts: Any) -> Passage:
 
 
 _HASHING_SECONDS = 0.05  # of this thread's time for the sets and dicts of one frame; 100,000 numbers need a tenth of it
-_KEYS_AT_ONCE = 64  # that are put into a set or dict between two looks at the clock
+# Keys that are put into a set or dict between two looks at the clock: plain ones, and those that take long to compare.
+_KEYS_AT_ONCE, _LARGE_KEYS_AT_ONCE = 64, 8
+_PLAIN = (str, int, float, bool, type(None))
 
 
 class HashingTime:
@@ -178,12 +208,24 @@ class HashingTime:
         "Make the object; raises `BadFrame` when the time is over."
         made = {} if kind is dict else set()
         started = time.thread_time()
-        for start in range(0, len(parts), _KEYS_AT_ONCE):
-            made.update(parts[start : start + _KEYS_AT_ONCE])
+        keys = (pair[0] for pair in parts) if kind is dict else parts
+        at_once = _KEYS_AT_ONCE if all(type(key) in _PLAIN for key in keys) else _LARGE_KEYS_AT_ONCE
+        for start in range(0, len(parts), at_once):
+            made.update(parts[start : start + at_once])
             if time.thread_time() - started > self.left:
                 raise BadFrame('The keys of a set or dict in the frame have too many equal hashes.')
         self.left -= time.thread_time() - started
         return frozenset(made) if kind is frozenset else made
+
+
+def _known(kind: str, parts: Any, hashing: HashingTime) -> Any:
+    "A value of a known type; raises `BadFrame` for parts that it cannot be made of."
+    try:
+        return KNOWN[kind](parts, lambda part: unpack(part, hashing))
+    except BadFrame:
+        raise
+    except Exception:  # pandas raises errors of many types for parts that it has not made itself
+        raise BadFrame(f'A value of type {kind} in the frame is not valid.') from None
 
 
 def unpack(
@@ -207,13 +249,35 @@ def unpack(
         if kind == 'passage':
             return _passage(parts)
         if kind in KNOWN:
-            return KNOWN[kind](parts, lambda part: unpack(part, hashing))
+            return _known(kind, parts, hashing)
         if not isinstance(parts, list):
             raise TypeError
         unpacked = unpack(parts, hashing)
         return tuple(unpacked) if kind == 'tuple' else hashing.build(_HASHED[kind], unpacked)
     except (TypeError, ValueError, KeyError):
         raise BadFrame('A value in the frame is not valid.') from None
+
+# %% ../../../nbs/shell/remote/01_frames.ipynb #h16fr003
+_UNPACKED_AT_ONCE = 1000  # parts of a flat list or dict from which on it is unpacked in a thread
+
+
+async def unpack_aside(
+    value: Any,  # as for `unpack`
+    hashing: HashingTime | None = None,  # shared by the values of one frame
+) -> Any:  # plain data
+    "Unpack a value without holding the event loop up; raises `BadFrame`."
+    if _is_small(value):
+        return unpack(value, hashing)
+    return await asyncio.to_thread(unpack, value, hashing)
+
+
+def _is_small(value: Any) -> bool:
+    "Whether a value is plain, or a short list or dict of plain values."
+    if not isinstance(value, (list, dict)):
+        return True
+    if len(value) > _UNPACKED_AT_ONCE or '$' in value:
+        return False
+    return not any(type(part) in (list, dict) for part in (value.values() if isinstance(value, dict) else value))
 
 # %% ../../../nbs/shell/remote/01_frames.ipynb #95e64da0
 _SLICE = 65_536  # characters that are encoded at once: several times quicker than large pieces

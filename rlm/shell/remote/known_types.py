@@ -23,20 +23,24 @@ _AS_TEXT: list[tuple[type, Callable[[Any], str], Callable[[str], Any]]] = [
     (date, date.isoformat, date.fromisoformat),
     (time, time.isoformat, time.fromisoformat),
     (Decimal, str, Decimal),
-    (Fraction, str, Fraction),
+    (
+        Fraction,
+        str,
+        lambda text: Fraction(*map(int, text.split('/'))),
+    ),  # by itself it calculates 1e999999999, for hours
     (UUID, str, UUID),
     (complex, str, complex),
 ]
 
 
+_LONGEST = 10_000  # characters of a value that is written as text
+
+
 def _from_text(parts: Any, make: Callable[[str], Any]) -> Any:
     "A value from its text; raises `ValueError` for anything but a short text."
-    if not isinstance(parts, str) or len(parts) > 10_000:
+    if not isinstance(parts, str) or len(parts) > _LONGEST:
         raise ValueError
-    try:
-        return make(parts)
-    except ArithmeticError:
-        raise ValueError from None
+    return make(parts)
 
 
 def _from_seconds(parts: Any, unpack: Callable[[Any], Any]) -> timedelta:
@@ -57,6 +61,14 @@ def _pack_array(array: Any, pack: Callable[[Any], Any]) -> dict:
     return {'$': 'array', 'parts': ['O', list(array.shape), [pack(item) for item in array.ravel().tolist()]]}
 
 
+_SLICE = 4 * 2**20  # characters that are decoded at once, so that other threads can run in between
+
+
+def _bytes_of(text: str) -> bytes:
+    "Decode base64; raises `ValueError`."
+    return b''.join(base64.b64decode(text[at : at + _SLICE], validate=True) for at in range(0, len(text), _SLICE))
+
+
 def _unpack_array(parts: Any, unpack: Callable[[Any], Any]) -> Any:
     import numpy
 
@@ -64,12 +76,31 @@ def _unpack_array(parts: Any, unpack: Callable[[Any], Any]) -> Any:
     shape = tuple(int(size) for size in shape)
     if dtype == 'O':
         array = numpy.empty(len(content), dtype=object)
-        array[:] = [unpack(item) for item in content]
+        for place, item in enumerate(content):
+            array[place] = unpack(item)
     elif isinstance(dtype, str) and _DTYPE.fullmatch(dtype):
-        array = numpy.frombuffer(base64.b64decode(content, validate=True), dtype).copy()
+        array = numpy.frombuffer(_bytes_of(content), dtype).copy()
     else:
         raise ValueError
     return array.reshape(shape)
+
+
+_MAX_CATEGORIES = 1000  # pandas compares each with each where a worker chooses them so
+_Unpack = Callable[[Any], Any]
+
+
+def _categories(values: list) -> Any:
+    "A column of categories; raises `ValueError` for too many."
+    import pandas
+
+    places: dict[Any, int] = {}
+    for value in values:
+        if value is not None and places.setdefault(value, len(places)) >= _MAX_CATEGORIES:
+            raise ValueError
+    names = pandas.Index(list(places))
+    codes = [-1 if value is None else places[value] for value in values]
+    made = pandas.Categorical.from_codes(codes, categories=names)
+    return made.set_categories(names.sort_values()) if len({type(name) for name in places}) == 1 else made
 
 
 def _pack_column(column: Any, pack: Callable[[Any], Any]) -> list:  # dtype, values
@@ -77,6 +108,8 @@ def _pack_column(column: Any, pack: Callable[[Any], Any]) -> list:  # dtype, val
     if _DTYPE.fullmatch(getattr(column.dtype, 'str', '')):
         return [dtype, _pack_array(column.to_numpy(), pack)]
     pandas = sys.modules['pandas']
+    if dtype == 'category' and len(column.cat.categories) > _MAX_CATEGORIES:
+        dtype = 'object'
     values = [None if item is pandas.NA or item is pandas.NaT else _plain_time(item) for item in column.tolist()]
     return [dtype, [pack(item) for item in values]]
 
@@ -92,13 +125,32 @@ def _unpack_column(parts: Any, unpack: Callable[[Any], Any], index: Any = None) 
     dtype, values = parts
     if not isinstance(dtype, str) or not _COLUMN_TYPE.fullmatch(dtype):
         raise ValueError
-    column = pandas.Series(unpack(values), dtype=None if dtype == 'category' else dtype, index=index)
-    return column.astype('category') if dtype == 'category' else column
+    values = unpack(values)
+    if dtype == 'category':
+        return pandas.Series(_categories(values), index=index)
+    wanted = _types_of(dtype)
+    if isinstance(values, list) and wanted and not all(type(value) in wanted for value in values):
+        raise ValueError
+    return pandas.Series(values, dtype=dtype, index=index)
+
+
+def _types_of(dtype: str) -> tuple[type, ...]:  # (): any
+    "The types of the values in a column that is sent as a list."
+    if dtype == 'object':
+        return ()
+    if dtype.startswith('datetime64'):
+        return datetime, type(None)
+    if dtype.startswith('timedelta64'):
+        return timedelta, type(None)
+    return (str, type(None)) if dtype in ('string', 'str') else (int, float, bool, type(None))
 
 # %% ../../../nbs/shell/remote/07_known_types.ipynb #9c377b98
 def _pack_index(index: Any, pack: Callable[[Any], Any]) -> Any:  # None: row numbers
     if type(index).__name__ == 'RangeIndex' and (index.start, index.step) == (0, 1) and index.name is None:
         return None
+    if index.nlevels > 1:
+        levels = [[pack(_plain_time(item)) for item in level.tolist()] for level in index.levels]
+        return [pack(list(index.names)), levels, [[int(place) for place in codes] for codes in index.codes]]
     return [pack(list(index.names)), [pack(_plain_time(item)) for item in index.tolist()]]
 
 
@@ -109,8 +161,21 @@ def _unpack_index(parts: Any, unpack: Callable[[Any], Any]) -> Any:
         return None
     names, items = unpack(parts[0]), [unpack(item) for item in parts[1]]
     if len(names) > 1:
-        return pandas.MultiIndex.from_tuples(items, names=names)
+        return _several_levels(names, items, parts[2])
     return pandas.Index(items, name=names[0])
+
+
+def _several_levels(names: list, levels: list[list], codes: list[list[int]]) -> Any:
+    "An index of several levels, from the values of each and their places in each row; raises `ValueError`."
+    import pandas
+
+    if not len(names) == len(levels) == len(codes) or len({len(places) for places in codes}) != 1:
+        raise ValueError
+    for values, places in zip(levels, codes):
+        if not all(type(place) is int and -1 <= place < len(values) for place in places):
+            raise ValueError
+    made = [pandas.Index(values) for values in levels]
+    return pandas.MultiIndex(levels=made, codes=codes, names=names, verify_integrity=False)
 
 
 def _pack_table(table: Any, pack: Callable[[Any], Any]) -> dict:
@@ -124,7 +189,9 @@ def _pack_table(table: Any, pack: Callable[[Any], Any]) -> dict:
 
 def _unpack_series(parts: Any, unpack: Callable[[Any], Any]) -> Any:
     name, column, index = parts
-    return _unpack_column(column, unpack, _unpack_index(index, unpack)).rename(unpack(name))
+    made = _unpack_column(column, unpack, _unpack_index(index, unpack))
+    made.name = unpack(name)
+    return made
 
 
 def _unpack_frame(parts: Any, unpack: Callable[[Any], Any]) -> Any:
@@ -145,7 +212,7 @@ def _unpack_frame(parts: Any, unpack: Callable[[Any], Any]) -> Any:
 # %% ../../../nbs/shell/remote/07_known_types.ipynb #knt00010
 KNOWN: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = dict(
     timedelta=_from_seconds, array=_unpack_array, series=_unpack_series, frame=_unpack_frame
-)  # name of a type -> how a value is made of its parts; raises ValueError, TypeError or KeyError for other parts
+)  # name of a type -> how a value is made of its parts; raises some exception for other parts
 
 
 def _reader_of(make: Callable[[str], Any]) -> Callable[[Any, Callable], Any]:
@@ -166,8 +233,8 @@ def pack_known(
         return None
     for kind, write, _ in _AS_TEXT:
         if isinstance(value, kind):
-            value = _plain_time(value)
-            return {'$': kind.__name__, 'parts': write(value)}
+            text = write(_plain_time(value))
+            return {'$': kind.__name__, 'parts': text} if len(text) <= _LONGEST else None
     if isinstance(value, timedelta):
         return {'$': 'timedelta', 'parts': [value.days, value.seconds, value.microseconds]}
     library = type(value).__module__.partition('.')[0]

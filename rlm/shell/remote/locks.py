@@ -19,16 +19,16 @@ from typing import Any
 from ...base.errors import RLMError
 
 # %% auto #0
-__all__ = ['PR_SET_PDEATHSIG', 'PR_SET_SECCOMP', 'PR_SET_NO_NEW_PRIVS', 'MAX_THREADS', 'call_filter', 'prctl', 'set_call_filter',
-           'die_with_parent', 'limits_for', 'set_limits', 'limited_by_cgroup', 'landlock_version', 'restrict_files',
-           'drop_capabilities', 'switch_user', 'apply_locks']
+__all__ = ['PR_SET_PDEATHSIG', 'PR_SET_SECCOMP', 'PR_SET_NO_NEW_PRIVS', 'MAX_THREADS', 'MAX_SIGNALS', 'call_filter', 'prctl',
+           'set_call_filter', 'die_with_parent', 'limits_for', 'set_limits', 'limited_by_cgroup', 'landlock_version',
+           'restrict_files', 'drop_capabilities', 'switch_user', 'apply_locks']
 
 # %% ../../../nbs/shell/remote/04_locks.ipynb #8bb0268a
 # System calls that no cell needs, by what they reach.
 _REFUSED = dict(
     processes='fork vfork execve execveat ptrace process_vm_readv process_vm_writev process_madvise process_mrelease '
     'kcmp pidfd_open pidfd_getfd pidfd_send_signal',
-    network='socket bind connect listen accept accept4',
+    network='socket bind connect listen accept accept4 sendmsg sendmmsg',
     namespaces='unshare setns chroot pivot_root mount umount2 move_mount open_tree fsopen fsconfig fsmount fspick '
     'mount_setattr',
     kernel='bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key '
@@ -38,7 +38,7 @@ _REFUSED = dict(
     'msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr',
     machine='reboot swapon swapoff acct quotactl quotactl_fd settimeofday clock_settime clock_adjtime adjtimex '
     'sethostname setdomainname syslog vhangup',
-    handles='name_to_handle_at open_by_handle_at fanotify_init fanotify_mark',
+    handles='name_to_handle_at open_by_handle_at fanotify_init fanotify_mark inotify_init inotify_init1',
 )
 # Refused besides where there are no namespaces: other processes and files of the same user can be reached.
 _REFUSED_WITHOUT_NAMESPACES = dict(
@@ -52,7 +52,7 @@ _REFUSED_WITHOUT_NAMESPACES = dict(
 # The numbers of calls that not every libseccomp knows; they are the same on every processor.
 _NEW_CALLS = dict(fchmodat2=452)
 _LAST_CALL = 462  # mseal, of Linux 6.10: a call with a higher number does not exist for a worker
-_FOR_PROGRAMS = {'fork', 'vfork', 'execve', 'execveat', 'socket', 'bind', 'connect', 'listen', 'accept', 'accept4'}
+_FOR_PROGRAMS = set('fork vfork execve execveat socket bind connect listen accept accept4 sendmsg sendmmsg'.split())
 
 # Flags of `clone`: files, control groups, names, queues, users, processes, network.
 _CLONE_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
@@ -181,6 +181,8 @@ def _refuse_arguments(rules: _Rules, process: int | None, in_container: bool) ->
             rules.refuse('clone', (0, _MASKED_EQ, flag, flag))
         # Families of sockets that a network namespace does not hold, such as vsock.
         rules.refuse('socket', (0, _GT, socket.AF_NETLINK))
+        for option in _SOCKET_BUFFERS:  # programs ask for them and go on without: they read that they have them
+            rules.refuse('setsockopt', (1, _MASKED_EQ, _INT, socket.SOL_SOCKET), (2, _MASKED_EQ, _INT, option), error=0)
     else:
         rules.refuse('clone', (0, _MASKED_EQ, _CLONE_THREAD, 0))
         for kind in range(16):
@@ -237,6 +239,7 @@ def die_with_parent() -> None:
 
 # %% ../../../nbs/shell/remote/04_locks.ipynb #e10eb530
 MAX_THREADS = 256  # threads of one worker
+MAX_SIGNALS = 1024  # timers and signals under way; the kernel counts those of all programs of a user together
 
 
 def limits_for(
@@ -245,7 +248,7 @@ def limits_for(
     threads: int | None = MAX_THREADS,  # threads; None: not limited here
 ) -> dict[str, int]:  # for `set_limits`
     "The resources that one worker may use."
-    limits = dict(memory=base * 2**20 + 5 * memory, files=256, file_size=64 * 2**20, core=0)
+    limits = dict(memory=base * 2**20 + 5 * memory, files=256, file_size=64 * 2**20, core=0, signals=MAX_SIGNALS)
     if threads:
         limits['threads'] = threads
     return limits
@@ -258,16 +261,17 @@ _KERNEL_NAMES = dict(
     threads='RLIMIT_NPROC',
     core='RLIMIT_CORE',
 )
+_RLIMIT_SIGPENDING = 11  # of Linux; the module `resource` has no name for it
 
 
 def set_limits(
-    limits: dict[str, int],  # memory, file_size and core in bytes; numbers of files and threads
+    limits: dict[str, int],  # memory, file_size and core in bytes; numbers of files, threads and signals
 ) -> None:
     "Set resource limits, soft and hard; a lower limit stays as it is."
     import resource  # exists on Unix only
 
     for name, limit in limits.items():
-        kind = getattr(resource, _KERNEL_NAMES[name])
+        kind = _RLIMIT_SIGPENDING if name == 'signals' else getattr(resource, _KERNEL_NAMES[name])
         _, hard = resource.getrlimit(kind)
         if hard != resource.RLIM_INFINITY:
             limit = min(limit, hard)

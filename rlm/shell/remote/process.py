@@ -6,6 +6,7 @@
 from __future__ import annotations
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 import rlm
 from fastcore.basics import patch
 from ...base.errors import RLMError
-from .frames import BadFrame, decode_frame, encode_frame, FRAME_LENGTH, MAX_FRAME
+from .frames import BadFrame, decode_aside, encode_frame, FRAME_LENGTH, MAX_FRAME, TOO_MANY_SENT
 from .link import Transport
 
 # %% auto #0
@@ -45,7 +46,6 @@ def worker_command(
 # %% ../../../nbs/shell/remote/03_process.ipynb #51f0c102
 # Environment variables that a worker gets; none of them holds a key.
 _KEPT = ('PATH', 'HOME', 'USER', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH', 'VIRTUAL_ENV', 'SSL_CERT_FILE')
-_THREAD_DECODES = 2**20  # bytes of a frame from which on it is decoded in a thread, so that other runs go on
 _EXIT_SECONDS = 0.3  # how long a worker whose stream has ended may take to exit by itself
 
 
@@ -137,9 +137,7 @@ class ProcessTransport(Transport):
         body = await self._read(size)
         if len(body) < size:
             return None
-        if size < _THREAD_DECODES:
-            return decode_frame(body)
-        return await asyncio.to_thread(decode_frame, body)
+        return await decode_aside(body)
 
     async def send_file(
         self,
@@ -168,9 +166,10 @@ class ProcessTransport(Transport):
         pause = 0.001
         while process.poll() is None:
             await asyncio.sleep(pause := min(2 * pause, 0.1))
-        self._exit_reason = _describe_exit(process)
+        if self.process is process:  # else another call was quicker, and the next worker may have been started
+            self._exit_reason = _describe_exit(process)
+            self.process = self._socket = None
         process.stderr.close()
-        self.process = self._socket = None
         if ours:
             ours.close()
 
@@ -187,6 +186,10 @@ async def _send_descriptors(self: ProcessTransport, data: memoryview, descriptor
             sent = socket.send_fds(self._socket, [data[:4]], descriptors)
         except BlockingIOError:
             await asyncio.sleep(0.001)
+        except OSError as error:
+            if error.errno != errno.ETOOMANYREFS:
+                raise
+            raise RLMError(f'The context or a variable cannot be sent: {TOO_MANY_SENT}.') from None
         else:
             return data[sent:]
 
