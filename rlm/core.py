@@ -27,6 +27,18 @@ _all_ = ['RLM', 'DirectSettings', 'Direct']
 sys.modules[f'{__name__}.rlm'] = sys.modules[RLM.__module__]
 setattr(sys.modules[__name__], 'rlm', sys.modules[RLM.__module__])
 
+# %% ../nbs/00_core.ipynb #before100a
+# Names that could be imported from here before the package was divided.
+from .base.errors import LimitExceeded, ModelError, RLMError
+from .models.ledger import Limits
+from .models.lm import as_lm
+from .runs.call_tree import CallTree as Tree
+from .runs.compat import native_settings
+from .runs.parse.clean import plain_answer
+from .runs.settings import RLMSettings, Settings, takes
+from .runs.strategy import check_question, Strategy
+from .shell.environments import choose_env
+
 # %% ../nbs/00_core.ipynb #7a7339b4
 def run(
     query: str,  # the question

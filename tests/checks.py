@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from difflib import unified_diff
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -222,10 +223,14 @@ CHECKS = {
 
 def main() -> int:
     failed = 0
-    for name, check in CHECKS.items():
-        difference = check()
-        failed += bool(difference)
-        print(f'{"FAILED" if difference else "passed"}: {name}' + (f'\n{difference}' if difference else ''), flush=True)
+    # Most of them wait for a process, so two at once take half the time.
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        for name, difference in zip(CHECKS, pool.map(lambda check: check(), CHECKS.values())):
+            failed += bool(difference)
+            print(
+                f'{"FAILED" if difference else "passed"}: {name}' + (f'\n{difference}' if difference else ''),
+                flush=True,
+            )
     print(f'{len(CHECKS) - failed} passed, {failed} failed', flush=True)
     return int(failed > 0)
 

@@ -115,6 +115,7 @@ def pytest_counts() -> tuple[int, int]:
             '2',
             '--dist',
             'loadfile',
+            '--no-loadscope-reorder',  # the order of tests/conftest.py: longest first
             '--durations=15',
             f'--junitxml={report}',
             'tests',
