@@ -67,7 +67,7 @@ def run(
 class _ToolLoop(RLM):
     "An `RLM` with an existing shell, whose model acts by calling functions."
 
-    shell: BaseShell | None = None
+    given_shell: BaseShell | None = None
     functions: dict[str, Callable] = {}
     on_item: Callable | None = None
 
@@ -79,11 +79,11 @@ class _ToolLoop(RLM):
             self.sub_lm,
             context,
             query,
-            shell=self.shell or Shell(),
+            shell=self.given_shell or Shell(),
             functions=self.functions,
         )
         trajectory.on_item = self.on_item
-        return await trajectory.solve(None if self.shell and 'context' in self.shell else query)
+        return await trajectory.solve(None if self.given_shell and 'context' in self.given_shell else query)
 
 
 def advanced_toolloop(
@@ -111,7 +111,7 @@ def advanced_toolloop(
     loop = _ToolLoop(
         lm, sub_lm, system_prompt=sp, final_prompt=final_prompt, max_iterations=max_steps, verbose=verbose, **kwargs
     )
-    loop.shell = sh
+    loop.given_shell = sh
     loop.functions = {tool_name(function): function for function in tools}
     items: list[Any] = []
     loop.on_item = items.append

@@ -98,7 +98,7 @@ def error_text(
     return told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
 
 
-def _refused(body: str, status: int, headers: Mapping[str, str]) -> Refused | None:  # None: the reply is not an error
+def _refused(body: str, headers: Mapping[str, str]) -> Refused | None:  # None: the reply is not an error
     "The error in a body that came with a good status, as some gateways and streams send it."
     told = json.loads(body)
     if not isinstance(told, dict) or not told.get('error') or told.get('choices'):
@@ -124,7 +124,7 @@ def join_pieces(
     calls: dict[int, dict] = {}
     reason = None
     for piece in pieces:
-        if problem := _refused(json.dumps(piece), 500, {}):
+        if problem := _refused(json.dumps(piece), {}):
             raise problem
         joined |= {name: piece[name] for name in ('id', 'model', 'created', 'usage') if piece.get(name)}
         for choice in piece.get('choices') or ():
@@ -251,7 +251,7 @@ async def complete(
         raise json.JSONDecodeError('nested too deeply', text[:200], 0) from None
     if not isinstance(reply, dict):
         raise json.JSONDecodeError('not an object', text, 0)
-    if reply.get('error') and (problem := _refused(text, status, told)):
+    if reply.get('error') and (problem := _refused(text, told)):
         raise problem
     for choice in reply.get('choices') or ():
         # Servers leave out what is empty; OpenAI's and LiteLLM's objects have it as None.
