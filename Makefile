@@ -73,6 +73,7 @@ build/python-topics.txt:
 	@$(PYTHON) -c "from pydoc_data.topics import topics; print('\n\n'.join(topics[name] for name in sorted(topics)))" > $@.part
 	@mv $@.part $@
 
+# Without --no-compile, pip would compile 35,000 files of which the tests import a few thousand.
 # A stamp is written only after its installation succeeded, so an interrupted one starts again.
 $(CORE): settings.ini setup.py | $(MADE)
 	@echo 'Installing rlm into $(VENV), once: about a minute.'
@@ -80,8 +81,8 @@ $(CORE): settings.ini setup.py | $(MADE)
 	@touch $@
 
 $(DEV): settings.ini setup.py | $(MADE)
-	@echo 'Installing rlm and what its tests need into $(VENV), once: about a minute.'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo 'Installing rlm and what its tests need into $(VENV), once: some minutes.'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
 	@touch $(CORE) $@
 
 # Its own packages come first on the path; for all others it uses those of the first environment.

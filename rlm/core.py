@@ -27,6 +27,18 @@ _all_ = ['RLM', 'DirectSettings', 'Direct']
 sys.modules[f'{__name__}.rlm'] = sys.modules[RLM.__module__]
 setattr(sys.modules[__name__], 'rlm', sys.modules[RLM.__module__])
 
+# %% ../nbs/00_core.ipynb #before100a
+# Names that could be imported from here before the package was divided.
+from .base.errors import LimitExceeded, ModelError, RLMError
+from .models.ledger import Limits
+from .models.lm import as_lm
+from .runs.call_tree import CallTree as Tree
+from .runs.compat import native_settings
+from .runs.parse.clean import plain_answer
+from .runs.settings import RLMSettings, Settings, takes
+from .runs.strategy import check_question, Strategy
+from .shell.environments import choose_env
+
 # %% ../nbs/00_core.ipynb #7a7339b4
 def run(
     query: str,  # the question
@@ -55,7 +67,7 @@ def run(
 class _ToolLoop(RLM):
     "An `RLM` with an existing shell, whose model acts by calling functions."
 
-    shell: BaseShell | None = None
+    given_shell: BaseShell | None = None
     functions: dict[str, Callable] = {}
     on_item: Callable | None = None
 
@@ -67,11 +79,11 @@ class _ToolLoop(RLM):
             self.sub_lm,
             context,
             query,
-            shell=self.shell or Shell(),
+            shell=self.given_shell or Shell(),
             functions=self.functions,
         )
         trajectory.on_item = self.on_item
-        return await trajectory.solve(None if self.shell and 'context' in self.shell else query)
+        return await trajectory.solve(None if self.given_shell and 'context' in self.given_shell else query)
 
 
 def advanced_toolloop(
@@ -99,7 +111,7 @@ def advanced_toolloop(
     loop = _ToolLoop(
         lm, sub_lm, system_prompt=sp, final_prompt=final_prompt, max_iterations=max_steps, verbose=verbose, **kwargs
     )
-    loop.shell = sh
+    loop.given_shell = sh
     loop.functions = {tool_name(function): function for function in tools}
     items: list[Any] = []
     loop.on_item = items.append

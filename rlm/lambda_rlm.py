@@ -10,3 +10,21 @@ from .plan.strategy import LambdaRLM, LambdaRun, split_question, write_value  # 
 
 # %% ../nbs/03_lambda.ipynb #door0003
 _all_ = ['split_question', 'LambdaRLM', 'LambdaRun', 'write_value']
+
+# %% ../nbs/03_lambda.ipynb #before103a
+# Names that could be imported from here before the package was divided.
+from .base.errors import BadInput, ModelError, RLMError
+from .base.event_loop import run_sync
+from .base.split import Chunk
+from .models.lm import as_lm, LM
+from .plan.algebra.combinators import M
+from .plan.builder import LeafFailed
+from .plan.pairs import make_rule
+from .plan.plan import LambdaSettings, make_plan, Plan
+from .plan.tasks import find_task, guess_task, read_task, Task, task_prompt
+from .runs.call_tree import CallTree as Tree
+from .runs.compat import native_settings
+from .runs.parse.clean import plain_answer
+from .runs.result import Result
+from .runs.settings import takes
+from .runs.strategy import check_question, Strategy

@@ -8,5 +8,11 @@ __all__ = ['engine_log', 'CompletionLog', 'RLMLogger', 'engine_events']
 # %% ../nbs/10_logger.ipynb #door0002
 from .trace.logger import CompletionLog, engine_events, engine_log, RLMLogger
 
+# %% ../nbs/10_logger.ipynb #before110a
+# Names that could be imported from here before the package was divided.
+from .base.errors import BadInput
+from .trace.journal import Journal
+from .trace.run_tree import Node, RunNode, RunTree, TurnNode, usage_of
+
 # %% ../nbs/10_logger.ipynb #door0003
 _all_ = ['engine_log', 'CompletionLog', 'RLMLogger', 'engine_events']

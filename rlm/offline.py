@@ -13,6 +13,12 @@ from .models.offline_provider import register
 from .models.replay_lm import ReplayLM
 from .models.simulated_lm import SimulatedLM
 
+# %% ../nbs/11_offline.ipynb #before111a
+# Names that could be imported from here before the package was divided.
+from .base.errors import BadInput, ModelError, redact
+from .models.reader import extract_answer, read_question, split_prompt
+from .trace.journal import Journal
+
 # %% ../nbs/11_offline.ipynb #door0003
 _all_ = [
     'count_tokens',

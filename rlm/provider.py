@@ -36,6 +36,15 @@ from .base.registry import STRATEGIES
 __all__ = ['QUESTION_CHARS', 'KEEP_ALIVE', 'PIECE_CHARS', 'read_messages', 'read_options', 'Service', 'to_response', 'prepare',
            'afollow', 'make_handler', 'register']
 
+# %% ../nbs/08_provider.ipynb #before108a
+# Names that could be imported from here before the package was divided.
+from .base.errors import ModelError  # noqa: F401
+from .base.event_loop import start_on_loop as start_on_engine  # noqa: F401
+from .plan.strategy import LambdaRLM  # noqa: F401
+from .runs.direct import Direct  # noqa: F401
+from .runs.rlm import RLM  # noqa: F401
+from .vote.strategy import SRLM  # noqa: F401
+
 # %% ../nbs/08_provider.ipynb #20ea446d
 QUESTION_CHARS = (
     8000  # characters: a message up to this length is a question or an instruction, a longer one is context

@@ -15,3 +15,19 @@ _all_ = ['SRLM', 'SRLMSettings', 'SRLMResult']
 # The names that these definitions had before the package was divided.
 Share, Branch, Vote = CandidateLedger, CandidateTree, VoteRun
 candidate_engine = candidate_strategy
+
+# %% ../nbs/04_srlm.ipynb #before104a
+# Names that could be imported from here before the package was divided.
+from .base.errors import BadInput, IterationsExceeded, LimitExceeded, ModelError, RLMError
+from .models.ledger import Ledger, Limits, Usage
+from .models.lm import as_lm, LM, Reply
+from .runs.call_tree import CallTree as Tree
+from .runs.compat import native_settings
+from .runs.direct import Direct
+from .runs.recipe import answer_of
+from .runs.result import Result
+from .runs.rlm import RLM
+from .runs.settings import RLMSettings, Settings, takes
+from .runs.strategy import Strategy
+from .vote.answers import answer_key, cluster_answers, is_empty, is_error_text, join_pairs, same_answer
+from .vote.selection import Candidate, Choice, choose, is_settled, read_confidence, without_reports

@@ -16,6 +16,14 @@ from .shell.view import BaseShell, Cell, Subcalls, view
 __all__ = ['plain_subcalls', 'prep_shell', 'make_run_repl', 'BaseShell', 'Subcalls', 'Cell', 'short_traceback', 'Shell', 'view',
            'RESERVED', 'Answer', 'Tool', 'UnknownVariable', 'Workspace', 'describe', 'read_tools', 'show']
 
+# %% ../nbs/01_tools.ipynb #before101a
+# Names that could be imported from here before the package was divided.
+from .base.errors import BadInput, redact, RLMError
+from .base.event_loop import event_loop as engine_loop, run_sync
+from .base.python_source import syntax_tree
+from .shell.capture import router, start_for_host
+from .shell.namespace import is_reserved
+
 # %% ../nbs/01_tools.ipynb #toolsall
 _all_ = [
     'BaseShell',

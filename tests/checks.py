@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from difflib import unified_diff
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -146,6 +147,74 @@ def long_functions() -> str:
     return '\n'.join(found)
 
 
+def modules() -> dict[Path, ast.Module]:
+    "The syntax trees of the package, by path."
+    paths = sorted(path for path in (ROOT / 'rlm').rglob('*.py') if path.name != '_modidx.py')
+    return {path: ast.parse(path.read_text(encoding='utf-8')) for path in paths}
+
+
+def room_of(path: Path) -> str:
+    "The sub-package of a module; of a module at the top level, its own name."
+    return path.relative_to(ROOT / 'rlm').parts[0]
+
+
+def is_private(name: str) -> bool:
+    return name.startswith('_') and not name.startswith('__')
+
+
+def names_given(tree: ast.Module) -> Iterator[str]:
+    "The private names that a module defines: functions, classes, variables, attributes."
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def private_names_abroad() -> str:
+    "Private names that are used outside the sub-package that defines them."
+    trees, homes, found = modules(), {}, []
+    for path, tree in trees.items():
+        for name in filter(is_private, names_given(tree)):
+            homes.setdefault(name, set()).add(room_of(path))
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                used = [alias.name for alias in node.names]
+            elif isinstance(node, ast.Attribute) and ast.unparse(node) != 'os._exit':
+                used = [node.attr]
+            else:
+                continue
+            for name in used:
+                if is_private(name) and name in homes and room_of(path) not in homes[name]:
+                    found.append(f'{path.relative_to(ROOT)}:{node.lineno}: {name} belongs to {", ".join(homes[name])}')
+    return '\n'.join(found)
+
+
+def unused_arguments() -> str:
+    "Arguments that a function does not use, where nothing but its own module calls it: no interface asks for them."
+    found = []
+    for path, tree in modules().items():
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        values = [
+            node for node in ast.walk(tree) if isinstance(node, (ast.Name, ast.Attribute)) and id(node) not in called
+        ]
+        passed = {getattr(node, 'id', None) or getattr(node, 'attr', None) for node in values}
+        for function in tree.body:
+            if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) or function.decorator_list:
+                continue
+            if not is_private(function.name) or function.name in passed:
+                continue
+            used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+            arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+            for argument in arguments:
+                if argument.arg not in used and not is_private(argument.arg):
+                    found.append(f'{path.relative_to(ROOT)}: {function.name} does not use {argument.arg}')
+    return '\n'.join(found)
+
+
 # Turns of phrase that read as translated, and what to write instead.
 WORDING = {
     r'(?<!here )\bis no (?!longer|more|better|less|such|need|way|reason|one\b)[a-z]+': 'is not a ...',
@@ -211,6 +280,8 @@ CHECKS = {
     'the code is formatted (else: make export)': lambda: ruff('format', '--check', '--quiet'),
     f'no function is longer than {MAX_BODY} lines': long_functions,
     'rooms import downwards only, and without circles': lambda: output_of([BIN / 'lint-imports', '--no-cache']),
+    'no private name is used outside its sub-package': private_names_abroad,
+    'no private function has an argument that it does not use': unused_arguments,
     'no sentence has a turn of phrase that reads as translated': awkward_wording,
     'nbdev_export leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_export'),
     'nbdev_clean leaves no diff (else: make export)': lambda: leaves_no_diff('nbdev_clean'),
@@ -222,10 +293,14 @@ CHECKS = {
 
 def main() -> int:
     failed = 0
-    for name, check in CHECKS.items():
-        difference = check()
-        failed += bool(difference)
-        print(f'{"FAILED" if difference else "passed"}: {name}' + (f'\n{difference}' if difference else ''), flush=True)
+    # Most of them wait for a process, so two at once take half the time.
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        for name, difference in zip(CHECKS, pool.map(lambda check: check(), CHECKS.values())):
+            failed += bool(difference)
+            print(
+                f'{"FAILED" if difference else "passed"}: {name}' + (f'\n{difference}' if difference else ''),
+                flush=True,
+            )
     print(f'{len(CHECKS) - failed} passed, {failed} failed', flush=True)
     return int(failed > 0)
 

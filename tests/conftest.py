@@ -13,9 +13,19 @@ os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'  # before LiteLLM is importe
 os.environ.setdefault('RLM_PROFILES', os.path.join(tempfile.gettempdir(), 'rlm-tests-without-profiles'))
 
 
+# The files that take longest, longest first: begun last, one of them would keep one core busy and leave the other idle.
+LONG_FILES = ['attacks', 'envs', 'leaks', 'kill', 'resume', 'limits', 'bench', 'cli', 'imports', 'srlm', 'types']
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {f'test_{name}': rank for rank, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 @pytest.fixture(scope='session')
 def shared_server():
-    import litellm  # noqa: F401 (imported here because it takes seconds, which must not count towards a run's time limit)
+    # Imported here because it takes seconds, which must not count towards a run's time limit.
+    import litellm  # noqa: F401
 
     with mock_server() as server:
         yield server

@@ -33,7 +33,8 @@ def run_notebook(notebook: Path) -> dict:
     sys.path.insert(0, str(ROOT))
     os.environ['IN_TEST'] = '1'  # as nbdev sets it
     os.chdir(notebook.parent)
-    shell = CaptureShell(notebook)
+    # Without its own figures: matplotlib takes a second to import, and few pages draw.
+    shell = CaptureShell(notebook, mpl_format=None)
     count = dict(passed=0, failed=0)
     for cell in json.loads(notebook.read_text(encoding='utf-8'))['cells']:
         source = ''.join(cell['source'])
@@ -114,6 +115,7 @@ def pytest_counts() -> tuple[int, int]:
             '2',
             '--dist',
             'loadfile',
+            '--no-loadscope-reorder',  # the order of tests/conftest.py: longest first
             '--durations=15',
             f'--junitxml={report}',
             'tests',

@@ -160,13 +160,15 @@ def perform(job: dict) -> dict:
 
 
 def learn_imports(api_base: str) -> dict:
-    "Import what a first call imports. A forked process makes the call, so threads and connections stay there."
+    "Import what a first run imports. A forked process makes the run, so threads and connections stay there."
+    from rlm import LM, RLM
+
+    LM('openai/rules', api_base=api_base).count_tokens('hello')  # reads the tokenizer's file, once for all runs
     receiving, sending = os.pipe()
     if os.fork() == 0:
-        from rlm import LM
-
         before = set(sys.modules)
         LM('openai/echo', api_base=api_base)('hello')
+        RLM(lambda messages: cell('FINAL(len(context))'), env='local')('hello', 'How long is it?')
         os.write(sending, ' '.join(sys.modules.keys() - before).encode())
         os._exit(0)
     os.close(sending)

@@ -13,8 +13,8 @@ import pytest
 from tests.containment import ROOT, Missing, descendants, marked, settings_for, state, this_user
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='it looks into /proc')
-# Eight ways a round: one shell that stays behind is seen, so a few rounds are enough.
-SHELLS = dict(local=200, process=32, sandbox=48, docker=12, kernel=12, landlock=24)
+# Eight ways a round, and one round more before: one shell that stays behind is seen, so two rounds are enough.
+SHELLS = dict(local=80, process=16, sandbox=16, docker=12, kernel=12, landlock=16)
 ENDLESS = '''
 import ctypes, signal
 libc = ctypes.CDLL(None)

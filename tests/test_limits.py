@@ -19,8 +19,8 @@ from rlm.lambda_rlm import LambdaRLM
 from rlm.models import Ledger, run_sync, Usage
 
 THREADS = 64
-TREES = int(os.environ.get('RLM_TREES', 100))  # of each kind of limit
-STRATEGIES = TREES // 12  # random trees of each strategy, for each kind of limit
+TREES = int(os.environ.get('RLM_TREES', 50))  # of each kind of limit
+STRATEGIES = TREES // 6  # random trees of each strategy, for each kind of limit
 PRICES = dict(input_cost_per_token=1e-3, output_cost_per_token=2e-3)
 TEXT = '\n\n'.join(f'Letter {number}. ' + 'The weather is fine here. ' * 12 for number in range(30))
 

@@ -17,7 +17,8 @@ __all__ = ['printable', 'escaped_json', 'SafeStream', 'safe_streams']
 # Control codes of ASCII but for tab and line feed, those of Latin-1, invisible characters that change the direction or
 # the lines of a text, tags, and lone surrogates.
 _OBEYED = re.compile(
-    '[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]'
+    '[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029'
+    '\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]'
 )
 
 

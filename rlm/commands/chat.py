@@ -66,7 +66,7 @@ class Chat:
         self.session.settings.trace = self.folder / f'{len(self.journals) + 1:03}.jsonl'
         if not first:
             self.session.settings.keep_context = 0  # the first journal has it
-        context = None if self.session._shell else self.context
+        context = None if self.session.shell else self.context
         try:
             result = self.session(context, question)
         except RLMError as error:
@@ -121,7 +121,7 @@ def _cost(chat: Chat, word: str, config: Config) -> str:
 
 
 def _vars(chat: Chat, word: str, config: Config) -> str:
-    shell = chat.session._shell
+    shell = chat.session.shell
     found = shell.variables() if shell else {}
     return '\n'.join(f'{name:<20} {what}' for name, what in found.items()) or 'There are no variables yet.'
 

@@ -6,6 +6,9 @@ from ..base.registry import PROVIDERS
 from .ledger import Ledger, Limits, Usage
 from .lm import LM, RESERVED_OUTPUT, Reply, ToolCall, as_lm, merge_roles
 from .retries import EmptyReply, Unreachable, UselessReply
+# Names that could be imported from here before the package was divided.
+from ..base.errors import BadInput, ModelError, RLMError, hide, redact
+from .retries import Throttle, explain, may_pass
 
 # LiteLLM loads a file `.env` of the working folder when it is imported, unless this says otherwise: an address in it
 # would get the user's key. `rlm.load_env` reads such a file when it is asked to.

@@ -185,7 +185,8 @@ class Passage:
 
 # "seven sacred tripods", "3 horses", or an item of a list with bullets
 AMOUNT = (
-    r'\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|dozen|\d{1,6})'
+    r'\b(?:two|three|four|five|six|seven|eight|nine|ten|'
+    r'eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|dozen|\d{1,6})'
     r'\s+(?:[^\W\d_]+\s+){0,2}?[^\W\d_]+s\b|\n\s*[-*•]\s'
 )
 _REACH = dict(list=(1500, 4000))  # characters: of an answer, and of its surroundings
@@ -352,7 +353,8 @@ def _holds(text: str, stem: str) -> float:  # 0 or 1
 
 # %% ../../nbs/models/07_reader.ipynb #rdrcomp2
 _COMPUTED = re.compile(
-    r'(?i)\b(total|sum|average|mean|median|percentage|difference|most|least|fewest|highest|lowest|largest|smallest|biggest'
+    r'(?i)\b(total|sum|average|mean|median|percentage|difference|most|least|'
+    r'fewest|highest|lowest|largest|smallest|biggest'
     r'|longest|shortest|oldest|youngest|newest|earliest|latest|cheapest|fastest|slowest|combined|altogether)\b'
 )
 _COUNTED = re.compile(r'(?i)\bhow (?:many|often)\b|\bnumber of (?:\w+ )?\w+s\b|^\W*count\b')

@@ -76,6 +76,11 @@ class RLM(Strategy):
         "End the session."
         self.close()
 
+    @property
+    def shell(self) -> BaseShell | None:  # None: not persistent, or nothing was asked yet
+        "The shell of a session, with the variables that it keeps between questions."
+        return self._shell
+
     def close(self) -> None:
         "Close the shell of a session; the next question begins a new one."
         if self._shell:
