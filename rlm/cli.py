@@ -33,6 +33,10 @@ from .trace.spans import SpanSender
 # %% auto #0
 __all__ = ['ask', 'plan', 'parser', 'main']
 
+# %% ../nbs/06_cli.ipynb #before106a
+# Names that could be imported from here before the package was divided.
+from .base.errors import ModelError, RLMError  # noqa: F401
+
 # %% ../nbs/06_cli.ipynb #14dc9e6b
 def ask(
     args: argparse.Namespace,  # options of `rlm ask`

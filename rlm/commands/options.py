@@ -138,7 +138,9 @@ def add_files(
     "Add the files that a question is about."
     help = 'files, also PDF and the like; folders; patterns; - for standard input'
     parser.add_argument('files', metavar='FILE', nargs=nargs, help=help).complete = FILE_COMPLETION
-    parser.add_argument('--encoding', default='utf-8', help='encoding of the files (default: utf-8)')
+    parser.add_argument(
+        '--encoding', default='utf-8', help='encoding of the files, and of standard input (default: utf-8)'
+    )
 
 
 def add_env(

@@ -32,11 +32,18 @@ def text_of(
     return ''.join(part.get('text') or '' for part in content or () if isinstance(part, dict))
 
 
+# DeepSeek and others; Anthropic through LiteLLM; vLLM; OpenRouter; Gemini (one for each tool call)
+_THINKING = ('reasoning_content', 'thinking_blocks', 'reasoning', 'reasoning_details', 'extra_content')
+
+
 def thinking_of(
     message: dict,  # a message, or what a callable model returned
 ) -> dict:  # by name; empty without thinking
     "The fields that hold a model's thinking, as its provider wants them back with the tool calls."
-    return {name: message[name] for name in ('reasoning_content', 'thinking_blocks') if message.get(name)}
+    found = {name: message[name] for name in _THINKING if message.get(name)}
+    # Gemini signs each call: https://ai.google.dev/gemini-api/docs/thought-signatures
+    signed = [call.get('extra_content') for call in message.get('tool_calls') or () if isinstance(call, dict)]
+    return found | dict(extra_content=signed) if any(signed) else found
 
 
 def count_tokens(

@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from urllib.parse import urlsplit
 from ..base.errors import BadInput, check, redact
 from ..models.lm import LM
+from ..trace.journal import open_file
 
 # %% auto #0
 __all__ = ['FORMAT', 'NEAR', 'RECORD_TASKS', 'Point', 'Finding', 'Labelling', 'Form', 'Timing', 'MethodScore', 'Profile',
@@ -366,17 +367,18 @@ def _from_dict(values: Mapping[str, Any]) -> Profile:
         if given.get('timing'):
             given['timing'] = _make(Timing, given['timing'])
         return _make(Profile, given)
-    except (BadInput, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (BadInput, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f'This is not a profile of a model, or it is damaged ({error}): calibrate again.') from None
 
 
 def _read(path: Path) -> Profile:
     "Read a file; the name of the file is in every error."
     try:
-        values = json.loads(path.read_text(encoding='utf-8'))
+        with open_file(path) as file:
+            values = json.loads(file.read().decode())
     except OSError as error:
         raise BadInput(f'The profile {path} cannot be read ({error.strerror}): run rlm calibrate.') from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput(f'{path} is damaged: remove it, or run rlm calibrate again.') from None
     try:
         return _from_dict(values)

@@ -20,7 +20,7 @@ from ..models.lm import LM, Reply
 from ..models.recorded_replies import failure_name, recorded_error, recorded_reply, recorded_usage, RecordedReplies
 from ..models.replay_lm import normal_question
 from .order import ReplayOrder
-from .recorded_trajectory import event_key, is_successful_end, read_trajectories
+from .recorded_trajectory import check_events, event_key, is_successful_end, read_trajectories
 from .recorded_trajectory import RecordedTrajectory, root_start, STEP_TYPES, STOP_ERRORS, working_seconds
 from ..runs.call_tree import CallTree
 from ..trace.journal import Journal
@@ -73,6 +73,7 @@ class RunRecord:
         events: list[dict],  # of a journal
         is_replay: bool = False,  # True: no call is live, and usage is counted as the replies are repeated
     ):
+        check_events(events)
         self.start = root_start(events)
         self.root: str = self.start['run']
         self.counts_anew = is_replay

@@ -33,7 +33,7 @@ from .actions.window import shorten_transcript, TranscriptWindow
 from .call_tree import CallTree
 from .compat import backend_of
 from .parse.blocks import find_blocks, find_calls, without_calls
-from .parse.repeats import for_transcript, same_reply
+from .parse.repeats import for_transcript, same_calls, same_reply
 from .parse.clean import clean_reply, find_final
 from .parse.finals import FinalText
 from .recipe import read_literal
@@ -84,7 +84,6 @@ class Trajectory:
         self.max_iterations = limit or settings.limits.max_iterations or 30
         self._unconfirmed: str | None = None  # an answer that was written beside code
         self.window = TranscriptWindow(settings.context_window)
-        self._knows_window = False  # whether the model was asked for its window
         self._question_end = self._opening = 0  # messages up to the question, and up to the first look
         self._compacted: list[dict] = []  # messages before the last compaction
         self._tool_cells: list[Cell] = []  # cells that the tool calls of this turn ran
@@ -92,7 +91,7 @@ class Trajectory:
         self._shown: list[str] = []  # what the cells printed
         self._said = ''  # the last reply
         self._misfit = ''  # why the last answer does not have the asked form
-        self._last_did: tuple[str, str] | None = None  # the last reply, and what came of it
+        self._last_did: tuple[Reply, str] | None = None  # the last reply, and what came of it
         self._repeats = self._empty_replies = 0  # how often in a row
         self._cut_subcalls = 0  # replies of this cell's sub-calls that ended at their token limit
         self.output = None if self.is_child else settings.output  # a child's answer is read by code
@@ -455,7 +454,7 @@ async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
     self.messages.append(for_transcript(reply))
     self._said = reply.text
     cut = reply.finish_reason == 'length'
-    outputs = []
+    outputs, results = [], len(self.messages)
     if reply.tool_calls:
         cells = await self._use_tools(reply.tool_calls)
     else:
@@ -464,7 +463,7 @@ async def _act(self: Trajectory, reply: Reply, last: bool) -> Answer | None:
             outputs.append(self._outputs_of(cells))
         outputs += await self._run_written_calls(reply.text)
     acted = bool(outputs or reply.tool_calls)
-    self._count_repeats(reply.text, '\n'.join(outputs))
+    self._count_repeats(reply, '\n'.join(outputs or [message['content'] for message in self.messages[results:]]))
     if cut:
         outputs.append(self.settings.text('CUT_MESSAGE'))
     answer = await self._find_answer(reply.text, cells, outputs, last, acted, cut)
@@ -617,13 +616,15 @@ _OWN_NUMBERS = re.compile(r'(?<=\bcell )\d+|(?<=\b_result_)\d+')  # by which equ
 
 
 @patch
-def _count_repeats(self: Trajectory, text: str, output: str) -> None:
+def _count_repeats(self: Trajectory, reply: Reply, output: str) -> None:
     "Count how often in a row the model did the same, and the same came of it."
     output = _OWN_NUMBERS.sub('', output)
-    last_text, last_output = self._last_did or ('', '')
-    again = self._last_did is not None and output == last_output and same_reply(text, last_text)
+    last, last_output = self._last_did or (Reply(''), '')
+    again = self._last_did is not None and output == last_output and same_calls(reply.tool_calls, last.tool_calls)
+    # What is said beside tool calls makes no difference.
+    again = again and bool(reply.tool_calls or same_reply(reply.text, last.text))
     self._repeats = self._repeats + 1 if again else 0
-    self._last_did = (text, output)
+    self._last_did = (reply, output)
 
 
 @patch
@@ -637,12 +638,15 @@ def _sampling(self: Trajectory) -> dict[str, Any]:
 
 @patch
 def _note_empty(self: Trajectory) -> None:
-    "Tell the model that its reply was empty; raises `ModelError` after the third in a row."
+    "Tell the model that its reply was empty; raises `ModelError` after the second in a row."
     self._empty_replies += 1
-    if self._empty_replies > 2:
+    # A run that is repeated goes on as it did.
+    goes_on = (self.tree.record.next_step(self.run) or {}).get('type') == 'message'
+    if self._empty_replies > 1 and not goes_on:
         raise ModelError(
-            f'{self.lm.name} sent {self._empty_replies} empty replies in a row: '
-            'raise max_tokens, or lower reasoning_effort.'
+            f'{self.lm.name} sent {self._empty_replies} replies in a row without text or a tool call; '
+            'if it thinks until its tokens are used up, raise max_tokens, or lower reasoning_effort.',
+            self.lm.name,
         )
     self.say('user', self.settings.text('EMPTY_MESSAGE'))
 
@@ -731,9 +735,9 @@ async def _next_measure(
 
 @patch
 async def _find_window(self: Trajectory) -> int | None:  # tokens
-    "The size of the window, as far as it is known."
-    if self.window.size is None and not self._knows_window:
-        self._knows_window = True
+    "The size of the window: as its server says, or the map, or a refusal."
+    if self.window.size is None:
+        await self.lm.afind_window()
         # Facts on a model may have to be loaded first.
         self.window.size = await run_in_thread(lambda: self.lm.window)
     return self.window.size

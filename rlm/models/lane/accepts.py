@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from ...base.errors import ModelError, redact
 from ...base.images import has_images
+from ..offline import thinking_of
 
 # %% auto #0
 __all__ = ['Request', 'RULES', 'drop', 'rename', 'add', 'at_most', 'as_json_object', 'fold_system', 'user_into_tool',
-           'join_content', 'Rule', 'named_window', 'Accepts', 'accepts', 'window_in']
+           'join_content', 'calls_into_text', 'Rule', 'named_window', 'Accepts', 'accepts', 'window_in']
 
 # %% ../../../nbs/models/lane/03_accepts.ipynb #61630006
 Request = Mapping[str, Any]  # messages, temperature, tools, ...
@@ -88,6 +89,32 @@ def join_content(
 def _as_parts(content: str | list | None) -> list:
     return [dict(type='text', text=content)] if isinstance(content, str) else list(content or [])
 
+# %% ../../../nbs/models/lane/03_accepts.ipynb #acc_text1
+def calls_into_text(request: Request, _: Any) -> Request:
+    "Tell tool calls that came without a model's thinking, and their results, as messages of the user."
+    messages: list[dict] = []
+    told: set[str] = set()  # ids of calls that are told
+    for message in request['messages']:
+        if message.get('tool_calls') and not thinking_of(message):
+            told |= {call['id'] for call in message['tool_calls']}
+            calls = [f'{call["function"]["name"]}({call["function"]["arguments"]})' for call in message['tool_calls']]
+            _add_user(messages, '\n'.join(filter(None, [message.get('content'), 'This was called:', *calls])))
+        elif message.get('role') == 'tool' and message.get('tool_call_id') in told:
+            _add_user(messages, f'Its result:\n{message["content"]}')
+        elif message.get('role') == 'user' and told:
+            _add_user(messages, message['content'])
+        else:
+            messages.append(message)
+    return {**request, 'messages': messages} if told else request
+
+
+def _add_user(messages: list[dict], content: str | list) -> None:
+    "Add what the user says, to the last message if that is one of the user."
+    if messages and messages[-1].get('role') == 'user':
+        messages[-1] = {**messages[-1], 'content': join_content(messages[-1]['content'], content)}
+    else:
+        messages.append(dict(role='user', content=content))
+
 # %% ../../../nbs/models/lane/03_accepts.ipynb #61630009
 @dataclass(frozen=True)
 class Rule:
@@ -110,9 +137,27 @@ RULES = [
     # enabled; `temperature` is deprecated for this model; Kimi: invalid temperature: only 1 is allowed for this model.
     Rule(
         'temperature',
-        rf'temperature\W.{{0,60}}(?:{_NO}|does not support|only|deprecated)|{_NO}.{{0,40}}temperature',
+        rf'temperature\W.{{0,60}}(?:{_NO}|does not support|only|deprecated)|(?:{_NO}).{{0,40}}temperature',
         drop('temperature'),
         'takes no temperature: it is left out',
+    ),
+    # Mistral: Unexpected role 'user' after role 'tool' (https://github.com/NousResearch/hermes-agent/issues/20154). Its
+    # templates in vLLM and llama-server leave calls and results out, and want the rest to alternate.
+    Rule(
+        'user_after_tool',
+        r"role '?user'? after role '?tool|user.{0,30}after.{0,10}tool (?:message|result)|roles must alternate user",
+        user_into_tool,
+        'takes no message of the user after a tool: it stands in the result of the tool',
+    ),
+    # A call that the model did not make, such as our first look, has no thinking beside it. DeepSeek: The
+    # `reasoning_content` in the thinking mode must be passed back (https://github.com/earendil-works/pi/issues/3636);
+    # Gemini: Function call is missing a thought_signature (https://github.com/labring/aiproxy/issues/450); Anthropic:
+    # Expected `thinking` or `redacted_thinking`, but found `tool_use` (https://github.com/mastra-ai/mastra/issues/7799).
+    Rule(
+        'unthought_calls',
+        r'thought_signature|reasoning_content.{0,60}passed back|expected .?thinking|start with a thinking block',
+        calls_into_text,
+        'takes no calls without its thinking: they are told as text',
     ),
     # Gemma's template in vLLM, llama-server, SGLang: System role not supported (status 400 or 500).
     # https://github.com/huggingface/chat-ui/issues/1386; Gemini's Gemma: Developer instruction is not enabled; Bedrock:
@@ -121,7 +166,7 @@ RULES = [
     Rule(
         'system',
         rf'(?:system|developer) (?:role|message|instruction|prompt)s?.{{0,20}}(?:{_NO})|support.{{0,4}}system'
-        r'|only user(?:,| and) assistant.{0,20}roles are supported|roles must alternate user/assistant/user',
+        r'|only user(?:,| and) assistant.{0,20}roles are supported|roles must alternate user(?:/| and )assistant',
         fold_system,
         'takes no system message: it opens the first message of the user',
     ),
@@ -158,26 +203,32 @@ RULES = [
         drop('tool_choice'),
         'takes no tool_choice: it is left out',
     ),
-    # DeepSeek: This response_format type is unavailable now (https://github.com/llm-exe/llm-exe/issues/662).
+    # DeepSeek: This response_format type is unavailable now (https://github.com/llm-exe/llm-exe/issues/662); Groq:
+    # 'response_format.type' : value is not one of the allowed values ['text','json_object']
+    # (https://github.com/dzhng/deep-research/issues/127).
     Rule(
         'json_schema',
-        rf'response_format.{{0,60}}(?:{_NO})|json_schema.{{0,60}}(?:{_NO})',
+        rf'response_format.{{0,60}}(?:{_NO}|not one of)|json_schema.{{0,60}}(?:{_NO})',
         as_json_object,
         'takes no JSON schema: any JSON object is asked for',
     ),
-    # LM Studio: 'response_format.type' must be 'json_schema' or 'text'; OpenAI: must contain the word 'json'.
+    # LM Studio: 'response_format.type' must be 'json_schema' or 'text'; OpenAI: must contain the word 'json'; xAI: The
+    # response_format parameter is unsupported at the moment (https://github.com/BerriAI/litellm/issues/6610).
     # https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/189
     Rule(
         'response_format',
-        rf'response_format.{{0,60}}(?:{_NO}|must be|invalid)|the word .json',
+        rf'response_format.{{0,60}}(?:{_NO}|must be|invalid|not one of)|the word .json',
         drop('response_format'),
         'takes no such response_format: it is left out',
     ),
     # DashScope: This model only support stream mode (https://github.com/infiniflow/ragflow/issues/5912);
+    # parameter.enable_thinking must be set to false for non-streaming calls
+    # (https://github.com/browser-use/web-ui/issues/659);
     # Anthropic: Streaming is required for operations that may take longer than 10 minutes.
     Rule(
         'stream',
-        r'only supports? stream|stream(?:ing)? (?:mode )?is (?:strongly )?(?:required|mandatory)|'
+        r'only supports? stream|non-streaming calls?|stream=false|'
+        r'stream(?:ing)? (?:mode )?is (?:strongly )?(?:required|mandatory)|'
         r'enable the stream parameter|stream.{0,10} must be (?:set to )?true',
         add(stream=True, stream_options=dict(include_usage=True)),
         'only streams: its replies are joined',
@@ -188,36 +239,43 @@ RULES = [
         drop('stream_options'),
         'does not count the tokens of a stream: they are estimated',
     ),
-    # Mistral: Unexpected role 'user' after role 'tool' (https://github.com/NousResearch/hermes-agent/issues/20154).
-    Rule(
-        'user_after_tool',
-        r"role '?user'? after role '?tool|user.{0,30}after.{0,10}tool (?:message|result)",
-        user_into_tool,
-        'takes no message of the user after a tool: it stands in the result of the tool',
-    ),
 ]
 
 # %% ../../../nbs/models/lane/03_accepts.ipynb #6163000b
-# OpenAI and vLLM: This model's maximum context length is 4097 tokens. However, you requested 4430 tokens (3430 in the
-# messages, 1000 in the completion); your request has 24235 input tokens; your prompt contains at least 100 input
-# tokens; llama-server: the request exceeds the available context size (8192 tokens); Anthropic: 212000 tokens > 200000.
-_WINDOW = re.compile(
-    r'(?i)(?:maximum context length (?:is|of) |context (?:size|length|window)[^.]{0,20}\(|tokens > |n_ctx\W{1,4})'
-    r'([\d,]{3,})'
+_LIMIT = re.compile(
+    r'(?i)maximum (?:context|prompt) length (?:is|of)(?: only)? ([\d,]+)'  # OpenAI, vLLM, DeepSeek, OpenRouter, xAI
+    r'|available context size \(([\d,]+)|exceeds n_ctx: [\d,]+ > ([\d,]+)|n_ctx\W{1,4}(\d+)'  # llama-server
+    r'|tokens > ([\d,]+)|exceed context limit: [\d,+ ]+> ([\d,]+)'  # Anthropic
+    r'|maximum number of tokens allowed \(?([\d,]+)'  # Gemini
+    r'|with ([\d,]+) maximum context length'  # Mistral
+    r'|context (?:length|window) of(?: only)? ([\d,]+)'  # LM Studio, llama-cpp-python
+    r'|cannot exceed ([\d,]+)'  # Cohere
+    r'|must be <= ([\d,]+)'  # Text Generation Inference
+    r'|input length should be \[\d+, ?([\d,]+)\]'  # DashScope
+    r'|more than the ([\d,]+) that'  # LM, of a prompt that was not sent
 )
-_PROMPT = re.compile(
-    r'(?i)\(([\d,]+) (?:tokens )?(?:in|from) (?:the |your )?(?:messages|input|prompt)|([\d,]+) input tokens|'
-    r'(?:request|prompt) \(([\d,]+) tokens|([\d,]+) (?:tokens )?in your prompt'
+_ASKED = re.compile(
+    r'(?i)\(([\d,]+) (?:in the messages|of text input)'
+    r'|(?:resulted in|request has|request contains|input length of|prompt contains(?: at least)?) ([\d,]+)'
+    r'|request \(([\d,]+) tokens\)|n_prompt_tokens\W{1,4}(\d+)|([\d,]+) tokens > [\d,]+|n_ctx: ([\d,]+) >'
+    r'|requested tokens \(([\d,]+)\)|token count \(?([\d,]+)|received ([\d,]+)|Given: ([\d,]+)'
+    r'|keep the first ([\d,]+)|prompt has about ([\d,]+) tokens'
 )
+_ASKED_IN_ALL = re.compile(r'(?i)you requested(?: about)? ([\d,]+) tokens')
+
+
+def _number(pattern: re.Pattern, text: str) -> int | None:
+    "The first number that a pattern finds."
+    found = pattern.search(text)
+    digits = next(filter(None, found.groups()), '').replace(',', '') if found else ''
+    return int(digits) if digits else None
 
 
 def named_window(
-    refusal: str,  # a server's words
-) -> tuple[int | None, int | None]:  # the window, and the prompt's tokens; None: not named
-    "The figures in a refusal for length."
-    window, prompt = _WINDOW.search(refusal), _PROMPT.search(refusal)
-    length = next((group for group in prompt.groups() if group), None) if prompt else None
-    return tuple(int(one.replace(',', '')) if one else None for one in (window and window[1], length))
+    refusal: str,  # a server's message
+) -> tuple[int | None, int | None]:  # tokens that it reads at most, and tokens that it was sent; None: not said
+    "What a server says of its window when it refuses a prompt that is too long."
+    return _number(_LIMIT, refusal), _number(_ASKED, refusal) or _number(_ASKED_IN_ALL, refusal)
 
 # %% ../../../nbs/models/lane/03_accepts.ipynb #6163000f
 _REFUSALS = (400, 404, 405, 413, 415, 422, 500, 501, None)  # statuses of refusals that a rule may explain
@@ -306,16 +364,17 @@ def window_in(
     told: Mapping[str, Any],  # a server's answer
     model: str,  # its name at the server
 ) -> int | None:  # tokens; None: the answer does not say
-    "The window in an answer of `/props`, `/v1/models` or `/api/show`."
+    "The window in an answer of `/props`, `/v1/models`, `/api/ps` or `/api/show`."
     # llama-server, https://github.com/ggml-org/llama.cpp/tree/master/tools/server: of one slot, for one request
     if window := (told.get('default_generation_settings') or {}).get('n_ctx'):
         return window
-    # Ollama, https://docs.ollama.com/api: num_ctx is what is used, the length in model_info what the model could read
+    # Ollama, https://docs.ollama.com/api/ps: what a loaded model was given. What its file says that it could read is
+    # not what it gets, and what is longer is cut without a word.
+    for one in told.get('models') or ():
+        if one.get('model') in (model, f'{model}:latest') and one.get('context_length'):
+            return one['context_length']
     if found := re.search(r'num_ctx\s+(\d+)', str(told.get('parameters') or '')):
         return int(found[1])
-    lengths = [value for name, value in (told.get('model_info') or {}).items() if name.endswith('.context_length')]
-    if lengths:
-        return lengths[0]
     # vLLM: max_model_len; LM Studio: loaded_context_length; OpenRouter and others: context_length
     listed = [one for one in told.get('data') or () if isinstance(one, dict)]
     for one in [one for one in listed if one.get('id') == model] or (listed if len(listed) == 1 else []):

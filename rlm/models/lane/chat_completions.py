@@ -111,7 +111,7 @@ def _field_error(problem: Any) -> str:
     return f'{place}: {problem["msg"]}' if place else problem['msg']
 
 
-def _refused(body: str, status: int, headers: Mapping[str, str]) -> Refused | None:  # None: the reply is not an error
+def _refused(body: str, headers: Mapping[str, str]) -> Refused | None:  # None: the reply is not an error
     "The error in a body that came with a good status, as some gateways and streams send it."
     told = json.loads(body)
     if not isinstance(told, dict) or not told.get('error') or told.get('choices'):
@@ -137,7 +137,7 @@ def join_pieces(
     calls: dict[int, dict] = {}
     reason = None
     for piece in pieces:
-        if problem := _refused(json.dumps(piece), 500, {}):
+        if problem := _refused(json.dumps(piece), {}):
             raise problem
         joined |= {name: piece[name] for name in ('id', 'model', 'created', 'usage') if piece.get(name)}
         for choice in piece.get('choices') or ():
@@ -266,7 +266,7 @@ async def complete(
         raise json.JSONDecodeError('nested too deeply', text[:200], 0) from None
     if not isinstance(reply, dict):
         raise json.JSONDecodeError('not an object', text, 0)
-    if reply.get('error') and (problem := _refused(text, status, told)):
+    if reply.get('error') and (problem := _refused(text, told)):
         raise problem
     for choice in reply.get('choices') or ():
         # Servers leave out what is empty; OpenAI's and LiteLLM's objects have it as None.

@@ -181,7 +181,7 @@ def sentence_around(
         if found.end() <= start:
             low = found.end()
     if found := _BREAK.search(text, end, high + 20):
-        high = min(high, _end_of(text, found))
+        high = min(high, _end_of(found))
     room = max(0, _MOST - (end - start)) // 2
     if high - low > _MOST:
         if low < start - room:
@@ -197,7 +197,7 @@ def sentence_around(
     return low, high
 
 
-def _end_of(text: str, found: re.Match) -> int:
+def _end_of(found: re.Match) -> int:
     "Where a sentence ends: quotes and brackets that close it belong to it."
     return found.start() + len(found[0].rstrip()) if found[0].strip() else found.start()
 

@@ -18,7 +18,16 @@ from ...base.database import databases_in
 from ...base.errors import BadInput, check, LimitExceeded, redact, RLMError
 from ...base.event_loop import event_loop, on_loop, run_sync
 from ...base.images import is_image_part
-from .frames import BadFrame, ContextFile, HashingTime, MAX_FRAME, pack, unpack, write_value
+from rlm.shell.remote.frames import (
+    BadFrame,
+    ContextFile,
+    HashingTime,
+    MAX_FRAME,
+    pack,
+    unpack,
+    unpack_aside,
+    write_value,
+)
 from ..ipython import CellJob, SETUP, timeout_reason
 from .process import ProcessTransport
 from .link import Link, Transport, WorkerEnded
@@ -209,7 +218,7 @@ async def _fetch(self: RemoteShell, name: str, written: str) -> Any:
         frame = await asyncio.wait_for(self._link.ask('get', name=written), 30)
     except (asyncio.TimeoutError, WorkerEnded):
         raise RLMError(f'The variable {written[:100]!r} did not arrive; run a cell that makes it anew.') from None
-    return unpack(frame.get('value'))
+    return await unpack_aside(frame.get('value'))
 
 # %% ../../../nbs/shell/remote/06_remote_shell.ipynb #5c94982e
 def _check_tool(tool: Tool) -> None:
@@ -386,13 +395,13 @@ async def _run_cell(self: RemoteShell, link: Link, code: str, label: str, timeou
             await self._interrupt(link, job, done)
         if not done.done():
             await link.end(patience=30)
-        return self._cell_of(link, job, await done)
+        return await self._cell_of(link, job, await done)
     except asyncio.CancelledError:
         job.stopped = job.stopped or 'KeyboardInterrupt: the run was stopped.'
         await self._interrupt(link, job, done, 0.5)
         with contextlib.suppress(RLMError):  # the run that was stopped may still use the draft of its answer
             if done.done():
-                self._cell_of(link, job, done.result())
+                await self._cell_of(link, job, done.result())
             else:
                 link.transport.kill()
         raise
@@ -436,7 +445,7 @@ def _stop(job: CellJob) -> None:
 _MAX_NAMES = 10_000  # variables that the host keeps track of
 
 
-def _text(value: Any, limit: int = 2 * MAX_FRAME) -> str:
+def _text(value: Any, limit: int = MAX_FRAME) -> str:
     "The first `limit` characters of a field."
     if not isinstance(value, str):
         raise BadFrame('A field of its frame is not a text.')
@@ -447,17 +456,17 @@ def _optional_text(value: Any) -> str | None:
     return None if value is None else _text(value)
 
 
-def _read_final(final: Any) -> Answer | None:
+async def _read_final(final: Any, hashing: HashingTime) -> Answer | None:
     "The answer that a cell submitted; raises `BadFrame`."
     if final is None:
         return None
     source = final.get('source') if isinstance(final, dict) else None
     if source not in ('FINAL', 'FINAL_VAR', 'answer'):
         raise BadFrame('The answer in its frame is not valid.')
-    return Answer(unpack(final.get('value')), source)
+    return Answer(await unpack_aside(final.get('value'), hashing), source)
 
 
-def _read_cell(job: CellJob, frame: dict) -> Cell:
+async def _read_cell(job: CellJob, frame: dict, hashing: HashingTime) -> Cell:
     "The cell that a `done` frame describes; raises `BadFrame`."
     given = frame.get('cell')
     if frame['op'] != 'done' or not isinstance(given, dict):
@@ -471,17 +480,18 @@ def _read_cell(job: CellJob, frame: dict) -> Cell:
         error=_optional_text(given.get('error')),
         seconds=job.seconds,
         calls=job.calls,
-        final=_read_final(given.get('final')),
+        final=await _read_final(given.get('final'), hashing),
         notes=tuple(_text(note, 2000) for note in notes[:20]),
     )
 
 
 @patch
-def _cell_of(self: RemoteShell, link: Link, job: CellJob, frame: dict) -> Cell:
+async def _cell_of(self: RemoteShell, link: Link, job: CellJob, frame: dict) -> Cell:
     "The cell and the variables that a `done` frame describes; raises `BadFrame`."
+    hashing = HashingTime()
     try:
-        cell = _read_cell(job, frame)
-        self._read_variables(frame)
+        cell = await _read_cell(job, frame, hashing)
+        await self._read_variables(frame, hashing)
     except BadFrame as error:
         link.problem = str(error)
         link.transport.kill()
@@ -491,7 +501,7 @@ def _cell_of(self: RemoteShell, link: Link, job: CellJob, frame: dict) -> Cell:
 
 
 @patch
-def _read_variables(self: RemoteShell, frame: dict) -> None:
+async def _read_variables(self: RemoteShell, frame: dict, hashing: HashingTime) -> None:
     "Renew what the host knows of the variables; raises `BadFrame`."
     seen = frame.get('variables')
     names = frame.get('names')
@@ -499,7 +509,7 @@ def _read_variables(self: RemoteShell, frame: dict) -> None:
         raise BadFrame('Its frame does not list the variables.')
     seen = {_text(name, 500): _text(about, 500) for name, about in list(seen.items())[:_MAX_NAMES]}
     names = {_text(name, 500) for name in names[:_MAX_NAMES]}
-    draft = unpack(frame.get('answer'))
+    draft = await unpack_aside(frame.get('answer'), hashing)
     self._seen = seen
     self._names = names | set(seen)
     self._draft = draft if isinstance(draft, dict) else {'content': '', 'ready': False}
@@ -575,7 +585,7 @@ async def _replies(self: RemoteShell, frame: dict) -> list:  # replies or except
         waiting = self._job.asking(0) if is_free else contextlib.nullcontext()
         async with self._tool_turns:
             return [await self._find_passages(frame.get('query'), frame.get('k'), waiting)]
-    prompts, model, contexts = self._read_subcall(frame)
+    prompts, model, contexts = await self._read_subcall(frame)
     if self.subcalls is None:
         raise RLMError(f'{kind}_query has no model to ask: open the shell with subcalls=...')
     job = self._job
@@ -605,7 +615,7 @@ def _count_tool_call(self: RemoteShell) -> None:
 
 
 @patch
-def _read_subcall(self: RemoteShell, frame: dict) -> tuple[list, str | None, list | None]:
+async def _read_subcall(self: RemoteShell, frame: dict) -> tuple[list, str | None, list | None]:
     "Prompts, model and contexts of a `call` frame; raises `RLMError`."
     prompts = frame.get('prompts')
     model = frame.get('model')
@@ -621,17 +631,17 @@ def _read_subcall(self: RemoteShell, frame: dict) -> tuple[list, str | None, lis
     if not isinstance(contexts, list) or len(contexts) != len(prompts):
         raise RLMError('Give one context for each prompt.')
     hashing = HashingTime()
-    return prompts, model, [self._read_context(context, hashing) for context in contexts]
+    return prompts, model, [await self._read_context(context, hashing) for context in contexts]
 
 
 @patch
-def _read_context(self: RemoteShell, given: Any, hashing: HashingTime) -> Any:
+async def _read_context(self: RemoteShell, given: Any, hashing: HashingTime) -> Any:
     "The context of a child: a context of this shell by its number, or the value that was sent."
     if isinstance(given, dict) and given.get('$') == 'context':
         number = given.get('number')
         if type(number) is int and 0 <= number < len(self._contexts):
             return self._contexts[number]
-    return unpack(given, hashing)
+    return await unpack_aside(given, hashing)
 
 # %% ../../../nbs/shell/remote/06_remote_shell.ipynb #a7138bed
 def _is_message(part: Any) -> bool:
@@ -676,7 +686,7 @@ def _query_database(self: RemoteShell, frame: dict) -> str:  # base64 of JSON: a
 async def _call_tool(self: RemoteShell, frame: dict) -> Any:
     "Call a function of the user's with plain data."
     tool = self.tools.get(frame['name']) if isinstance(frame.get('name'), str) else None
-    arguments, named = unpack([frame.get('args'), frame.get('kwargs')])
+    arguments, named = await unpack_aside([frame.get('args'), frame.get('kwargs')])
     if tool is None or not callable(tool.value) or not isinstance(arguments, list) or not isinstance(named, dict):
         raise RLMError('There is no such function.')
     try:

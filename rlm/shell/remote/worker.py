@@ -8,6 +8,7 @@ import asyncio
 import base64
 import builtins
 import contextlib
+import errno
 import itertools
 import json
 import mmap
@@ -29,7 +30,7 @@ from ...base.errors import RLMError
 from ...base.event_loop import event_loop
 from .. import capture
 from ..capture import start_for_host
-from .frames import decode_frame, encode_frame, FRAME_LENGTH, pack, PYTHON, unpack
+from .frames import decode_frame, encode_frame, FRAME_LENGTH, pack, PYTHON, TOO_MANY_SENT, unpack
 from ..ipython import CellJob, ipython_profile, ShellThread, Shell
 from .locks import apply_locks, die_with_parent
 from ..namespace import show, UnknownVariable
@@ -485,18 +486,31 @@ def serve(
     ipython_profile()[1].cleanup()  # a worker is killed, so it could not delete IPython's folder at its end
     server.shell._start_ipython(server.jobs)
     show([])  # its imports are made now, before a cell can change `sys.modules`
-    folders = []
     if 'folder' in settings:
-        folders = [os.open(settings['folder'], os.O_RDONLY | os.O_DIRECTORY)]
+        _send_folder(channel, settings['folder'])
     apply_locks(settings)
     event_loop()  # its thread interrupts cells, so it is started before a cell can use up the threads
     if threading.current_thread() is threading.main_thread() and on_shell is None:
         server.shell.thread = threading.get_ident()
         signal.signal(signal.SIGINT, _do_nothing)
-        discard_output()
     start_for_host(threading.Thread(target=server.read, name='rlm-reader', daemon=True))
-    channel.write(encode_frame(dict(op='ready')), folders)
+    channel.write(encode_frame(dict(op='ready')))
+    if server.shell.thread:
+        discard_output()  # not before: the host reads there why a worker did not start
     server.jobs._serve()
+
+
+def _send_folder(channel: Channel, path: str) -> None:
+    "Send the host the open folder that cells may write to; the filter of system calls refuses that later."
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        channel.write(encode_frame(dict(op='folder')), [folder])
+    except OSError as error:
+        if error.errno != errno.ETOOMANYREFS:
+            raise
+        sys.exit(TOO_MANY_SENT)
+    finally:
+        os.close(folder)
 
 
 def discard_output() -> None:
