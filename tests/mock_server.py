@@ -374,7 +374,7 @@ class Server:
         if self.settings.streams == 'broken' and not self.state.broken:
             self.state.broken = True
             await response.write(data[: len(data) // 2].encode())
-            request.transport.abort()
+            request.transport.close()
             return response
         for start in range(0, len(data), 50):
             await response.write(data[start : start + 50].encode())
