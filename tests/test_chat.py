@@ -15,7 +15,10 @@ pexpect = pytest.importorskip('pexpect')
 
 # prompt_toolkit draws the prompt, then shows the cursor.
 PROMPT = r'\x1b\[\?2004h.*?\x1b\[\?25h'
-SLOW = '```repl\nimport time\nprint("now " + "sleeping")\ntime.sleep(120)\n```'
+SLOW = (
+    '```repl\nimport pathlib, time\nprint("now " + "sleeping")\n'
+    'while not pathlib.Path("alarm").exists():\n    time.sleep(0.05)\n```'
+)
 RULES = [
     ('How many.*', 'I count.\n```repl\nwords = context.split()\nFINAL(len(words))\n```'),
     ('last one', '```repl\nFINAL(words[-1])\n```'),
@@ -129,12 +132,15 @@ def test_ctrl_c_keeps_the_session_and_another_process_goes_on(place):
     talk.child.sendintr()
     talk.child.expect('the session goes on, and /resume continues the question')
     server.script(rules=[('', '```repl\nFINAL(f"{len(words)} after all")\n```')])
+    (folder / 'alarm').touch()
     talk.say('/resume', '\n7 after all\r')
+    (folder / 'alarm').unlink()
     server.script(rules=RULES)
     talk.say('Sleep, then answer.', 'now sleeping')
     talk.child.sendintr()
     talk.child.expect('the session goes on')
     talk.leave()
+    (folder / 'alarm').touch()
     # The question that was stopped is continued by the process that brings the session back.
     server.script(
         rules=[
