@@ -117,6 +117,7 @@ class State:
     usage: Counter = field(default_factory=Counter)
     told: Counter = field(default_factory=Counter)
     times: list = field(default_factory=list)
+    fields: set = field(default_factory=set)  # of the bodies of all requests
     broken: bool = False  # whether a stream was broken off
 
     def stats(self) -> dict:
@@ -128,6 +129,7 @@ class State:
             left=self.left,
             statuses=dict(self.statuses),
             prompts=self.prompts,
+            fields=sorted(self.fields),
             usage=dict(self.usage),
             told=dict(self.told),
             times=self.times,
@@ -339,6 +341,7 @@ class Server:
         self.state.prompts.append(body.get('messages') if isinstance(body, dict) else None)
         if refused is not None:
             return refused
+        self.state.fields.update(body)
         reply = await plan(self.state, self.settings.mode(body['model']), body)
         kind = reply.get('fault') or self.settings.fault(number)
         if kind == 'hung':

@@ -133,7 +133,7 @@ def test_ctrl_c_keeps_the_session_and_another_process_goes_on(place):
     talk.child.expect('the session goes on, and /resume continues the question')
     server.script(rules=[('', '```repl\nFINAL(f"{len(words)} after all")\n```')])
     (folder / 'alarm').touch()
-    talk.say('/resume', '\n7 after all\r')
+    talk.say('/resume', '7 after all\r')
     (folder / 'alarm').unlink()
     server.script(rules=RULES)
     talk.say('Sleep, then answer.', 'now sleeping')

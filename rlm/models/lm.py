@@ -32,7 +32,7 @@ from .lane.chat_completions import ChatCompletion, complete, Fields, read_delta,
 from .lane.model_map import count_text_tokens, find_facts, ModelFacts
 from .ledger import Ledger, Usage
 from .offline import accepted_arguments, count_tokens, find_model, text_of, thinking_of
-from .outgoing import without_surrogates
+from .outgoing import callback_metadata, without_surrogates
 from .reply_cache import open_cache
 from .retries import EmptyReply, explain, may_pass, Retries, Throttle, UselessReply
 
@@ -471,6 +471,8 @@ def _litellm_request(
 ) -> Callable[[], Any]:
     "LiteLLM's `acompletion` with all its arguments."
     request = params | self._litellm_address()
+    if metadata := callback_metadata(params.get('metadata')):
+        request['metadata'] = metadata
     if params.get('tools') and _lacks_mcp():
         request['_skip_mcp_handler'] = True
     # The attempt is ended by our own timeout. LiteLLM's timeout also counts time in which this process was suspended.

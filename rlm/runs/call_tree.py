@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import json
 import time
+import uuid
 from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any
 from fastcore.basics import patch
@@ -17,6 +18,7 @@ from ..base.errors import redact, RLMError
 from ..base.fingerprint import Fingerprint, fingerprint, take_fingerprint
 from ..models.ledger import Ledger, Limits, Usage
 from ..models.lm import LM, Reply
+from ..models.outgoing import place_of_calls
 from .actions.cited import Cited
 from .actions.output import Formed
 from .parse.clean import clean_reply
@@ -161,6 +163,7 @@ class CallTree:
         level: int = 0,  # level of its root; above 0 where several trees are compared below one run
     ):
         self.journal, self.ledger, self.level = journal, Ledger(limits), level
+        self.trace_id = uuid.uuid4().hex  # names the run for LiteLLM's callbacks
         self.sub_calls = 0
         self.result: Result | None = None  # the root's, once it has ended
         self.strategy: Any = None  # the `Strategy` whose run this is
@@ -230,12 +233,14 @@ class CallTree:
         started = time.perf_counter()
         reply, problem = None, None
         try:
-            if not self._is_followed(kind, where):
-                reply = await lm.acall(messages, tools, self.ledger, **params)
-                return reply
-            written = Written(self.journal, run, dict(call=number, kind=kind, **where), is_answer)
-            reply = await lm.acall(messages, tools, self.ledger, on_delta=written.add, **params)
-            written.close()
+            about = dict(call=number, kind=kind, **where)
+            follow = Written(self.journal, run, about, is_answer) if self._is_followed(kind, where) else None
+            place = {name: about.get(name) for name in ('call', 'kind', 'turn', 'cell', 'stage')}
+            with place_of_calls(trace_id=self.trace_id, run=run, **place):
+                more = dict(on_delta=follow.add) if follow else {}
+                reply = await lm.acall(messages, tools, self.ledger, **more, **params)
+            if follow:
+                follow.close()
             return reply
         except BaseException as error:
             problem = error
