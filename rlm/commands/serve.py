@@ -350,7 +350,8 @@ def serve(
     say(f'http://{args.host}:{args.port}/v1   model: {owner.name} ({lm.name})   shared: {shared}')
     if not args.no_key and 'RLM_SERVE_KEY' not in os.environ:
         say(f'key: {key}')
-    uvicorn.run(app, host=args.host, port=args.port, log_level='warning')
+    # Uvicorn's own 5 s close connections that a busy client is about to use again, and reset its request.
+    uvicorn.run(app, host=args.host, port=args.port, log_level='warning', timeout_keep_alive=75)
     return 0
 
 
