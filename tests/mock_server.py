@@ -27,6 +27,9 @@ Settings, which are also options on the command line:
 - `faults`: maps a fault (`429`, `500`, `hung`, `malformed`, `no_choices`, `null`, `truncated`) to the share of requests
   that get it: `{"429": 0.1}`.
 - `seed`: with the number of a request, it alone decides which fault the request gets, so a run can be repeated.
+- `streams`: `usage` (default): a request with `stream` gets pieces, and the usage where it asks for it; `no usage`: the
+  usage never comes; `refuses options`: `stream_options` gets 400; `never`: replies come whole; `refuses`: `stream` gets
+  400; `broken`: the first stream ends in the middle.
 - `crowded`: of so many requests only the first is answered; the others get 429.
 
 Usage: a message has `ceil(characters / 4)` tokens. A prompt has the sum of its messages' tokens; a reply is counted in
@@ -78,6 +81,7 @@ class Settings:
     seed: int = 0
     retry_after: float = 1.0
     faults: dict[str, float] = field(default_factory=dict)
+    streams: str = 'usage'
     crowded: int = 1
     serves: dict[str, str] = field(default_factory=dict)
 
@@ -113,6 +117,8 @@ class State:
     usage: Counter = field(default_factory=Counter)
     told: Counter = field(default_factory=Counter)
     times: list = field(default_factory=list)
+    fields: set = field(default_factory=set)  # of the bodies of all requests
+    broken: bool = False  # whether a stream was broken off
 
     def stats(self) -> dict:
         "The answer to `GET /stats`."
@@ -123,6 +129,7 @@ class State:
             left=self.left,
             statuses=dict(self.statuses),
             prompts=self.prompts,
+            fields=sorted(self.fields),
             usage=dict(self.usage),
             told=dict(self.told),
             times=self.times,
@@ -250,6 +257,10 @@ def checked(settings: Settings, request: web.Request, body: object) -> web.Respo
         )
     if not isinstance(body, dict) or not isinstance(body.get('model'), str) or not body.get('messages'):
         return refusal(400, 'The request needs a model and messages.', 'invalid_request')
+    if settings.streams == 'refuses' and 'stream' in body:
+        return refusal(400, 'Streaming is not supported for this deployment.', 'invalid_request')
+    if settings.streams == 'refuses options' and 'stream_options' in body:
+        return refusal(400, 'stream_options: Extra inputs are not permitted', 'invalid_request')
     if settings.mode(body['model']) not in MODES:
         return refusal(
             404, f"The model `{body['model']}` does not exist or you do not have access to it.", 'model_not_found'
@@ -275,6 +286,27 @@ def faulty(kind: str, settings: Settings, answer: dict) -> web.Response:
         answer['choices'][0]['message'] = {'role': 'assistant', 'content': None}
     text = json.dumps(answer)
     return web.Response(text=text[: len(text) // 2] if kind == 'truncated' else text, content_type='application/json')
+
+
+def pieces_of(answer: dict) -> Iterator[dict]:
+    "A good answer as the pieces of a stream, without its usage."
+    about = dict(id=answer['id'], object='chat.completion.chunk', created=0, model=answer['model'])
+    choice = answer['choices'][0]
+    message = choice['message']
+
+    def piece(delta: dict, reason: str | None = None) -> dict:
+        return dict(about, choices=[dict(index=0, delta=delta, finish_reason=reason)])
+
+    yield piece(dict(role='assistant', content=''))
+    for word in re.findall(r'\s*\S+|\s+', message['content'] or ''):
+        yield piece(dict(content=word))
+    for place, call in enumerate(message.get('tool_calls') or ()):
+        arguments = call['function']['arguments']
+        yield piece(dict(tool_calls=[dict(call, index=place, function=dict(call['function'], arguments=''))]))
+        for start in range(0, len(arguments), 5):
+            part = dict(index=place, function=dict(arguments=arguments[start : start + 5]))
+            yield piece(dict(tool_calls=[part]))
+    yield piece({}, choice['finish_reason'])
 
 
 class Server:
@@ -309,6 +341,7 @@ class Server:
         self.state.prompts.append(body.get('messages') if isinstance(body, dict) else None)
         if refused is not None:
             return refused
+        self.state.fields.update(body)
         reply = await plan(self.state, self.settings.mode(body['model']), body)
         kind = reply.get('fault') or self.settings.fault(number)
         if kind == 'hung':
@@ -328,7 +361,27 @@ class Server:
         if kind:
             return faulty(kind, self.settings, answer)
         self.state.usage.update(used)
+        if body.get('stream') and self.settings.streams != 'never':
+            return await self.stream(request, answer, body)
         return web.json_response(answer)
+
+    async def stream(self, request: web.Request, answer: dict, body: dict) -> web.StreamResponse:
+        "Send an answer in pieces; they end in the middle of bytes, as those of a network do."
+        pieces = list(pieces_of(answer))
+        options = body.get('stream_options') or {}
+        if options.get('include_usage') and self.settings.streams != 'no usage':
+            pieces.append(dict(answer, object='chat.completion.chunk', choices=[]))
+        data = ''.join(f'data: {json.dumps(piece)}\n\n' for piece in pieces) + 'data: [DONE]\n\n'
+        response = web.StreamResponse(headers={'Content-Type': 'text/event-stream'})
+        await response.prepare(request)
+        if self.settings.streams == 'broken' and not self.state.broken:
+            self.state.broken = True
+            await response.write(data[: len(data) // 2].encode())
+            request.transport.close()
+            return response
+        for start in range(0, len(data), 50):
+            await response.write(data[start : start + 50].encode())
+        return response
 
     async def script(self, request: web.Request) -> web.Response:
         posted = await request.json()
@@ -431,6 +484,7 @@ def main() -> None:
     parser.add_argument(
         '--faults', type=json.loads, default={}, help='shares of requests, such as {"429": 0.1, "hung": 0.01}'
     )
+    parser.add_argument('--streams', default='usage', help='how replies are streamed; see above')
     parser.add_argument('--crowded', type=int, default=1, help='of so many requests only the first is answered')
     parser.add_argument(
         '--serves', type=json.loads, default={}, help='further names and their modes, such as {"gpt-4o": "extractive"}'

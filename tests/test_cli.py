@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,6 +53,29 @@ def test_direct_is_one_call(server, book):
     server.script(*['Anna Brand'])
     done = rlm('ask', 'Who was master?', book, '--model', 'openai/x', '--method', 'direct', server=server)
     assert (done.returncode, done.stdout, server.stats()['requests']) == (0, 'Anna Brand\n', 1)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no pseudo-terminals')
+def test_tokens_are_shown_as_they_come_and_the_answer_once(server, book):
+    # A pipe gets the answer alone, when it is certain; the tokens go to standard error.
+    asked = 'ask', 'Who was master?', book, '--model', 'openai/x', '--stream'
+    replies = f'I look.\n{LOOK}', 'FINAL(Anna Brand)'
+    server.script(*replies)
+    done = rlm(*asked, server=server)
+    assert (done.returncode, done.stdout) == (0, 'Anna Brand\n')
+    shown = done.stderr.splitlines()
+    places = [next(place for place, line in enumerate(shown) if start in line) for start in ('I look.', 'turn 1')]
+    assert places == sorted(places) and '  master was Anna Brand.' in done.stderr
+    # A terminal gets it while it is written, and not a second time.
+    pexpect = pytest.importorskip('pexpect')
+    server.script(*replies)
+    address = {'OPENAI_API_BASE': server.api_base, 'OPENAI_API_KEY': 'none', 'TERM': 'xterm'}
+    words = ['-c', 'import sys; from rlm.cli import main; sys.exit(main())', *map(str, asked), '--env', 'local']
+    about = dict(env=os.environ | address, timeout=120, encoding='utf-8', dimensions=(40, 150))
+    terminal = pexpect.spawn(sys.executable, words, **about)
+    terminal.expect(pexpect.EOF)
+    assert terminal.before.count('Anna Brand\r') == 1, terminal.before
+    assert terminal.before.index('Anna Brand\r') < re.search(r'turn 2 · \d', terminal.before).start()
 
 
 def test_the_sub_model_answers_sub_calls(server, book):

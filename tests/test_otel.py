@@ -1,4 +1,4 @@
-"`rlm ask --otel` against a receiver of OTLP on this machine."
+"What other tools see of a run: spans at a receiver of OTLP on this machine, and the callbacks of LiteLLM."
 
 import subprocess
 import sys
@@ -6,6 +6,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+
+from rlm import LM, RLM
+from rlm.models.lm import load_litellm
+from tests.mock_server import mock_server
 
 trace_service = pytest.importorskip('opentelemetry.proto.collector.trace.v1.trace_service_pb2')
 
@@ -48,3 +52,48 @@ def test_a_run_arrives_as_one_trace_without_its_texts(receiver, tmp_path):
     names = {span.name for span in spans}
     assert {'invoke_agent rlm', 'turn 1', 'execute_tool python', 'chat offline/extractive'} <= names
     assert not any('Olaf' in str(span) for span in spans)
+
+
+def test_callbacks_of_litellm_get_the_place_of_each_call(tmp_path):
+    litellm = load_litellm()
+    from litellm.integrations.custom_logger import CustomLogger
+
+    class Log(CustomLogger):
+        def __init__(self):
+            self.seen, self.all_here = [], threading.Event()
+
+        async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+            self.seen.append(kwargs['litellm_params']['metadata'])
+            if len(self.seen) == 4:
+                self.all_here.set()
+
+    log, before = Log(), litellm.callbacks
+    cell = '```repl\nsaid = llm_query_batched(["one", "two"])\n```'
+    with mock_server() as server:
+        server.script(cell, 'first', 'second', 'FINAL(done)')
+        litellm.callbacks = [log]
+        try:
+            lm = LM(
+                'openai/script',
+                api_base=server.api_base,
+                api_key='none',
+                lane='litellm',
+                metadata=dict(session_id='mine'),
+            )
+            result = RLM(lm, env='local')('so much depends', 'How many words?')
+            assert log.all_here.wait(60)
+            fields = server.stats()['fields']
+        finally:
+            litellm.callbacks = before
+    assert result.answer == 'done'
+    assert len({one['trace_id'] for one in log.seen}) == 1
+    places = sorted((one['turn'], one['kind'], one.get('cell'), one['run']) for one in log.seen)
+    assert places == [
+        (1, 'subcall', 1, 'r1'),
+        (1, 'subcall', 1, 'r1'),
+        (1, 'turn', None, 'r1'),
+        (2, 'turn', None, 'r1'),
+    ]
+    assert all(one['session_id'] == 'mine' and one['trace_name'] == 'rlm' for one in log.seen)
+    # The server gets none of it.
+    assert not {'metadata', 'trace_id'} & set(fields)

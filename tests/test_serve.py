@@ -10,6 +10,7 @@ import time
 import pytest
 
 from rlm.models.lm import LM
+from tests.mock_server import mock_server
 
 httpx = pytest.importorskip('httpx')
 uvicorn = pytest.importorskip('uvicorn')
@@ -39,8 +40,9 @@ def serving(model, **settings):
     from rlm.commands.serve import make_app, Owner
     from rlm.provider import Service
 
-    lm = LM(model, max_concurrency=100)
-    service = Service(open_to_requests=False, strategy='direct', max_calls=5)
+    lm = model if isinstance(model, LM) else LM(model, max_concurrency=100)
+    run = dict(strategy='direct', max_calls=5) | settings.pop('run', {})
+    service = Service(open_to_requests=False, **run)
     about = dict(make_lm=lambda **sampling: lm, service=service, shares={}, key='the key', max_bytes=10_000)
     app = make_app(Owner(**about | settings))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level='error'))
@@ -137,6 +139,50 @@ def test_more_requests_than_places_wait_and_too_many_are_refused():
 
     with serving(model, max_runs=1, max_waiting=0) as port:
         assert asyncio.run(asking(port)) == (429, '3')
+
+
+def streamed(port, **more):
+    "What a client of a stream gets: the pieces of the answer, the progress as one text, the usage."
+    openai = pytest.importorskip('openai')
+    client = openai.OpenAI(base_url=f'http://127.0.0.1:{port}/v1', api_key='the key', max_retries=0)
+    asked = request('so much depends', **more)
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options=dict(include_usage=True)))
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    progress = ''.join(getattr(delta, 'reasoning_content', None) or '' for delta in deltas)
+    return [delta.content for delta in deltas if delta.content], progress, chunks[-1].usage
+
+
+def test_tokens_of_the_answer_and_of_turns_are_streamed():
+    said = 'There are three words in this text.'
+    code = 'I count.\n```repl\nprint("words:", len(context.split()))\n```'
+    with mock_server() as behind:
+        lm = LM('openai/script', api_base=behind.api_base, api_key='none')
+        behind.script(said)
+        with serving(lm) as port:
+            pieces, _, usage = streamed(port)
+        # Each piece of the model's server is a piece of the answer.
+        assert pieces == ['There', ' are', ' three', ' words', ' in', ' this', ' text.']
+        told = behind.stats()['told']
+        assert (usage.prompt_tokens, usage.completion_tokens) == (told['prompt_tokens'], told['completion_tokens'])
+        behind.reset()
+        behind.script(code, f'FINAL({said})')
+        with serving(lm, run=dict(strategy='rlm', env='local')) as port:
+            pieces, progress, usage = streamed(port)
+        assert pieces == [said]
+        for line in ('  I count.\n', '  │ print("words:", len(context.split()))\n', '  words: 3\n'):
+            assert line in progress
+        told = behind.stats()['told']
+        assert (usage.prompt_tokens, usage.completion_tokens) == (told['prompt_tokens'], told['completion_tokens'])
+
+
+def test_a_stream_that_broke_behind_the_server_ends_with_the_whole_answer():
+    said = 'There are three words in this text.'
+    with mock_server(streams='broken') as behind:
+        behind.script(said, said)
+        with serving(LM('openai/script', api_base=behind.api_base, api_key='none')) as port:
+            pieces, _, _ = streamed(port)
+    sent, _, whole = ''.join(pieces).rpartition('\n\n')
+    assert whole == said and said.startswith(sent)
 
 
 def test_an_mcp_client_starts_the_command_and_asks(tmp_path):

@@ -24,7 +24,7 @@ from .config import Config
 from .options import add_env, add_limits, add_models, limits_of, models_of, need, speaker
 from .shares import read_share, read_shares
 from ..models.lm import LM
-from ..provider import PIECE_CHARS, Service, afollow, read_messages, read_options
+from ..provider import PIECE_CHARS, Service, Token, afollow, read_messages, read_options, rest_of
 from ..runs.result import Result
 from ..runs.strategy import Strategy
 
@@ -200,12 +200,17 @@ async def to_events(
         return f'data: {json.dumps(about | dict(choices=choices))}\n\n'
 
     yield event(dict(role='assistant', content=''))
+    sent = ''
     try:
         async for piece in pieces:
+            if isinstance(piece, Token):
+                sent += piece
+                yield event(dict(content=piece))
+                continue
             if isinstance(piece, str):
                 yield event(dict(reasoning_content=piece)) if piece else ': keep-alive\n\n'
                 continue
-            text = to_completion(piece, model)['choices'][0]['message']['content']
+            text = rest_of(to_completion(piece, model)['choices'][0]['message']['content'], sent)
             for start in range(0, len(text), PIECE_CHARS):
                 yield event(dict(content=text[start : start + PIECE_CHARS]))
             yield event({}, _finish_reason(piece))
@@ -345,7 +350,8 @@ def serve(
     say(f'http://{args.host}:{args.port}/v1   model: {owner.name} ({lm.name})   shared: {shared}')
     if not args.no_key and 'RLM_SERVE_KEY' not in os.environ:
         say(f'key: {key}')
-    uvicorn.run(app, host=args.host, port=args.port, log_level='warning')
+    # Uvicorn's own 5 s close connections that a busy client is about to use again, and reset its request.
+    uvicorn.run(app, host=args.host, port=args.port, log_level='warning', timeout_keep_alive=75)
     return 0
 
 

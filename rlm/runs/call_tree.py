@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import json
 import time
+import uuid
 from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any
 from fastcore.basics import patch
@@ -17,15 +18,17 @@ from ..base.errors import redact, RLMError
 from ..base.fingerprint import Fingerprint, fingerprint, take_fingerprint
 from ..models.ledger import Ledger, Limits, Usage
 from ..models.lm import LM, Reply
+from ..models.outgoing import place_of_calls
 from .actions.cited import Cited
 from .actions.output import Formed
 from .parse.clean import clean_reply
+from .parse.written import ReplyReader
 from .recipe import is_literal, recipe
 from .result import Result
 from ..trace.journal import Journal
 
 # %% auto #0
-__all__ = ['NoRecord', 'CallTree']
+__all__ = ['NoRecord', 'Written', 'CallTree']
 
 # %% ../../nbs/runs/05_call_tree.ipynb #norec01
 class NoRecord:
@@ -115,6 +118,40 @@ class NoRecord:
     ) -> None:
         "Wait until a trajectory may end, in the order of the record."
 
+# %% ../../nbs/runs/05_call_tree.ipynb #wrt05001
+class Written:
+    "Passes on the tokens of one reply: `written.add(1, 'text', 'Ho')`."
+
+    def __init__(
+        self,
+        journal: Journal,  # whose subscribers are told
+        run: str,  # the trajectory that asks
+        about: Mapping[str, Any],  # fields of the events: call, kind, turn
+        is_answer: bool = False,  # whether the text is the answer
+    ):
+        self.journal, self.run, self.is_answer = journal, run, is_answer
+        self.about = {name: about[name] for name in ('call', 'kind', 'turn', 'stage') if name in about}
+        self._attempt, self._reader = 1, ReplyReader(is_answer)
+
+    def add(
+        self,
+        attempt: int,  # from 1; a new number: the reply begins again
+        kind: str,  # "text", "thinking" or "tool"
+        text: str,  # what comes next
+    ) -> None:
+        "Pass on what is known with the next piece."
+        if attempt != self._attempt:
+            self._attempt, self._reader = attempt, ReplyReader(self.is_answer)
+        self._tell(self._reader.feed(kind, text))
+
+    def close(self) -> None:
+        "Pass on what was held back, at the end of the reply."
+        self._tell(self._reader.close())
+
+    def _tell(self, parts: list[tuple[str, str]]) -> None:
+        for part, text in parts:
+            self.journal.pass_on('delta', self.run, **self.about, attempt=self._attempt, part=part, text=text)
+
 # %% ../../nbs/runs/05_call_tree.ipynb #84a8d1bb
 class CallTree:
     "The ledger, the journal and the ids that all trajectories of one run share."
@@ -126,6 +163,7 @@ class CallTree:
         level: int = 0,  # level of its root; above 0 where several trees are compared below one run
     ):
         self.journal, self.ledger, self.level = journal, Ledger(limits), level
+        self.trace_id = uuid.uuid4().hex  # names the run for LiteLLM's callbacks
         self.sub_calls = 0
         self.result: Result | None = None  # the root's, once it has ended
         self.strategy: Any = None  # the `Strategy` whose run this is
@@ -183,6 +221,7 @@ class CallTree:
         kind: str,  # turn, subcall or compaction
         tools: list | None = None,  # tool schemas
         params: Mapping[str, Any] | None = None,  # sampling parameters of this call
+        is_answer: bool = False,  # whether the text of the reply is the answer, for those who follow its tokens
         **where: Any,  # turn, cell, prompt: written to the journal
     ) -> Reply:  # as `LM.acall` returns it
         "Make one model call and write it to the journal; raises what `LM.acall` raises. A resumed run has its reply."
@@ -194,7 +233,14 @@ class CallTree:
         started = time.perf_counter()
         reply, problem = None, None
         try:
-            reply = await lm.acall(messages, tools, self.ledger, **params)
+            about = dict(call=number, kind=kind, **where)
+            follow = Written(self.journal, run, about, is_answer) if self._is_followed(kind, where) else None
+            place = {name: about.get(name) for name in ('call', 'kind', 'turn', 'cell', 'stage')}
+            with place_of_calls(trace_id=self.trace_id, run=run, **place):
+                more = dict(on_delta=follow.add) if follow else {}
+                reply = await lm.acall(messages, tools, self.ledger, **more, **params)
+            if follow:
+                follow.close()
             return reply
         except BaseException as error:
             problem = error
@@ -272,6 +318,13 @@ class CallTree:
             self.ledger.settle(-1, used, model)
 
 # %% ../../nbs/runs/05_call_tree.ipynb #ct00003
+@patch
+def _is_followed(self: CallTree, kind: str, where: Mapping[str, Any]) -> bool:
+    "Whether somebody follows the tokens of a call: those of turns, and of the calls that join the replies of a plan."
+    joins = str(where.get('stage') or '').startswith('reduce')
+    return (kind == 'turn' or joins) and self.journal.passes('delta')
+
+
 @patch
 def _write_call(self: CallTree, run: str, lm: LM, kind: str, where: Mapping[str, Any]) -> Any:  # the call's number
     "Announce a call in the journal."

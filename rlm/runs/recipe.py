@@ -26,6 +26,7 @@ NOT_RECORDED = (
     'trace',
     'logger',
     'verbose',
+    'stream',
     'sources',
     'on_event',
     'on_iteration',

@@ -51,6 +51,8 @@ class Settings:
     # where the context was read from, for the trace: {"files": [...], "encoding": "utf-8"}
     sources: Mapping[str, Any] | None = None
     verbose: bool = False  # show progress while the run goes on
+    # pass on the tokens of turns and the output of cells as they come: to `stream`, `on_event` and the display
+    stream: bool = False
     cite: bool = False  # ask the model for quotations with its answer, and check them: see `Result.cited`
     # type of the answer: a pydantic model, a dataclass, list[...], a JSON schema, fields such as "name, age int"
     output: Any = None
@@ -73,6 +75,7 @@ class Settings:
         check('keep_context', self.keep_context, int, least=0, give='a whole number of characters')
         check('sources', self.sources, Mapping, optional=True, give='a dict such as {"files": ["a.txt"]}')
         check('verbose', self.verbose, bool)
+        check('stream', self.stream, bool)
         check('cite', self.cite, bool)
         self.output = as_output(self.output)
         if self.logger and not hasattr(self.logger, 'attach'):

@@ -388,9 +388,13 @@ def _followed(self: Strategy, journal: Journal, subscribers: tuple[Callable[[dic
     with contextlib.ExitStack() as leave:
         if journal is not settings.trace:
             leave.callback(journal.close)
-        for subscriber in (*subscribers, settings.on_event, Callbacks(settings), display):
+        passing = ('delta', 'output') if settings.stream else ()
+        for subscriber in (*subscribers, settings.on_event):
             if subscriber:
-                leave.callback(journal.subscribe(subscriber))
+                leave.callback(journal.subscribe(subscriber, passing))
+        leave.callback(journal.subscribe(Callbacks(settings)))
+        if display:
+            leave.callback(journal.subscribe(display, passing or ('output',)))
         if settings.logger:
             leave.callback(settings.logger.attach(journal).finish)
         yield

@@ -7,16 +7,18 @@ from __future__ import annotations
 import codecs
 import ctypes
 import io
+import itertools
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from fastcore.basics import patch
+from ..base.event_loop import event_loop
 
 # %% auto #0
-__all__ = ['MAX_PRINTED', 'router', 'CellOutput', 'CellStream', 'NoInput', 'ShellOutput', 'ThreadOwner', 'RoutedStream', 'Router',
-           'run_for_cell', 'start_for_host']
+__all__ = ['MAX_PRINTED', 'MAX_LIVE', 'router', 'CellOutput', 'CellStream', 'NoInput', 'OutputRelay', 'ShellOutput',
+           'ThreadOwner', 'RoutedStream', 'Router', 'run_for_cell', 'start_for_host']
 
 # %% ../../nbs/shell/03_capture.ipynb #46640a55
 MAX_PRINTED = 20_000_000  # characters kept of what one cell prints
@@ -116,6 +118,53 @@ class NoInput(io.TextIOBase):
 
     read = readline
 
+# %% ../../nbs/shell/03_capture.ipynb #rly00002
+MAX_LIVE = 100_000  # characters of one cell's output that are passed on while it runs
+_GATHER_SECONDS = 0.05
+
+
+class OutputRelay:
+    "Passes on what a cell prints, from any thread: `relay = OutputRelay(tell); relay.add('stdout', 'one')`."
+
+    def __init__(
+        self,
+        tell: Callable[[str, str], Any],  # called with "stdout" or "stderr", and the text
+    ):
+        self.tell, self.room = tell, MAX_LIVE
+        self._waiting: list[tuple[str, str]] = []
+        self._due = False  # whether `_flush` will be called
+        self._lock = threading.RLock()  # a finaliser may print while its own thread is inside `add`
+        self._telling = threading.RLock()  # so that nothing comes after the end
+
+    def add(
+        self,
+        name: str,  # "stdout" or "stderr"
+        text: str,  # the printed text
+    ) -> None:
+        "Pass `text` on soon, on the event loop."
+        with self._lock:
+            text = text[: self.room]
+            if not text:
+                return
+            self.room -= len(text)
+            self._waiting.append((name, text))
+            due, self._due = self._due, True
+        if not due:
+            event_loop().call_soon_threadsafe(event_loop().call_later, _GATHER_SECONDS, self._flush)
+
+    def end(self) -> None:
+        "Pass on what is left, now; nothing follows."
+        with self._telling:
+            self._flush()
+            self.room = 0
+
+    def _flush(self) -> None:
+        with self._telling:
+            with self._lock:
+                waiting, self._waiting, self._due = self._waiting, [], False
+            for name, parts in itertools.groupby(waiting, key=lambda part: part[0]):
+                self.tell(name, ''.join(text for _, text in parts))
+
 # %% ../../nbs/shell/03_capture.ipynb #e5e4a257
 def _full_traceback(error: BaseException) -> str:
     return ''.join(traceback.format_exception(error)).rstrip()
@@ -130,6 +179,7 @@ class ShellOutput:
         self.cell: CellOutput | None = None  # of the running cell
         self.ipython: Callable[[], Any] = lambda: None  # returns what `get_ipython()` is in this shell's cells
         self.explain: Callable[[BaseException], str] = _full_traceback  # makes the text of an error in a thread
+        self.relay: OutputRelay | None = None  # passes on what the running cell prints
         self.replaces: set[str] = set()  # names of the streams that its cells may have replaced
         self.streams = dict(
             stdin=NoInput(),
@@ -145,6 +195,9 @@ class ShellOutput:
         "Add `text` to the running cell, or keep it for the next."
         with self._lock:
             (self.cell or self._late).add(name, text)
+            relay = self.relay
+        if relay:
+            relay.add(name, text)
 
     def begin(self) -> CellOutput:  # collects the cell's output
         "Start a cell."

@@ -28,7 +28,7 @@ from ..base.errors import BadInput, RLMError
 from ..base.event_loop import event_loop
 from ..base.python_source import syntax_tree
 from .assignments import check_assignments
-from .capture import CellOutput, router, run_for_cell, ShellOutput, start_for_host, ThreadOwner
+from .capture import CellOutput, OutputRelay, router, run_for_cell, ShellOutput, start_for_host, ThreadOwner
 from .namespace import describe, is_small, show, Workspace
 from .search import Passage
 from .view import BaseShell, Cell, Subcalls
@@ -642,6 +642,7 @@ def _perform(self: Shell, job: CellJob, thread: ShellThread) -> None:
     ipython.failed = None
     self._output.replaces |= {name for name in ('stdout', 'stderr', 'stdin') if name in job.code}
     job.captured = self._output.begin()
+    self._output.relay = OutputRelay(self.on_output) if self.on_output else None
     error = run_for_cell(ThreadOwner(self._output, job.captured), functools.partial(self._execute, job, thread))
     if error is not None:
         job.error = job.stopped or f'{type(error).__name__}: {error}'
@@ -660,6 +661,8 @@ def _finish(self: Shell, job: CellJob) -> Cell:
     workspace = self.workspace
     captured = job.captured or CellOutput()
     self._output.end(captured)
+    if self._output.relay:
+        self._output.relay.end()
     if self._job is job:
         self._job = None
     if job.label == SETUP:

@@ -78,6 +78,8 @@ class BaseShell(ABC):
         self.tools = read_tools(tools)
         self.timeout = timeout
         self.last: Cell | None = None  # the last cell that ran
+        # Called with "stdout" or "stderr" and what a running cell has printed; may be replaced between cells.
+        self.on_output: Callable[[str, str], Any] | None = None
         self._setup_code = setup_code
         self._setup_error: str | None = None
         self._closed = False

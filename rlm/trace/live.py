@@ -233,9 +233,12 @@ class LiveDisplay:
         file: Any = None,  # a text stream; None: stderr, or the output area in a notebook
         lines: int = 6,  # lines of a code or an output that are shown; more are counted
         interval: float = 0.1,  # seconds between two updates of the status line
+        answer: Any = None,  # a text stream that gets the tokens of the answer while they come; None: no stream does
     ):
         self.screen = _NotebookScreen() if file is None and _in_notebook() else Screen(file)
-        self.lines, self.interval = lines, interval
+        self.lines, self.interval, self.answer = lines, interval, answer
+        self.answered = ''  # what the stream of the answer was sent in this turn
+        self._open_line = False  # whether the cursor stands behind it
         self._guard = threading.Lock()
         self._over = threading.Event()  # set while no run goes on
         self._over.set()
@@ -250,7 +253,10 @@ class LiveDisplay:
         self._open = set()  # ids of calls without a reply
         self._failed = 0  # failed sub-calls of this turn
         self._last = ''  # the last line that a cell printed
+        self.answered = ''
         self._stages = set()  # (run id, stage) of the stages that have their line
+        self._growing = {}  # run id -> what is being written or printed there
+        self._written = {}  # run id -> parts of this turn's reply that were shown while they came
         if root is not None:
             self._tree.roots = [root]
 
@@ -263,6 +269,8 @@ class LiveDisplay:
             run = self._tree.add(event)
             if self._root is None:
                 self._begin(run)
+            if 'seq' in event or event.get('part') != 'answer':
+                self._close_answer()
             handle = getattr(self, f'_on_{event["type"]}', None)
             if handle is not None:
                 handle(run, event)
@@ -347,7 +355,7 @@ def _budget(self: LiveDisplay) -> str:
 @patch
 def _progress(self: LiveDisplay, now: bool = False) -> None:
     "Bring the status line up to date, but not too often."
-    if self._root is None or not now and time.monotonic() - self._shown < self.interval:
+    if self._root is None or self._open_line or not now and time.monotonic() - self._shown < self.interval:
         return
     self._shown = time.monotonic()
     self.screen.status(joined(self._where(), self._in_flight(), self._budget(), self._last))
@@ -406,6 +414,7 @@ def _on_notice(self: LiveDisplay, run: RunNode, event: dict) -> None:
 def _on_turn_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
     if run is self._root:
         self._started, self._finished, self._failed = set(), set(), 0
+        self.answered = ''
 
 
 @patch
@@ -428,16 +437,120 @@ def _on_reply(self: LiveDisplay, run: RunNode, event: dict) -> None:
     if self._is_aside(run):
         pass
     elif event.get('kind') == 'turn':
+        self._end_growing(run)
         self._print(run, turn_label(run.turn), '31' if event.get('error') else '36', self._name(run))
     elif event.get('error') and self._failed < self.lines:  # the others are in the count below the cell
         self._failed += 1
         self._print(run, call_label(event), '31', '  ')
     self._progress()
 
+# %% ../../nbs/trace/05_live.ipynb #grow0002
+class _Growing:
+    "A text that grows: its first lines are printed as soon as they are complete."
+
+    def __init__(self, what: tuple, show: Callable[[str], None], most: int):
+        self.what = what  # of which part of the run it is
+        self.shown = 0  # lines that were printed
+        self.last = ''  # the line that is being written
+        self._show, self._most = show, most
+        self._waiting = 0  # lines that were not printed, since there were too many
+
+    def add(self, text: str) -> None:
+        *lines, self.last = (self.last + text).split('\n')
+        # A progress bar writes one line again and again.
+        self.last = self.last.rstrip('\r').rpartition('\r')[2][-2_000:]
+        for line in lines:
+            self._add_line(line)
+
+    def _add_line(self, line: str) -> None:
+        # Empty lines at the start are left out, as in a text that is whole.
+        if not (self.shown or line.strip()):
+            return
+        if self.shown < self._most:
+            self.shown += 1
+            self._show(visible(line.rstrip('\r')).expandtabs(4).rstrip())
+        else:
+            self._waiting += bool(line.strip())
+
+    def end(self) -> None:
+        if self.last.strip():
+            self._add_line(self.last)
+        if self._waiting:
+            self._show(f'... {plural(self._waiting, "more line")}')
+        self.last, self._waiting = '', 0
+
+
+_LOOKS = dict(text=('  ', ''), thinking=('  ', '2'), code=('  │ ', '2'), answer=('  ', '1'))
+
+
+@patch
+def _grow(self: LiveDisplay, run: RunNode, what: tuple, text: str, margin: str, style: str) -> None:
+    "Show what comes next of a text."
+    name = run.start['run']
+    growing = self._growing.get(name)
+    if growing is None or growing.what != what:
+        self._end_growing(run)
+        show = lambda line: self._print(run, line, style, margin)
+        growing = self._growing[name] = _Growing(what, show, self.lines)
+    growing.add(text)
+    self._last = one_line(growing.last) or self._last
+    self._progress()
+
+
+@patch
+def _end_growing(self: LiveDisplay, run: RunNode) -> None:
+    "Show the last line of what has grown."
+    growing = self._growing.pop(run.start['run'], None)
+    if growing:
+        growing.end()
+
+
+@patch
+def _on_delta(self: LiveDisplay, run: RunNode, event: dict) -> None:
+    part, text = event['part'], event['text']
+    if self._is_aside(run) or event['kind'] != 'turn':
+        return
+    if part == 'answer' and self.answer and run is self._root:
+        self._end_growing(run)
+        self._write_answer(text, (event['call'], event['attempt']))
+    else:
+        self._grow(run, (part, event['call'], event['attempt']), text, *_LOOKS[part])
+    self._written.setdefault(run.start['run'], set()).add(part)
+
+
+@patch
+def _on_output(self: LiveDisplay, run: RunNode, event: dict) -> None:
+    if not self._is_aside(run):
+        self._grow(run, ('output', event['cell']), event['text'], '  ', '')
+
+
+@patch
+def _write_answer(self: LiveDisplay, text: str, reply: tuple) -> None:
+    "Send the stream of the answer what comes next; there is no status line behind it."
+    if not self._open_line:
+        self.screen.status('')
+        self.answered = ''
+    elif reply != self._answering:
+        self._close_answer()
+        self.answered = ''
+    self._answering, self._open_line = reply, True
+    self.answered += text
+    self.answer.write(text)
+    self.answer.flush()
+
+
+@patch
+def _close_answer(self: LiveDisplay) -> None:
+    "End the line of an answer, before anything else is shown."
+    if self._open_line:
+        self.answer.write('\n')
+        self.answer.flush()
+    self._open_line = False
+
 # %% ../../nbs/trace/05_live.ipynb #28115c22
 @patch
 def _on_cell_start(self: LiveDisplay, run: RunNode, event: dict) -> None:
-    if not self._is_aside(run):
+    if not self._is_aside(run) and 'code' not in self._written.get(run.start['run'], ()):
         self._block(run, event.get('code') or '', '  │ ', '2')
 
 
@@ -447,10 +560,15 @@ def _on_cell(self: LiveDisplay, run: RunNode, event: dict) -> None:
     if said and said.strip():
         self._last = one_line(said.rstrip().rpartition('\n')[2])
     if not self._is_aside(run):
+        growing = self._growing.get(run.start['run'])
+        seen = ('Output', 'Warnings') if growing and growing.what[0] == 'output' else ()
+        self._end_growing(run)
         calls = calls_label(cell)
         if calls:
             self._print(run, joined(calls, spent(cell.used()), duration(event.get('seconds'))), '', '  ')
         for label, text in cell_outputs(event):
+            if label in seen:
+                continue
             self._block(run, text, '  ', '31' if label == 'Error' else '')
     self._progress()
 
@@ -458,7 +576,8 @@ def _on_cell(self: LiveDisplay, run: RunNode, event: dict) -> None:
 @patch
 def _on_turn_end(self: LiveDisplay, run: RunNode, event: dict) -> None:
     turn = next((turn for turn in reversed(run.turns) if turn.end is event), None)
-    if turn is not None and turn.reply and not turn.cells and not self._is_aside(run):
+    written = self._written.pop(run.start['run'], ())
+    if turn is not None and turn.reply and not (turn.cells or written or self._is_aside(run)):
         self._block(run, turn.reply.get('text') or '', '  ')
 
 # %% ../../nbs/trace/05_live.ipynb #2dbbc6ed

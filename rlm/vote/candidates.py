@@ -156,7 +156,7 @@ class CandidateTree(CallTree):
         self.sampling, self.subcalls, self.temperature = dict(sampling or {}), subcalls, temperature
         self.journal, self.ledger = _CandidateJournal(tree.journal, self), CandidateLedger(tree.ledger)
         # Shared with the tree: call numbers, fingerprints, and the record of a run that is resumed.
-        self.strategy, self.record = tree.strategy, tree.record
+        self.strategy, self.record, self.trace_id = tree.strategy, tree.record, tree.trace_id
         self._calls, self._prints = tree._calls, tree._prints
 
     def new_run(

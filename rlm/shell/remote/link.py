@@ -116,9 +116,10 @@ class Link:
         self,
         transport: Transport,  # has been started
         on_call: Callable[[dict], Coroutine],  # answers a `call` frame
+        on_output: Callable[[dict], None] | None = None,  # gets an `output` frame of a running cell
     ):
         self.transport = transport
-        self.on_call = on_call
+        self.on_call, self.on_output = on_call, on_output
         self.problem = ''  # why the worker was ended, or is of no use any more
         self.requests: dict[int, asyncio.Future] = {}  # by their number
         self.calls: dict[asyncio.Task, int] = {}  # sub-calls that are not answered yet -> bytes of their frame
@@ -227,6 +228,8 @@ def _handle(self: Link, frame: dict) -> None:
     "Handle one frame from the worker; raises `BadFrame`."
     if frame['op'] == 'call':
         self._start_call(frame)
+    elif frame['op'] == 'output' and self.on_output:
+        self.on_output(frame)
     elif frame['op'] == 'ready':
         if not self.ready.done():
             self.ready.set_result(frame)
