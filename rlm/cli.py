@@ -21,7 +21,7 @@ from .commands.config import Config, load_config
 from .commands.forecast import forecast, past_runs
 from .commands.options import LIMIT_OPTIONS, METHOD_HELP, add_env, add_files, add_limits, add_models
 from .commands.options import limits_of, list_skipped, make_strategy, method_names, models_of, need
-from .commands.options import print_result, speaker
+from .commands.options import print_result, speaker, watching
 from .models.lm import LM
 from .models.reader import CANNOT_COMPUTE
 from .plan.auto import explain_methods
@@ -48,14 +48,15 @@ def ask(
     if args.model == 'offline/extractive':
         say('offline/extractive is not a language model: it quotes sentences. For answers, give --model and a key.')
     with _traced(args.otel, say) as tracing:
-        strategy = _strategy_of(args, logger=tracing)
+        seen = watching(args.quiet, args.stream, args.json)
+        strategy = _strategy_of(args, logger=tracing, **seen)
         try:
             result, problem = strategy(context, args.question), None
         except (LimitExceeded, Interrupted) as error:
             result, problem = error.result, error
     if result and result.answer == CANNOT_COMPUTE and not args.json:
         raise CannotCompute(CANNOT_COMPUTE)
-    print_result(result, args.json, args.cite)
+    print_result(result, args.json, args.cite, shown=getattr(seen.get('on_event'), 'answered', ''))
     if getattr(result, 'choice', None):
         say(result.choice)
     if args.trace:
@@ -97,7 +98,6 @@ def _strategy_of(args: argparse.Namespace, **more: Any) -> Strategy:
         env=args.env,
         trace=args.trace,
         sources=sources,
-        verbose=not args.quiet,
         cite=args.cite,
         output=read_schema(args.schema) if args.schema else None,
         **limits_of(args),
@@ -165,6 +165,8 @@ def _add_ask(commands: Any, config: Config, **formatter: Any) -> None:
     parser.add_argument('--schema', metavar='SCHEMA', help=schema)
     otel = 'send the run as OpenTelemetry spans to URL (default: what OTEL_EXPORTER_OTLP_ENDPOINT says)'
     parser.add_argument('--otel', metavar='URL', nargs='?', const='', help=otel)
+    stream = 'show the tokens of the model and the output of its cells as they come'
+    parser.add_argument('--stream', action='store_true', help=stream)
     parser.add_argument(
         '--json', action='store_true', help='print the answer, its citations and its figures as one JSON object'
     )

@@ -34,7 +34,7 @@ from .base.registry import STRATEGIES
 
 # %% auto #0
 __all__ = ['QUESTION_CHARS', 'KEEP_ALIVE', 'PIECE_CHARS', 'read_messages', 'read_options', 'Service', 'to_response', 'prepare',
-           'afollow', 'make_handler', 'register']
+           'Token', 'rest_of', 'afollow', 'make_handler', 'register']
 
 # %% ../nbs/08_provider.ipynb #before108a
 # Names that could be imported from here before the package was divided.
@@ -333,12 +333,21 @@ def _finished(result: Result, model: str) -> Any:
     return to_response(result, model)
 
 # %% ../nbs/08_provider.ipynb #ecccf7c2
+class Token(str):
+    "A piece of the answer, while it is written."
+
+
 class _Progress:
-    "Passes the lines of the live display on, beginning with the first reply."
+    """Passes the lines of the live display on, beginning with the first reply; and the tokens of the answer.
+
+    Only where one call gives the answer (strategy "direct") is it known from the first token on that it is the answer.
+    What `RLM` writes may still be refused: it is progress until the run has ended."""
 
     def __init__(self, put: Callable[[str], None]):
         self._put, self._held, self._answered, self._display = put, [], False, LiveDisplay(self)
         self._display.screen = Screen(self, width=200)
+        self._plain: str | None = None  # the run whose reply is the answer
+        self._reply: tuple | None = None  # of which tokens were passed on
 
     def write(self, text: str) -> None:
         self._held.append(text)
@@ -347,12 +356,30 @@ class _Progress:
         pass
 
     def __call__(self, event: dict) -> None:
-        self._display(event)
-        self._answered = self._answered or (event['type'] == 'reply' and not event.get('error'))
+        if event['type'] == 'run_start' and event['method'] == 'direct' and not event['parent']:
+            self._plain = event['run']
+        is_token = event['type'] == 'delta' and event['part'] == 'answer' and event['run'] == self._plain
+        if not is_token:
+            self._display(event)
+        is_good_reply = event['type'] == 'reply' and not event.get('error')
+        self._answered = self._answered or event['type'] == 'delta' or is_good_reply
         if self._answered and self._held:
             self._put(''.join(self._held))
         if self._answered:
             self._held.clear()
+        # What was sent cannot be taken back: a reply that broke off is not followed a second time.
+        if is_token and self._reply in (None, (event['call'], event['attempt'])):
+            self._reply = event['call'], event['attempt']
+            self._put(Token(event['text']))
+
+
+def rest_of(
+    answer: str,  # of a run that has ended
+    sent: str,  # what was sent of it while it was written
+) -> str:
+    "What is still to be sent of an answer; the whole below what was sent if that was something else."
+    whole = answer.lstrip() if sent else answer
+    return whole[len(sent) :] if whole.startswith(sent) else f'\n\n{answer}'
 
 # %% ../nbs/08_provider.ipynb #7aca18cc
 KEEP_ALIVE = 15.0  # seconds of silence in a stream until an empty piece is sent
@@ -362,6 +389,7 @@ def _follow(
     strategy: Strategy, context: Any, question: str
 ) -> Iterator[str | Result]:  # pieces of progress, then the result
     arrived = queue.SimpleQueue()
+    strategy.settings.stream = True
     future = start_on_loop(strategy.drive(context, question, _Progress(arrived.put)))
     future.add_done_callback(lambda _: arrived.put(None))
     try:
@@ -382,9 +410,10 @@ async def afollow(
     strategy: Strategy,  # what runs
     context: Any,  # what the question is about
     question: str,
-) -> AsyncIterator[str | Result]:  # lines of progress, "" while nothing happens, and the result at the end
+) -> AsyncIterator[str | Result]:  # lines of progress, each `Token` of the answer, "" while nothing happens; the result
     "Run a strategy and follow what it does, on the caller's event loop; a reader that leaves ends the run."
     loop, arrived = asyncio.get_running_loop(), asyncio.Queue()
+    strategy.settings.stream = True
 
     def put(piece: str | None) -> None:
         with suppress(RuntimeError):
@@ -415,12 +444,16 @@ class _Chunks:
     def __init__(self, model: str, progress: bool):
         self.model, self.progress = model, progress and tuple(map(int, version('litellm').split('.')[:2])) >= (1, 90)
         self._id, self._first = f'chatcmpl-{uuid.uuid4().hex}', True
+        self._sent = ''  # of the answer
 
     def __call__(
         self, piece: str | Result
     ) -> Iterator[Any]:  # what LiteLLM takes: an object as it is to be sent, or a dict of text
         if not isinstance(piece, str):
-            yield from _pieces(_finished(piece, self.model))
+            yield from _pieces(_finished(piece, self.model), self._sent)
+        elif isinstance(piece, Token):
+            self._sent += piece
+            yield dict(text=str(piece), tool_use=None, is_finished=False, finish_reason='', usage=None, index=0)
         elif self.progress:
             from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
 
@@ -435,8 +468,9 @@ class _Chunks:
             )
 
 
-def _pieces(response: Any) -> Iterator[dict]:
-    text, choice = response.choices[0].message.content, response.choices[0]
+def _pieces(response: Any, sent: str) -> Iterator[dict]:
+    choice = response.choices[0]
+    text = rest_of(choice.message.content, sent)
     for start in range(0, max(len(text), 1), PIECE_CHARS):
         last = start + PIECE_CHARS >= len(text)
         usage = (

@@ -15,8 +15,20 @@ from platformdirs import user_state_path
 from ..base.errors import BadInput, LimitExceeded, RLMError, suggest
 from ..base.inputs import read_context
 from .config import Config, DEFAULT_MODEL
-from .options import add_env, add_files, add_limits, add_models, limits_of, list_skipped, models_of, speaker
+from rlm.commands.options import (
+    add_env,
+    add_files,
+    add_limits,
+    add_models,
+    limits_of,
+    list_skipped,
+    models_of,
+    print_result,
+    speaker,
+    watching,
+)
 from ..models.ledger import Usage
+from ..models.lm import LM
 from ..replay.session import restore_session
 from ..runs.result import Result
 from ..runs.rlm import RLM
@@ -82,12 +94,13 @@ class Chat:
     ) -> None:
         "Bring the session back from its journals: the recorded cells run again, and no recorded reply is paid for."
         self.session.close()
-        verbose, self.session.settings.verbose = self.session.settings.verbose, False
-        self.session.settings.trace = None
+        settings = self.session.settings
+        shown = settings.verbose, settings.on_event
+        settings.verbose, settings.on_event, settings.trace = False, None, None
         try:
             self.results = restore_session(self.session, self.journals, self.context, go_on)
         finally:
-            self.session.settings.verbose = verbose
+            settings.verbose, settings.on_event = shown
 
     def undo(self) -> str:  # the question
         "Forget the last question and what its code did; its journal stays, with another name."
@@ -132,9 +145,15 @@ def _trace(chat: Chat, word: str, config: Config) -> str:
     return f'{tree_text(Journal.read(chat.journals[-1]))}\nTo see all of it: rlm view {chat.journals[-1]}'
 
 
+def _other_model(lm: LM, name: str, config: Config) -> LM:
+    "The model of a name: an alias, one of the same provider at the same address, or any other."
+    same = name not in config.aliases and name.split('/')[0] == lm.name.split('/')[0]
+    return lm.with_model(name) if same else config.find_model(name)
+
+
 def _model(chat: Chat, word: str, config: Config) -> str:
     if word:
-        lm = config.find_model(word)
+        lm = _other_model(chat.session.lm, word, config)
         same = chat.session.sub_lm is chat.session.lm
         chat.session.lm = lm
         if same:
@@ -217,7 +236,10 @@ def _reader(say: Callable[..., None]) -> Callable[[], str]:
 def _answer(chat: Chat, line: str, config: Config) -> None:
     "Print the answer to one line; what goes wrong is one sentence, and the session goes on."
     try:
-        print(slash(chat, line, config) if line.startswith('/') else chat.ask(line).answer, flush=True)
+        if line.startswith('/'):
+            print(slash(chat, line, config), flush=True)
+        else:
+            print_result(chat.ask(line), as_json=False, shown=getattr(chat.session.settings.on_event, 'answered', ''))
     except LimitExceeded as error:
         if error.partial_answer is not None:
             print(error.partial_answer, flush=True)
@@ -264,7 +286,8 @@ def chat(
     if args.model == DEFAULT_MODEL:
         say('offline/extractive is not a language model: it quotes sentences. For answers, give --model and a key.')
     lm, sub_lm = models_of(args)
-    settings = dict(env=args.env, sources=sources, verbose=not args.quiet, **limits_of(args))
+    settings = dict(env=args.env, sources=sources, **limits_of(args))
+    settings |= watching(args.quiet, sys.stdout.isatty() and not args.no_stream)
     usual = user_state_path('rlm') / 'chats' / f'{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}'
     session = Chat(
         lambda: RLM(lm, sub_lm, persistent=True, **settings), Path(args.resume or args.folder or usual), context
@@ -311,5 +334,7 @@ def add_command(
     add_limits(parser, ', for each question', config)
     parser.add_argument('--resume', metavar='FOLDER', help='go on with a session')
     parser.add_argument('--folder', help='where the journals go (default: a new folder in the folder for state)')
+    help = 'ask for whole replies; at a terminal, tokens are shown as they come otherwise'
+    parser.add_argument('--no-stream', action='store_true', help=help)
     parser.add_argument('--quiet', action='store_true', help='print no progress on standard error')
     parser.set_defaults(run=chat)

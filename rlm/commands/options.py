@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -21,12 +22,13 @@ from ..models.lm import LM
 from ..runs.compat import default_model
 from ..runs.result import Result
 from ..runs.strategy import Strategy
+from ..trace.live import LiveDisplay
 from ..trace.text import citation_lines, citation_place, context_file
 
 # %% auto #0
 __all__ = ['ALIASES', 'LIMIT_OPTIONS', 'METHOD_HELP', 'FILE_COMPLETION', 'method_names', 'make_strategy', 'add_limits',
-           'limits_of', 'add_models', 'models_of', 'add_files', 'add_env', 'speaker', 'list_skipped', 'print_result',
-           'need']
+           'limits_of', 'add_models', 'models_of', 'add_files', 'add_env', 'watching', 'speaker', 'list_skipped',
+           'print_result', 'need']
 
 # %% ../../nbs/commands/02_options.ipynb #opt00007
 ALIASES = {'lambda_rlm': 'lambda'}  # other spellings of strategy names
@@ -152,6 +154,19 @@ def add_env(
     help = f'where the code runs: sandbox, docker, process, local, ... (default: {usual})'
     parser.add_argument('--env', default=config.env or 'auto', help=help)
 
+# %% ../../nbs/commands/02_options.ipynb #strm0002
+def watching(
+    quiet: bool,  # whether no progress is shown
+    stream: bool,  # whether tokens are shown as they come
+    as_json: bool = False,  # whether the answer will be printed as JSON
+) -> dict[str, Any]:  # settings of a strategy; `on_event` is a `LiveDisplay` where tokens are shown
+    "How a run of a command is shown."
+    if not stream:
+        return dict(verbose=not quiet)
+    answer = sys.stdout if sys.stdout.isatty() and not as_json else None
+    nowhere = open(os.devnull, 'w', encoding='utf-8') if quiet else None
+    return dict(stream=True, on_event=LiveDisplay(nowhere, answer=answer))
+
 # %% ../../nbs/commands/02_options.ipynb #opt00013
 def speaker(
     quiet: bool,  # whether nothing is printed
@@ -177,10 +192,12 @@ def print_result(
     result: Result | None,  # None prints nothing
     as_json: bool,  # whether everything is printed as one JSON object
     cite: bool = False,  # whether quotations follow the answer
+    shown: str = '',  # what was printed of the answer while it was written
 ) -> None:
     "Print the answer, below it the numbered quotations where they are asked for; or all as JSON."
     if result and (result.answer is not None or as_json):
-        print(_as_json(result) if as_json else result.answer, flush=True)
+        if as_json or result.answer.strip() != shown.strip():
+            print(_as_json(result) if as_json else result.answer, flush=True)
         cited = dict(citations=[one.to_dict() for one in result.citations], cited=result.cited)
         if cite and not as_json and (lines := citation_lines(cited, _file_of(result))):
             print('', *lines, sep='\n', flush=True)

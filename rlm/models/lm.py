@@ -29,16 +29,16 @@ from ..base.images import has_images
 from ..base.registry import PROVIDERS
 from .lane.accepts import Accepts, accepts, join_content, RULES, window_in
 from .lane.address import Address, at_path, find_address, is_chat_request
-from .lane.chat_completions import ChatCompletion, complete, Fields, send
+from .lane.chat_completions import ChatCompletion, complete, Fields, read_delta, send
 from .lane.model_map import count_text_tokens, find_facts, ModelFacts
 from .ledger import Ledger, Usage
 from .offline import accepted_arguments, count_tokens, find_model, text_of, thinking_of
-from .outgoing import without_surrogates
+from .outgoing import callback_metadata, without_surrogates
 from .reply_cache import open_cache
 from .retries import EmptyReply, explain, may_pass, Retries, Throttle, UselessReply
 
 # %% auto #0
-__all__ = ['RESERVED_OUTPUT', 'ToolCall', 'Reply', 'merge_roles', 'LM', 'as_lm', 'load_litellm', 'PromptTooLong']
+__all__ = ['OnDelta', 'RESERVED_OUTPUT', 'ToolCall', 'Reply', 'merge_roles', 'LM', 'as_lm', 'load_litellm', 'PromptTooLong']
 
 # %% ../../nbs/models/03_lm.ipynb #d060eebd
 @dataclass(frozen=True)
@@ -108,14 +108,15 @@ def merge_roles(
     return merged
 
 # %% ../../nbs/models/03_lm.ipynb #13009a5f
+OnDelta = Callable[[int, str, str], Any]  # attempt, from 1; "text", "thinking" or "tool"; what comes next
 _PRICES = ('input_cost_per_token', 'output_cost_per_token')
 # Settings of an LM, which cannot be changed for one call
 _OURS = ('api_base', 'api_key', 'max_concurrency', 'timeout', 'num_retries', 'cache', 'lane')
 _NOT_ACCEPTED = dict(
     base_url='is called api_base= here',
     max_retries='is called num_retries= here',
-    stream='is not supported: replies come whole',
-    stream_options='is not supported: replies come whole',
+    stream='is not supported: replies come whole (a run with stream=True shows them as they are written)',
+    stream_options='is not supported: replies come whole (a run with stream=True shows them as they are written)',
     model='is fixed for an LM: make another LM',
     messages='is not a setting: give the messages with each call',
 )
@@ -251,13 +252,15 @@ class LM:
         prompt: str | list[dict],  # a question, or messages of role and content
         tools: list | None = None,  # tool schemas in the form of the chat API
         ledger: Ledger | None = None,  # the run's ledger, which keeps its limits
+        on_delta: OnDelta | None = None,  # called with what comes next of the reply, while it is written
         **params: Any,  # for this call only: temperature, max_tokens, ...
     ) -> Reply:  # text, tool calls, usage
         "Call the model. Raises `ModelError` without a usable reply, and `LimitExceeded` if a limit forbids the call."
         if asyncio.get_running_loop() is not event_loop():
-            return await on_loop(self.acall(prompt, tools, ledger, **params))
-        call = _Call(self, prompt, tools, ledger, params)
+            return await on_loop(self.acall(prompt, tools, ledger, on_delta, **params))
+        call = _Call(self, prompt, tools, ledger, params, on_delta)
         if found := await call.cached():
+            call.tell('text', found.text)
             return found
         await call.prepare()
         while not call.reply:
@@ -462,33 +465,56 @@ def _find_address(self: LM, params: dict) -> Address | None:
 
 
 @patch
-def _ask(self: LM, address: Address | None, sent: dict) -> Any:  # a coroutine
+def _ask(
+    self: LM,
+    address: Address | None,  # None: LiteLLM is asked
+    sent: dict,
+    tell: Callable[[str, str], None] | None,  # called with what comes next of a streamed reply
+) -> Any:  # a coroutine
     "One request to the model, without retries."
     rest = {name: value for name, value in sent.items() if name != 'messages'}
     if self.kind != 'litellm':
         return self._ask_function(sent['messages'], rest)
     rest.pop('sample', None)
+    on_piece = functools.partial(_tell_each, tell) if tell else None
     if address:
-        return complete(address, sent['messages'], rest, self.timeout)
-    return self._litellm_request(sent['messages'], rest)()
+        return complete(address, sent['messages'], rest, self.timeout, on_piece)
+    return self._litellm_request(sent['messages'], rest, on_piece)()
+
+
+def _tell_each(tell: Callable[[str, str], None], piece: dict) -> None:
+    "Pass on what one piece of a streamed reply adds."
+    for kind, text in read_delta(piece):
+        tell(kind, text)
 
 
 @patch
-def _litellm_request(self: LM, messages: list[dict], params: dict) -> Callable[[], Any]:
+def _litellm_request(
+    self: LM,
+    messages: list[dict],
+    params: dict,
+    on_piece: Callable[[dict], None] | None = None,  # called with each piece of a streamed reply
+) -> Callable[[], Any]:
     "LiteLLM's `acompletion` with all its arguments."
     request = params | self._litellm_address()
+    if metadata := callback_metadata(params.get('metadata')):
+        request['metadata'] = metadata
     if params.get('tools') and _lacks_mcp():
         request['_skip_mcp_handler'] = True
     # The attempt is ended by our own timeout. LiteLLM's timeout also counts time in which this process was suspended.
     request |= dict(model=self.name, messages=messages, timeout=2 * self.timeout, max_retries=0)
     ask = functools.partial(load_litellm().acompletion, **request)
-    return functools.partial(_join_stream, ask) if params.get('stream') else ask
+    return functools.partial(_join_stream, ask, messages, on_piece) if params.get('stream') else ask
 
 
-async def _join_stream(ask: Callable[[], Any]) -> Any:
+async def _join_stream(ask: Callable[[], Any], messages: list[dict], on_piece: Callable[[dict], None] | None) -> Any:
     "A streamed reply of LiteLLM, joined."
-    pieces = [piece async for piece in await ask()]
-    return load_litellm().stream_chunk_builder(pieces)
+    pieces = []
+    async for piece in await ask():
+        pieces.append(piece)
+        if on_piece:
+            on_piece(piece.model_dump())
+    return load_litellm().stream_chunk_builder(pieces, messages=messages)
 
 
 @patch
@@ -808,7 +834,15 @@ def _to_json(reply: Reply) -> str:
 class _Call:
     "One call of a model, with all its attempts."
 
-    def __init__(self, lm: LM, prompt: str | list[dict], tools: list | None, ledger: Ledger | None, params: dict):
+    def __init__(
+        self,
+        lm: LM,
+        prompt: str | list[dict],
+        tools: list | None,
+        ledger: Ledger | None,
+        params: dict,
+        on_delta: OnDelta | None = None,
+    ):
         _check_params(params)
         self.lm, self.ledger = lm, ledger or Ledger()
         self.request: dict[str, Any] = {
@@ -824,6 +858,8 @@ class _Call:
         self.spent: list[Usage] = []  # by each attempt
         self.sent: dict[str, Any] = {}  # the request of the last attempt
         self.address: Address | None = None
+        self.on_delta = on_delta
+        self.told = 0  # attempts of which something was passed on
         self.retries = Retries(lm.num_retries, lm.timeout, lambda: lm._throttle.answers)
 
     def check_images(self) -> None:
@@ -839,6 +875,18 @@ class _Call:
         if found:
             self.ledger.settle(-1, found.usage, self.lm.name)
         return found
+
+    def tell(self, kind: str, text: str) -> None:
+        "Pass on what comes next of the reply that is being written."
+        if self.on_delta and text:
+            self.told = len(self.spent) + 1
+            self.on_delta(self.told, kind, text)
+
+    def request_with(self, request: dict) -> dict:
+        "A request as it is sent: streamed where somebody follows the reply, and without what the model refuses."
+        if self.on_delta and self.lm.kind == 'litellm':
+            request = request | dict(stream=True, stream_options=dict(include_usage=True))
+        return self.lm._accepts.mended(request)
 
     async def prepare(self) -> None:
         "Find the server, or load LiteLLM."
@@ -916,10 +964,13 @@ async def _attempt(self: LM, call: _Call) -> Reply:
         held, request = await self._reserve(call.request, call.ledger)
         used, started = Usage(1), time.perf_counter()
         try:
-            call.sent = self._accepts.mended(request)
-            raw = await with_timeout(self._ask(call.address, call.sent), self.timeout)
+            call.sent = call.request_with(request)
+            tell = call.tell if call.on_delta else None
+            raw = await with_timeout(self._ask(call.address, call.sent, tell), self.timeout)
             reply = self._read(raw, call.sent['messages'], time.perf_counter() - started)
             used = reply.usage
+            if call.told <= len(call.spent):
+                call.tell('text', reply.text)  # it came whole
         except RLMError as error:
             failure, used = error, getattr(error, 'usage', used)
         except (SystemExit, KeyboardInterrupt) as error:

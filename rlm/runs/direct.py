@@ -153,7 +153,8 @@ async def _ask_once(self: Direct, tree: CallTree, run: str, messages: list[dict]
     given = 'response_format' in lm.params or 'response_format' in params
     if settings.output and not settings.cite and not given and lm.kind == 'litellm':
         params['response_format'] = settings.output.response_format
-    reply = await tree.ask(run, lm, list(messages), 'turn', None, params, turn=turn)
+    plain = settings.output is None and not settings.cite
+    reply = await tree.ask(run, lm, list(messages), 'turn', None, params, is_answer=plain, turn=turn)
     if reply.finish_reason == 'length':
         tree.journal.write('notice', run, text=_CUT)
     return reply

@@ -197,6 +197,8 @@ class Trajectory:
         self.cells += 1
         self.write('cell_start', turn=self.turn, cell=self.cells, code=code)
         cell = Cell(code=code, error='interrupted')
+        live = self.tree.journal.passes('output') and self.tree.record.next_step(self.run) is None
+        self.shell.on_output = self._pass_output if live else None
         running = self.shell.arun(code, self.settings.cell_timeout)
         try:
             cell = await self.tree.record.cell(self.run, self.cells, running)
@@ -204,6 +206,7 @@ class Trajectory:
             await self._cancel_subcalls()
             raise
         finally:
+            self.shell.on_output = None
             self._write_cell(cell)
         if cell.error:
             self.tree.ledger.count_error()
@@ -361,6 +364,12 @@ async def _look_first(self: Trajectory) -> None:
     self._opening = len(self.messages)
 
 # %% ../../nbs/runs/07_trajectory.ipynb #18c312fe
+@patch
+def _pass_output(self: Trajectory, name: str, text: str) -> None:
+    "Pass on what the running cell has printed."
+    self.tree.journal.pass_on('output', self.run, turn=self.turn, cell=self.cells, stream=name, text=text)
+
+
 @patch
 def _write_cell(self: Trajectory, cell: Cell) -> None:
     "Write the outcome of a cell to the journal."

@@ -357,17 +357,42 @@ class Journal:
     def subscribe(
         self,
         subscriber: Callable[[dict], Any],  # called with each event from now on, on any thread that writes
+        passing: Iterable[str] = (),  # types of passing events that it wants too: "delta", "output"
     ) -> Callable[[], None]:  # call it to end the subscription; a second time does nothing
         "Follow the run; an exception in `subscriber` is reported once on stderr and does not end the run."
+        entry = subscriber, frozenset(passing)
         with self._lock:
-            self._subscribers.append(subscriber)
+            self._subscribers.append(entry)
 
         def unsubscribe() -> None:
             with self._lock:
-                if subscriber in self._subscribers:
-                    self._subscribers.remove(subscriber)
+                if entry in self._subscribers:
+                    self._subscribers.remove(entry)
 
         return unsubscribe
+
+    def passes(
+        self,
+        type: str,  # "delta" or "output"
+    ) -> bool:
+        "Whether anybody follows the passing events of a type."
+        with self._lock:
+            return any(type in passing for _, passing in self._subscribers)
+
+    def pass_on(
+        self,
+        type: str,  # what happens: "delta" (the next tokens of a reply), "output" (what a cell prints)
+        run: str,  # id of the run that it happens in
+        **payload: Any,  # the event's fields
+    ) -> None:
+        "Tell the subscribers that asked for it of something that is not recorded: such an event has no `seq`."
+        event = dict(type=type, time=self._clock(), run=run, **self.cleaned(payload))
+        with self._lock:
+            if self.closed:
+                return
+            first = self._queue(event)
+        if first:
+            self._deliver()
 
     def close(self) -> None:
         "Release the file; what is in memory stays readable, and nothing more can be written."
@@ -457,7 +482,9 @@ def _deliver(self: Journal) -> None:
                     self._delivering = False
                     return
                 event, subscribers = self._undelivered.popleft(), list(self._subscribers)
-            for subscriber in subscribers:
+            for subscriber, passing in subscribers:
+                if 'seq' not in event and event['type'] not in passing:
+                    continue
                 try:
                     subscriber(event)
                 except Exception as error:

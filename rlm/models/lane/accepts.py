@@ -233,6 +233,13 @@ RULES = [
         add(stream=True, stream_options=dict(include_usage=True)),
         'only streams: its replies are joined',
     ),
+    # Gateways in front of a model: Streaming is not supported for this deployment.
+    Rule(
+        'no_stream',
+        rf'\bstream(?:ing)?\b.{{0,40}}(?:{_NO})|(?:does not|doesn.t|cannot) (?:support )?stream(?:ing)?\b',
+        drop('stream', 'stream_options'),
+        'does not stream: its replies come whole',
+    ),
     Rule(
         'stream_options',
         rf'stream_options.{{0,60}}(?:{_NO}|extra inputs|unknown|unrecognized|unexpected)',

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 from ...base.errors import ModelError
@@ -20,7 +20,8 @@ from ...base.event_loop import event_loop
 from .address import Address, find_proxy
 
 # %% auto #0
-__all__ = ['encode_body', 'Fields', 'ChatCompletion', 'Refused', 'error_text', 'read_events', 'join_pieces', 'send', 'complete']
+__all__ = ['encode_body', 'Fields', 'ChatCompletion', 'Refused', 'error_text', 'read_events', 'join_pieces', 'read_delta',
+           'EventLines', 'send', 'complete']
 
 # %% ../../../nbs/models/lane/04_chat_completions.ipynb #63680006
 def _to_json(value: Any) -> bytes:
@@ -169,6 +170,52 @@ def _add_piece(message: dict, calls: dict[int, dict], delta: Mapping[str, Any]) 
         elif isinstance(value, list):
             message[name] = (message.get(name) or []) + value
 
+# %% ../../../nbs/models/lane/04_chat_completions.ipynb #wrt18001
+def read_delta(
+    piece: Mapping[str, Any],  # an event of a stream
+) -> list[tuple[str, str]]:  # ("text" | "thinking" | "tool", what comes next); "tool": arguments of a tool call
+    "What one piece of a streamed reply adds to it."
+    found = []
+    for choice in piece.get('choices') or ():
+        delta = choice.get('delta') or {}
+        if choice.get('index', 0) != 0 or not isinstance(delta, Mapping):
+            continue
+        thinking = delta.get('reasoning_content') or delta.get('reasoning')
+        arguments = [(call.get('function') or {}).get('arguments') for call in delta.get('tool_calls') or ()]
+        found += [('thinking', thinking), ('text', delta.get('content')), *(('tool', text) for text in arguments)]
+    return [(kind, text) for kind, text in found if isinstance(text, str) and text]
+
+
+_LONGEST_EVENT = 2**20  # bytes of an event that is passed on as it comes
+
+
+class EventLines:
+    """Finds the events of a stream in the bytes of a response: `lines = EventLines(print); lines.add(part)`.
+
+    What is not JSON is left to `read_events`, which reads the whole body."""
+
+    def __init__(
+        self,
+        on_event: Callable[[dict], Any],  # called with the JSON of each event
+    ):
+        self.on_event, self._left = on_event, b''
+
+    def add(
+        self,
+        part: bytes,  # the next bytes
+    ) -> None:
+        "Pass on the events whose line is complete."
+        *lines, self._left = (self._left + part).split(b'\n')
+        if len(self._left) > _LONGEST_EVENT:
+            self._left = b''
+        for line in lines:
+            if not line.startswith(b'data:'):
+                continue
+            with contextlib.suppress(ValueError, RecursionError):
+                event = json.loads(line[5:])
+                if isinstance(event, dict):
+                    self.on_event(event)
+
 # %% ../../../nbs/models/lane/04_chat_completions.ipynb #63680012
 _CONNECT = 30.0  # seconds that making a connection may take
 _MOST_BYTES = 256 * 2**20  # of a reply
@@ -215,6 +262,7 @@ async def send(
     headers: Mapping[str, str],  # the key among them
     body: bytes | None,  # JSON
     timeout: float,  # seconds that the server may be silent
+    on_event: Callable[[dict], Any] | None = None,  # called with each event of a stream as it comes
 ) -> tuple[int, Mapping[str, str], str]:  # status, headers in small letters, text
     "One HTTP request; raises aiohttp's and asyncio's errors, and `ModelError` for a reply that is too large."
     import aiohttp
@@ -229,14 +277,17 @@ async def send(
         method, url, data=body, headers=sending, timeout=limits, proxy=proxy, ssl=secure, allow_redirects=False
     ) as response:
         told = {name.lower(): value for name, value in response.headers.items()}
-        return response.status, told, await _read(response)
+        streams = on_event and 'text/event-stream' in told.get('content-type', '')
+        return response.status, told, await _read(response, EventLines(on_event) if streams else None)
 
 
-async def _read(response: Any) -> str:
+async def _read(response: Any, lines: EventLines | None = None) -> str:
     "The body of a response, up to a bound: a server that never ends must not fill the memory."
     parts, size = [], 0
     async for part in response.content.iter_any():
         parts.append(part)
+        if lines:
+            lines.add(part)
         size += len(part)
         if size > _MOST_BYTES:
             response.close()
@@ -249,11 +300,12 @@ async def complete(
     messages: Iterable[Mapping[str, Any]],  # the prompt
     params: Mapping[str, Any],  # temperature, tools, ...
     timeout: float,  # seconds that the server may be silent
+    on_event: Callable[[dict], Any] | None = None,  # called with each piece of a streamed reply as it comes
 ) -> ChatCompletion:  # choices, usage, ...
     "Ask for one chat completion; raises `Refused`, aiohttp's errors, and `JSONDecodeError` for what is not JSON."
     body = encode_body(address.model, messages, params)
     headers = {**address.headers, **(params.get('extra_headers') or {})}
-    status, told, text = await send('POST', address.url, headers, body, timeout)
+    status, told, text = await send('POST', address.url, headers, body, timeout, on_event)
     if 300 <= status < 400:
         raise Refused(f"the server redirects to {told.get('location')}: give that address", status, told)
     if not 200 <= status < 300:

@@ -28,6 +28,7 @@ from rlm.shell.remote.frames import (
     unpack_aside,
     write_value,
 )
+from ..capture import MAX_LIVE
 from ..ipython import CellJob, SETUP, timeout_reason
 from .process import ProcessTransport
 from .link import Link, Transport, WorkerEnded
@@ -90,6 +91,7 @@ class RemoteShell(BaseShell):
         self._job: CellJob | None = None  # the cell that runs now
         self._turn = asyncio.Lock()  # one cell at a time
         self._count = 0  # cells that were run
+        self._live_room = 0  # characters of the running cell's output that may still be passed on
         self._tool_calls = 0  # calls of functions and searches since the last cell began
         self._tool_turns = asyncio.Semaphore(_TOOLS_AT_ONCE)
         self._kill_at_exit = weakref.finalize(self, transport.kill)
@@ -280,7 +282,11 @@ def _new_link(self: RemoteShell) -> Link:
         if alive := shell():
             await alive._answer_call(link, frame)
 
-    link = Link(self.transport, answer)
+    def pass_output(frame: dict) -> None:
+        if alive := shell():
+            alive._pass_output(frame)
+
+    link = Link(self.transport, answer, pass_output)
     return link
 
 
@@ -385,11 +391,11 @@ async def _run_next(self: RemoteShell, code: str, timeout: float | None) -> Cell
 async def _run_cell(self: RemoteShell, link: Link, code: str, label: str, timeout: float | None) -> Cell:
     "Run one cell in the worker, until it ends or its time is over."
     job = self._job = CellJob(code, label)
-    self._tool_calls = 0
+    self._tool_calls, self._live_room = 0, MAX_LIVE
     job.begin()
     job.stop = asyncio.get_running_loop().create_future()
     try:
-        done = link.request('exec', code=code, label=label)
+        done = link.request('exec', code=code, label=label, live=self.on_output is not None)
         await self._watch(job, done, timeout)
         if not done.done():
             await self._interrupt(link, job, done)
@@ -409,6 +415,18 @@ async def _run_cell(self: RemoteShell, link: Link, code: str, label: str, timeou
         return self._lost_cell(link, job, error)
     finally:
         self._job = None
+
+
+@patch
+def _pass_output(self: RemoteShell, frame: dict) -> None:
+    "Pass on what the running cell prints; raises `BadFrame`."
+    name, text = frame.get('name'), frame.get('text')
+    if name not in ('stdout', 'stderr') or not isinstance(text, str):
+        raise BadFrame('It sent output that is not text.')
+    text = text[: self._live_room]
+    if self._job and self.on_output and text:
+        self._live_room -= len(text)
+        self.on_output(name, text)
 
 # %% ../../../nbs/shell/remote/06_remote_shell.ipynb #4ec9ec38
 @patch

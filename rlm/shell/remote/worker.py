@@ -344,6 +344,7 @@ class Server:
         shell, job = self.shell, CellJob(frame['code'], frame['label'])
         if shell.thread:
             signal.signal(signal.SIGINT, _do_nothing)
+        shell.on_output = self._send_output if frame.get('live') else None
         shell._perform(job, self.jobs)
         try:
             answer = dict(op='done', id=frame['id'], cell=_cell_fields(job.done.result()), **self.state())
@@ -358,6 +359,9 @@ class Server:
             answer['cell'] = _cell_fields(empty)
             data = encode_frame(answer)
         self.channel.write(data)
+
+    def _send_output(self, name: str, text: str) -> None:
+        self.send(op='output', name=name, text=text)
 
     def state(self) -> dict[str, Any]:  # `variables`, `names`, `answer`
         "What the host mirrors: the variables with their sizes, all names, and the draft of the answer."
