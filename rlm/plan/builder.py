@@ -183,6 +183,11 @@ class Excerpt(Chunk):
 CHARACTERS = 3  # of a token, where none are counted: few languages have fewer
 
 
+def _no_chance(value: Any) -> dict[str, Any]:
+    "The parameters of a call that has one right reply, such as looking something up."
+    return dict(temperature=0)
+
+
 class PlanBuilder:
     """Makes the parts of a task's term, with the question in every prompt.
 
@@ -254,18 +259,21 @@ class PlanBuilder:
         self,
         instruction: str,  # what to do with a part; or a template with {text}, and {request} or {query}
         whole: bool = False,  # whether a reply that was cut is a failure
-        params: Callable[[Any], dict[str, Any]] | None = None,  # parameters of the call, such as temperature
+        exact: bool = False,  # whether one reply is right: then the temperature is 0
     ) -> M:  # str -> str
         "Make a leaf: the model's answer about one part."
+        params = _no_chance if exact else None
         return M(_template(instruction), self.reply_tokens, 'leaf', whole=whole, values=self.values, params=params)
 
     def reduce(
         self,
         instruction: str,  # what to do with several parts; or a template with {text}
         always: bool = False,  # whether a single part takes the step too
+        exact: bool = False,  # whether one reply is right: then the temperature is 0
     ) -> Reduce:  # [str] -> str
         "Make a reduction: a bounded tree of the model's answers about several parts."
-        step = M(_template(instruction), self.reply_tokens, 'reduce', many=True, values=self.values)
+        params = _no_chance if exact else None
+        step = M(_template(instruction), self.reply_tokens, 'reduce', many=True, values=self.values, params=params)
         return Reduce(step, max(2, self.arity), empty=prompts.NOT_IN_PART, always=always)
 
     def quoting(
@@ -291,8 +299,7 @@ class PlanBuilder:
         return self._proved(instruction, '[str]', self._look_up_lines, whole)
 
     def _proved(self, instruction: str, of: str, look_up: Callable, whole: bool = False) -> Combinator:
-        # Looking something up has one right answer: nothing is gained by chance.
-        asked = Both(self.leaf(instruction, whole, lambda part: dict(temperature=0)), Identity())
+        asked = Both(self.leaf(instruction, whole, exact=True), Identity())
         return asked >> Pure(look_up, f'(str, str) -> {of}', 'Proved', lambda pair: pair[0])
 
     def _look_up(self, pair: tuple[str, str]) -> str:

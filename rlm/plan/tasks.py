@@ -122,7 +122,7 @@ def search(builder: PlanBuilder) -> Combinator:
         >> builder.best_first()
         >> UntilFound(builder.quoting(_LEAF['search']), bool, first=1)
         >> _distinct()
-        >> builder.reduce(_REDUCE['search'])
+        >> builder.reduce(_REDUCE['search'], exact=True)
     )
 
 
@@ -139,7 +139,7 @@ def multi_hop(builder: PlanBuilder) -> Combinator:
         builder.chunks()
         >> Map(builder.pointing(_LEAF['multi_hop']))
         >> builder.facts()
-        >> builder.reduce(_REDUCE['multi_hop'], always=True)
+        >> builder.reduce(_REDUCE['multi_hop'], always=True, exact=True)
     )
 
 
