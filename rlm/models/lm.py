@@ -667,6 +667,8 @@ def _facts(self: LM) -> ModelFacts:
 @patch
 async def _ask_window(self: LM) -> None:
     "Ask the model's own server how much it reads; a server that does not say is not asked again."
+    import aiohttp
+
     address = self._find_address({})
     if address is None or address.is_default:
         return
@@ -681,7 +683,7 @@ async def _ask_window(self: LM) -> None:
             told = json.loads(text) if status == 200 else None
         except asyncio.TimeoutError:
             return  # it would be as slow at the other places
-        except (OSError, ValueError, ModelError):
+        except (aiohttp.ClientError, OSError, ValueError, ModelError):
             continue
         if isinstance(told, dict) and (window := window_in(told, address.model)):
             self._accepts.window = window
