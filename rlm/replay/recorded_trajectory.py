@@ -57,7 +57,7 @@ _FIELDS: dict[str, dict[str, tuple[type, ...]]] = dict(
         'cost?': _NUMBER + _NONE,
         'error?': _TEXT + _NONE,
         'cell?': _WHOLE + _NONE,
-        'prompt?': _TEXT + _NONE,
+        'prompt?': _TEXT + _LIST + _NONE,  # a list: messages
         'sampling?': _OBJECT + _NONE,
         'failure?': _OBJECT + _NONE,
     },

@@ -178,7 +178,7 @@ def _parse_journal(
 def open_file(
     path: str | os.PathLike,  # of a file
 ) -> BinaryIO:  # to be read
-    "Open a file; raises `OSError` for what is none: a pipe would be waited for, and a device has no end."
+    "Open a file; raises `OSError` for a pipe, which would be waited for, and for a device, which has no end."
     flags = getattr(os, 'O_NONBLOCK', 0)
     file = open(path, 'rb', opener=lambda name, mode: os.open(name, mode | flags))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
