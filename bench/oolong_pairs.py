@@ -23,7 +23,7 @@ from rlm import LambdaRLM, LM
 from rlm.base.errors import RLMError
 from rlm.base.split import make_outline
 from rlm.plan.leaves.records import RecordReader
-from rlm.plan.pairs import as_key, PairRule, parse_date, profiles, Row, UserRule
+from rlm.plan.pairs import as_key, find_pairs, PairRule, parse_date, profiles, Row, UserRule
 
 # The labels of the data set have the same meanings as those of our generated questions, but for one name.
 _NAMES = {'description': 'description and abstract concept'}
@@ -66,12 +66,7 @@ def score_labels(labels: list[str], context: str, tasks: list[dict]) -> list[flo
     records = RecordReader(make_outline(context)).all
     dated = [(as_key(record.fields['User']), parse_date(record.fields['Date'])) for record in records]
     users = profiles(Row(key, label, day) for (key, day), label in zip(dated, labels, strict=True))
-    scores = []
-    for task in tasks:
-        rule = given_rule(task['spec'])
-        both = [(one.key, other.key) for one in users for other in users if one is not other and rule(one, other)]
-        scores.append(f1(sorted({tuple(sorted(pair)) for pair in both}), task['gold']))
-    return scores
+    return [f1(find_pairs(users, given_rule(task['spec'])), task['gold']) for task in tasks]
 
 
 def main() -> None:

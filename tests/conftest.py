@@ -6,6 +6,7 @@ import tempfile
 
 import pytest
 
+from rlm.shell.environments import ENVIRONMENTS, why_not
 from tests.mock_server import mock_server
 
 os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'True'  # before LiteLLM is imported: tests fetch nothing
@@ -50,3 +51,17 @@ def docker_settings():
         except RLMError as error:
             pytest.skip(str(error))
         yield given
+
+
+# The clouds need an account; their own tests speak to a fake.
+HERE = [name for name in ENVIRONMENTS if name not in ('modal', 'e2b', 'daytona', 'prime')]
+
+
+@pytest.fixture(params=HERE)
+def env(request):
+    "Each environment that code can run in on this machine."
+    if request.param == 'docker':
+        request.getfixturevalue('docker_settings')
+    if problem := why_not(request.param):
+        pytest.skip(problem)
+    return request.param

@@ -16,10 +16,9 @@ from rlm.base.inputs import read_input
 from rlm.models import LM
 from rlm.offline import ScriptedLM
 from rlm.replay import replay
-from rlm.shell.environments import ENVIRONMENTS, open_shell, why_not
+from rlm.shell.environments import open_shell
 from tests.mock_server import mock_server
 
-HERE = [name for name in ENVIRONMENTS if name not in ('modal', 'e2b', 'daytona', 'prime')]
 SCHEMA = """
     CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER, price REAL, note TEXT);
@@ -27,15 +26,6 @@ SCHEMA = """
     INSERT INTO orders VALUES (1, 1, 12.5, 'two barrels'), (2, 2, 8, 'one "anchor"'), (3, 1, 4.25, NULL);
 """
 RED = Image.new('RGB', (8, 6), 'red')
-
-
-@pytest.fixture(params=HERE)
-def env(request):
-    if request.param == 'docker':
-        request.getfixturevalue('docker_settings')
-    if problem := why_not(request.param):
-        pytest.skip(problem)
-    return request.param
 
 
 @pytest.fixture

@@ -9,26 +9,16 @@ import threading
 import pytest
 
 from rlm import RLM
-from rlm.shell.environments import AUTO, choose_env, ENVIRONMENTS, open_shell, why_not
+from rlm.shell.environments import AUTO, choose_env, open_shell, why_not
 from rlm.base.errors import BadInput, LimitExceeded, ModelError, RLMError
 from rlm.models import LM
 from rlm.offline import ReplayLM, ScriptedLM
 from rlm.shell.assignments import NOT_RUN
 from rlm.shell.search import Passage, SearchIndex
 from rlm.tools import Answer, show, UnknownVariable, view
+from tests.conftest import HERE
 
-# The clouds need an account; their own tests speak to a fake.
-HERE = [name for name in ENVIRONMENTS if name not in ('modal', 'e2b', 'daytona', 'prime')]
 NASTY = 'caf\u00e9 \U0001f600\r\n\ud800 \udc00\x00\u2028'
-
-
-@pytest.fixture(params=HERE)
-def env(request):
-    if request.param == 'docker':
-        request.getfixturevalue('docker_settings')
-    if problem := why_not(request.param):
-        pytest.skip(problem)
-    return request.param
 
 
 async def echo(kind, prompts, model, contexts):

@@ -29,6 +29,8 @@ class Chunk(str):
     Example: `split(text, 500)[2].place` is such as "chunk 3, characters 2,000 to 3,000".
     """
 
+    kind = 'chunk'  # what it is called in `place`
+
     def __new__(
         cls,
         text: str,  # the overlap and the chunk's own text
@@ -59,7 +61,7 @@ class Chunk(str):
     @property
     def place(self) -> str:
         "The chunk's place in words, such as `chunk 3, characters 2,000 to 3,000`."
-        return f'chunk {self.number}, characters {self.start:,} to {self.end:,}'
+        return f'{self.kind} {self.number}, characters {self.start:,} to {self.end:,}'
 
 # %% ../../nbs/base/09_split.ipynb #18abc92f
 def join_chunks(
@@ -341,7 +343,7 @@ def detect_structure(
         return 'code'
     return 'markdown' if len(re.findall(r'(?m)^#{1,6} +\S', sample)) > 1 else 'text'
 
-
+# %% ../../nbs/base/09_split.ipynb #a485a9cd
 def _parses(text: str) -> bool:  # as Python
     try:
         return bool(syntax_tree(text.removeprefix('\ufeff')).body)

@@ -506,7 +506,7 @@ def _litellm_request(
     ask = functools.partial(load_litellm().acompletion, **request)
     return functools.partial(_join_stream, ask, messages, on_piece) if params.get('stream') else ask
 
-
+# %% ../../nbs/models/03_lm.ipynb #ac86b59c
 async def _join_stream(ask: Callable[[], Any], messages: list[dict], on_piece: Callable[[dict], None] | None) -> Any:
     "A streamed reply of LiteLLM, joined."
     pieces = []

@@ -157,12 +157,14 @@ def _template(instruction: str) -> str:
 def _is_yes(reply: str) -> bool:
     return not re.match(r'\W*no\b', reply, re.I) and not found_nothing(reply)
 
-# %% ../../nbs/plan/02_builder.ipynb #spl007c
+# %% ../../nbs/plan/02_builder.ipynb #excp0002
 EXCERPTS = 2  # the passages that are read before any chunk
 
 
 class Excerpt(Chunk):
     "A passage that `search` found, as a leaf reads it: below the name of its file."
+
+    kind = 'passage'
 
     @classmethod
     def of(
@@ -174,12 +176,7 @@ class Excerpt(Chunk):
         header = f'File: {passage.heading}\n' if passage.heading else ''
         return cls(str(passage), passage.start, passage.end, header=header, number=number)
 
-    @property
-    def place(self) -> str:
-        "Its place in words, such as `passage 1, characters 2,000 to 2,300`."
-        return f'passage {self.number}, characters {self.start:,} to {self.end:,}'
-
-
+# %% ../../nbs/plan/02_builder.ipynb #excp0005
 CHARACTERS = 3  # of a token, where none are counted: few languages have fewer
 
 
@@ -187,7 +184,7 @@ def _no_chance(value: Any) -> dict[str, Any]:
     "The parameters of a call that has one right reply, such as looking something up."
     return dict(temperature=0)
 
-
+# %% ../../nbs/plan/02_builder.ipynb #spl007c
 class PlanBuilder:
     """Makes the parts of a task's term, with the question in every prompt.
 

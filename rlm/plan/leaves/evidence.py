@@ -5,6 +5,7 @@
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0004
 from __future__ import annotations
 import re
+from collections.abc import Iterator
 from typing import Any
 from ...base import prompts
 from ...base.split import Chunk
@@ -13,7 +14,7 @@ from ...runs.actions.citations import check_quotations, sentence_around
 from ...runs.actions.cited import read_cited
 
 # %% auto #0
-__all__ = ['Answer', 'found_nothing', 'find_words', 'check_answer', 'check_lines']
+__all__ = ['Answer', 'found_nothing', 'sentence_at', 'find_words', 'check_answer', 'reply_items', 'check_lines']
 
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0007
 class Answer(str):
@@ -53,6 +54,21 @@ def found_nothing(
 _NUMBER = re.compile(r'\w*\d[\w.,:-]*\w|\d')
 
 
+def _first_index(part: str) -> int:
+    "The index in the whole text of a part's first character."
+    return part.start - part.overlap if isinstance(part, Chunk) else 0
+
+
+def sentence_at(
+    part: str,  # what a leaf has read; a `Chunk` knows where it begins
+    start: int,  # index in the part where a match begins
+    end: int,  # index in the part where it ends
+) -> Answer:  # with its place in the whole text
+    "Return the sentence of a part around a match."
+    low, high = sentence_around(str(part), start, end)
+    return Answer(part[low:high], part[low:high], _first_index(part) + low)
+
+
 def find_words(
     words: str,  # a quotation
     part: str,  # what a leaf has read; a `Chunk` knows where it begins
@@ -61,25 +77,26 @@ def find_words(
     (found,) = check_quotations([words], str(part))
     if found is None:
         return None
-    offset = part.start - part.overlap if isinstance(part, Chunk) else 0
-    return found.quotation, offset + found.start
+    return found.quotation, _first_index(part) + found.start
+
+
+def _has_numbers(answer: str, shown: str) -> bool:
+    "Whether every number of an answer stands in a text."
+    return all(check_quotations(_NUMBER.findall(answer), shown))
 
 
 def _find_sentence(words: str, part: str) -> tuple[str, int] | None:  # as for `find_words`
     "Find the sentence of the part with these words; of an answer in other words, the sentence with all its numbers."
     text = str(part)
-    offset = part.start - part.overlap if isinstance(part, Chunk) else 0
     (found,) = check_quotations([words], text)
     if found:
-        low, high = sentence_around(text, found.start, found.end)
-        return text[low:high], offset + low
-    numbers = _NUMBER.findall(words)
-    (first,) = check_quotations(numbers[:1], text) or [None]
+        sentence = sentence_at(part, found.start, found.end)
+        return str(sentence), sentence.start
+    (first,) = check_quotations(_NUMBER.findall(words)[:1], text) or [None]
     if first is None:
         return None
-    low, high = sentence_around(text, first.start, first.end)
-    has_all = all(check_quotations(numbers, text[low:high]))
-    return (text[low:high], offset + low) if has_all else None
+    sentence = sentence_at(part, first.start, first.end)
+    return (str(sentence), sentence.start) if _has_numbers(words, sentence) else None
 
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0013
 _IDENTIFIER = re.compile(r'[\w-]*[A-Za-z][\w-]*(?:[./\\_][\w-]*[A-Za-z][\w-]*)+')  # such as `app.py` or `read_all`
@@ -89,11 +106,6 @@ def _has_identifiers(answer: str, part: str) -> bool:
     "Whether every file name and identifier of an answer stands in the part, or in the header above it."
     shown = getattr(part, 'shown', part)
     return all(name in shown for name in _IDENTIFIER.findall(answer))
-
-
-def _has_numbers(answer: str, shown: str) -> bool:
-    "Whether every number of an answer stands in a text."
-    return all(check_quotations(_NUMBER.findall(answer), shown))
 
 
 _ONE_WORD = re.compile(r'[\w-]+')
@@ -146,16 +158,23 @@ def check_answer(
     return (Answer(text, *place), '') if place else (None, text)
 
 # %% ../../../nbs/plan/leaves/01_evidence.ipynb #evid0016
+def reply_items(
+    reply: str,  # one item on each line
+) -> Iterator[str]:
+    "The lines of a reply that say something, without bullets and fences."
+    for line in reply.splitlines():
+        item = without_bullet(line).strip()
+        if item and not found_nothing(item) and not item.startswith('```'):
+            yield item
+
+
 def check_lines(
     reply: str,  # one item on each line, perhaps with " | " and a quotation after it
     part: str,  # what the leaf has read
 ) -> tuple[list[Answer], list[str]]:  # the items with their places; and those that have no place in the part
     "Read a leaf's reply line by line, and look each item up in the part."
     found, unproved = [], []
-    for line in reply.splitlines():
-        item = without_bullet(line).strip()
-        if not item or found_nothing(item) or item.startswith('```'):
-            continue
+    for item in reply_items(reply):
         text, _, quotation = (piece.strip() for piece in item.partition(' | '))
         place = find_words(quotation, part) if quotation else None
         place = place or _find_sentence(text.strip('"“”'), part)

@@ -7,10 +7,9 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Iterable, Sequence
-from ...base.split import Chunk
-from .evidence import Answer, found_nothing
-from ..pairs import normal_label, parse_date, without_bullet
-from ...runs.actions.citations import find_citations, sentence_around
+from .evidence import Answer, reply_items, sentence_at
+from ..pairs import normal_label, parse_date
+from ...runs.actions.citations import find_citations
 from ...shell.search import COMMON_WORDS
 
 # %% auto #0
@@ -24,20 +23,16 @@ def check_facts(
 ) -> tuple[list[Answer], list[str]]:  # sentences of the part, with their places; and lines that have no place in it
     "Read a leaf's reply line by line, and find the sentences of the part that it tells."
     text = str(part)
-    offset = part.start - part.overlap if isinstance(part, Chunk) else 0
     facts: dict[int, Answer] = {}
     unproved = []
-    for line in reply.splitlines():
-        told = without_bullet(line).strip()
-        if not told or found_nothing(told) or told.startswith('```'):
-            continue
-        places = [(one.start, one.end) for one in find_citations(told, [text], text, most)]
-        if not places:
+    for told in reply_items(reply):
+        found = find_citations(told, [text], text, most)
+        if not found:
             unproved.append(told)
-        for start, end in places:
-            low, high = sentence_around(text, start, end)
-            facts[low] = Answer(text[low:high], text[low:high], offset + low)
-    return [facts[low] for low in sorted(facts)], unproved
+        for one in found:
+            fact = sentence_at(part, one.start, one.end)
+            facts[fact.start] = fact
+    return [facts[start] for start in sorted(facts)], unproved
 
 # %% ../../../nbs/plan/leaves/04_facts.ipynb #fact0010
 _PIECE = re.compile(r"[^\W_][\w'’]*(?:[-.][^\W_][\w'’]*)*|[^\w\s]")
@@ -84,12 +79,10 @@ def named_sentences(
     "Find the first sentences of a part that have one of the names."
     if not names:
         return []
-    text = str(part)
-    offset = part.start - part.overlap if isinstance(part, Chunk) else 0
     found: dict[int, Answer] = {}
-    for match in _pattern(names).finditer(text):
-        low, high = sentence_around(text, match.start(), match.end())
-        found[low] = Answer(text[low:high], text[low:high], offset + low)
+    for match in _pattern(names).finditer(part):
+        fact = sentence_at(part, match.start(), match.end())
+        found[fact.start] = fact
         if len(found) == most:
             break
     return list(found.values())

@@ -64,7 +64,7 @@ def _table_fields(line: str, header: str) -> dict[str, str]:
     values, *_ = csv.reader(io.StringIO(line), delimiter=mark)
     return dict(zip(map(str.strip, names), map(str.strip, values))) if len(names) == len(values) > 1 else {}
 
-# %% ../../../nbs/plan/leaves/02_records.ipynb #rcrd0010
+# %% ../../../nbs/plan/leaves/02_records.ipynb #rcrd0025
 def _json_item(text: str) -> str:  # empty: the bracket before the first item
     "An item of a JSON array, or a member of an object, without what separates it from the next."
     try:
@@ -74,7 +74,7 @@ def _json_item(text: str) -> str:  # empty: the bracket before the first item
     is_member = isinstance(value, str) and text[end:].lstrip().startswith(':')
     return text.rstrip(', \t\r\n') if is_member else text[:end]
 
-
+# %% ../../../nbs/plan/leaves/02_records.ipynb #rcrd0010
 class RecordReader:
     """Reads the records of a text whose records are never cut: rows, JSON Lines, CSV, a log.
 
@@ -254,7 +254,7 @@ def find_labels(
             return tuple(dict.fromkeys(names))
     return ()
 
-# %% ../../../nbs/plan/leaves/02_records.ipynb #rcrd0022
+# %% ../../../nbs/plan/leaves/02_records.ipynb #rcrd0026
 Labelled = tuple[Record, str]  # a record and its label
 
 
@@ -273,7 +273,7 @@ def _orders(numbers: list[int], repeats: int) -> list[list[int]]:
         orders.append(order[::-1] if turn % 2 else order)
     return orders
 
-
+# %% ../../../nbs/plan/leaves/02_records.ipynb #rcrd0022
 class LabelRecords(Combinator):
     """Label the records of a chunk by number. The result has a pair (record, label) for each record.
 

@@ -84,8 +84,7 @@ class ReplyReader:
     def _known(self, done: bool) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
         while self._held and not self._mute:
-            step = self._think if self._state == 'thinking' else self._answer if self.is_answer else self._next
-            part = step(done)
+            part = self._step(done)
             if part is None:
                 return found
             if part[1]:
@@ -98,6 +97,19 @@ def _take(self: ReplyReader, length: int, part: str) -> tuple[str, str]:
     text, self._held = self._held[:length], self._held[length:]
     self._line_start = text.endswith('\n') if text else self._line_start
     return part, text
+
+
+@patch
+def _step(self: ReplyReader, done: bool) -> tuple[str, str] | None:  # None: the next piece decides
+    "The next part, which may be empty."
+    if self._state == 'thinking':
+        return self._think(done)
+    opens = self._opens_thinking(done)
+    if opens is None:
+        return None
+    if opens:
+        return 'thinking', ''
+    return self._answer() if self.is_answer else self._next(done)
 
 
 @patch
@@ -140,11 +152,8 @@ def _may_begin_tag(text: str) -> bool:
 
 # %% ../../../nbs/runs/parse/06_written.ipynb #wrt0600c
 @patch
-def _answer(self: ReplyReader, done: bool) -> tuple[str, str] | None:
+def _answer(self: ReplyReader) -> tuple[str, str] | None:
     "The next part of a reply that is all answer; white space at its ends does not belong to it."
-    opens = self._opens_thinking(done)
-    if opens or opens is None:
-        return ('thinking', '') if opens else None
     if self._mute:
         return None
     if self._state == 'text':
@@ -156,9 +165,6 @@ def _answer(self: ReplyReader, done: bool) -> tuple[str, str] | None:
 @patch
 def _next(self: ReplyReader, done: bool) -> tuple[str, str] | None:
     "The next part of a reply of a turn."
-    opens = self._opens_thinking(done)
-    if opens or opens is None:
-        return ('thinking', '') if opens else None
     if self._state == 'answer':
         end = _FINAL_END.search(self._held)
         length = end.start()
